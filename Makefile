@@ -1,0 +1,38 @@
+HOST ?= 127.0.0.1
+PORT ?= 8000
+PYTHON = .venv/bin/python
+INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+COMPILE = uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: serve train test test-fast lint google requirements
+
+serve: .venv/serve  ## the shipped models on HOST:PORT
+	PRICECAST_HOST=$(HOST) PRICECAST_PORT=$(PORT) $(PYTHON) -m app
+
+train: .venv/dev  ## the shipped models, anew: each a next version
+	$(PYTHON) -m training train default
+	$(PYTHON) -m training train tutorial
+
+test: .venv/dev  ## everything
+	$(PYTHON) -m pytest --cov
+
+test-fast: .venv/dev  ## what needs no server process and no training
+	$(PYTHON) -m pytest -m "not slow"
+
+lint: .venv/dev
+	$(PYTHON) -m ruff check && $(PYTHON) -m ruff format --check && $(PYTHON) -m mypy && .venv/bin/lint-imports
+
+GOOGLE ?= ../shared/data/google
+google: .venv/dev  ## the tutorial's own experiment, on the tutorial's own files
+	$(PYTHON) -m training train tutorial --csv $(GOOGLE)/Google_Stock_Price_Train.csv --column Open --test-csv $(GOOGLE)/Google_Stock_Price_Test.csv --name google --out .google
+
+requirements:  ## pin anew, from pyproject.toml
+	$(COMPILE) --extra train --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/serve.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra train --output-file requirements/train.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra gpu --output-file requirements/gpu.txt
+
+.venv/%: requirements/%.txt
+	test -x $(PYTHON) || python3 -m venv .venv
+	$(INSTALL) --requirement $<
+	touch $@

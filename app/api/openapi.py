@@ -1,0 +1,36 @@
+"""The OpenAPI document: FastAPI's own, with the bodies that the routes read themselves."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+
+from app.api.problems import Problem
+from app.api.schemas import BatchRequest, PredictRequest
+
+DESCRIPTION = """\
+Send the last 60 prices of anything, oldest first; get the next ones, how sure the model is, and the evidence for it.
+
+* A **forecast** is the median; **intervals** of a level hold the next price that often, in percent.
+* **Skill** is measured against repeating the last price. Where a model has none, it says so: see `GET /models`.
+* Every error is `application/problem+json` and names the place in the body that is wrong.
+"""
+REFERENCE = "#/components/schemas/{model}"
+
+
+def install(app: FastAPI) -> None:
+    """Makes `app.openapi()` complete."""
+    generate = app.openapi
+
+    def complete() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            _, extra = models_json_schema(
+                [(PredictRequest, "validation"), (BatchRequest, "validation"), (Problem, "serialization")],
+                ref_template=REFERENCE,
+            )
+            document["components"]["schemas"] |= extra["$defs"]
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = complete  # type: ignore[method-assign]  # the way FastAPI documents

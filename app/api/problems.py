@@ -1,0 +1,126 @@
+"""Domain errors as HTTP answers: `application/problem+json` (RFC 9457), from one table."""
+
+import logging
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app import errors
+
+log = logging.getLogger(__name__)
+
+
+class Kind(NamedTuple):
+    status: HTTPStatus
+    slug: str
+    title: str
+
+
+# A class answers for its subclasses; a test walks the tree and finds none without an answer.
+TABLE: dict[type[errors.PricecastError], Kind] = {
+    errors.InvalidContent: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-content", "The request cannot be answered"),
+    errors.BodyTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is too large"),
+    errors.UnsupportedMediaType: Kind(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Not JSON"),
+    errors.UnknownModel: Kind(HTTPStatus.NOT_FOUND, "unknown-model", "No such model"),
+    errors.NotReady: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "The model is not ready"),
+    errors.Overloaded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "Too many requests are waiting"),
+    errors.Draining: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "draining", "The server is shutting down"),
+    errors.DeadlineExceeded: Kind(HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", "The deadline has passed"),
+    errors.EngineFailed: Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "engine-failed", "The forecast could not be computed"),
+    errors.ArtifactError: Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "artifact-unusable", "The model cannot be used"),
+}
+UNEXPECTED = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something went wrong here")
+
+
+class FaultBody(BaseModel):
+    pointer: str = Field(description="JSON pointer into the request's body", examples=["/prices/17"])
+    detail: str = Field(examples=["a price must be a finite number"])
+    id: str | None = Field(default=None, description="the series' own id, where it gave one", examples=["AAPL"])
+
+
+class Problem(BaseModel):
+    """What went wrong, for programs and for people (RFC 9457)."""
+
+    model_config = ConfigDict(title="Problem")
+
+    type: str = Field(description="stable name of the kind of problem", examples=["urn:pricecast:invalid-content"])
+    title: str = Field(description="the same in words", examples=["The request cannot be answered"])
+    status: int = Field(examples=[422])
+    detail: str = Field(description="this occurrence", examples=["/prices/17: a price must be a finite number"])
+    request_id: str = Field(description="as in the header X-Request-ID and in the log")
+    errors: list[FaultBody] | None = Field(default=None, description="every place that is wrong; 422 only")
+
+
+def documented(*kinds: type[errors.PricecastError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an operation that can fail in these ways, for OpenAPI."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for kind in (TABLE[error] for error in kinds):
+        described = by_status.setdefault(int(kind.status), {"description": kind.title, "content": content})
+        if kind.title not in described["description"]:
+            described["description"] += f"; {kind.title[0].lower()}{kind.title[1:]}"
+    return by_status
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error that leaves a route an answer of this form."""
+    app.add_exception_handler(errors.PricecastError, _domain_error)
+    app.add_exception_handler(HTTPException, _routing_error)
+    app.add_exception_handler(Exception, _unexpected_error)
+
+
+async def _domain_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.PricecastError)
+    kind = next(TABLE[parent] for parent in type(error).__mro__ if parent in TABLE)
+    headers = {}
+    faults = None
+    if isinstance(error, errors.Unavailable):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, errors.BodyTooLarge):
+        headers["connection"] = "close"  # the rest of the body is not going to be read
+    if isinstance(error, errors.InvalidContent):
+        faults = [FaultBody(pointer=f.pointer, detail=f.detail, id=f.id) for f in error.faults]
+    if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request %s: %s", _request_id(request), error, exc_info=error)
+    return _answer(request, kind, str(error), headers, faults)
+
+
+async def _routing_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
+    return _answer(request, kind, f"{request.method} on this path: {error.detail}", error.headers or {})
+
+
+async def _unexpected_error(request: Request, error: Exception) -> Response:
+    return _answer(request, UNEXPECTED, "the server's log tells more, under this request_id", {})
+
+
+def _answer(
+    request: Request, kind: Kind, detail: str, headers: Mapping[str, str], faults: list[FaultBody] | None = None
+) -> Response:
+    problem = Problem(
+        type=f"urn:pricecast:{kind.slug}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        request_id=_request_id(request),
+        errors=faults,
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        status_code=kind.status,
+        headers=dict(headers),
+        media_type="application/problem+json",
+    )
+
+
+def _request_id(request: Request) -> str:
+    return str(request.scope.get("state", {}).get("request_id", ""))

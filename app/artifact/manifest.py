@@ -1,0 +1,169 @@
+"""The manifest: the JSON contract that makes a directory of files an artifact."""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Level = Annotated[int, Field(ge=1, le=99)]
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LogReturnTransform(Part):
+    """Log returns over the window's own volatility; see `transform.LogReturn`."""
+
+    kind: Literal["log_return"] = "log_return"
+    decay: float = Field(0.94, gt=0, lt=1, description="weight of a return relative to the one after it")
+    winsor: float = Field(8.0, gt=1, description="a return counts for at most this many mean absolute returns")
+    floor: float = Field(1e-6, gt=0, description="the least volatility per step")
+    clip: float = Field(10.0, gt=0, description="network inputs lie within ± this")
+
+
+class MinMaxPriceTransform(Part):
+    """Price levels, scaled to (0, 1) on the training block; see `transform.MinMaxPrice`."""
+
+    kind: Literal["minmax_price"] = "minmax_price"
+
+
+TransformParameters = Annotated[LogReturnTransform | MinMaxPriceTransform, Field(discriminator="kind")]
+
+
+class Network(Part):
+    """What the network is, for people; `model.keras` is the network itself."""
+
+    structure: str
+    cell: str
+    units: list[int]
+    parameters: int = Field(gt=0)
+
+
+class Calibration(Part):
+    """What is added to the network's quantiles, in the network's output units, before they become prices.
+
+    `center` says where the median comes from: the network, or the last price where the network's median showed no
+    skill. `offsets[h][l]` widens (or, negative, narrows) the interval of level `l` at horizon `h + 1` on both sides.
+    """
+
+    center: Literal["network", "last_price"]
+    offsets: list[list[float]]
+
+
+class Range(Part):
+    """What the training block covered: forecasts outside it are extrapolations, and carry a warning."""
+
+    quantity: Literal["price", "volatility"]
+    low: float
+    high: float
+
+
+class Instrument(Part):
+    name: str
+    source: str
+    rows: int
+    first_date: date | None
+    last_date: date | None
+    sha256: Digest
+
+
+class Score(Part):
+    """Out-of-sample figures of one instrument at one horizon, on a block that nothing was fitted or chosen on."""
+
+    instrument: str
+    horizon: int
+    origins: int
+    first_date: date | None
+    last_date: date | None
+    rmse: float
+    rmse_last_price: float
+    mae: float
+    mae_last_price: float
+    skill: float = Field(description="1 − MSE(model)/MSE(last price), in log returns")
+    skill_p_value: float | None = Field(description="one-sided Diebold-Mariano; null where the forecasts are the same")
+    copy_ratio: float = Field(description="MAE(forecast, last price)/MAE(next price, last price); 0 repeats the last")
+    correlation_last: float = Field(description="of the forecasts with the last price")
+    correlation_next: float = Field(description="of the forecasts with the price that came")
+    coverage: dict[str, float] = Field(description="percent of outcomes inside the interval, by level")
+    pinball: float | None
+    pinball_random_walk: float | None = Field(description="the same quantiles of a random walk with EWMA volatility")
+
+
+class Evidence(Part):
+    point_skill: Literal["none", "some"]
+    summary: str
+    scores: list[Score]
+
+
+class Golden(Part):
+    """Windows and the forecasts published for them: a loaded artifact must say the same again."""
+
+    windows: list[list[float]]
+    forecasts: list[list[list[float]]]
+
+
+class File(Part):
+    sha256: Digest
+    size_bytes: int = Field(ge=0)
+
+
+class Draft(Part):
+    """All that training has to say; publishing adds name, version, date and digests."""
+
+    window: int = Field(ge=2)
+    horizon: int = Field(ge=1)
+    levels: list[Level]
+    transform: TransformParameters
+    network: Network
+    calibration: Calibration
+    training_range: Range
+    recipe: dict[str, Any]
+    data: list[Instrument]
+    evidence: Evidence
+    libraries: dict[str, str]
+    golden: Golden
+
+    @property
+    def quantiles(self) -> list[float]:
+        """The Q quantile probabilities of the outputs, rising; the median is always among them."""
+        tails = [0.5 - level / 200 for level in self.levels]
+        return sorted({0.5, *tails, *(1 - tail for tail in tails)})
+
+    @model_validator(mode="after")
+    def _shapes_agree(self) -> Self:
+        if sorted(set(self.levels)) != self.levels:
+            raise ValueError("levels must rise and not repeat")
+        offsets = self.calibration.offsets
+        if len(offsets) != self.horizon or any(len(row) != len(self.levels) for row in offsets):
+            raise ValueError(f"calibration.offsets must be {self.horizon} rows of {len(self.levels)}")
+        if not self.golden.windows or len(self.golden.windows) != len(self.golden.forecasts):
+            raise ValueError("golden must have as many forecasts as windows, and at least one")
+        if any(len(window) != self.window for window in self.golden.windows):
+            raise ValueError(f"every golden window must have {self.window} prices")
+        shape = (self.horizon, len(self.quantiles))
+        if any((len(f), {len(row) for row in f}) != (shape[0], {shape[1]}) for f in self.golden.forecasts):
+            raise ValueError(f"every golden forecast must be {shape[0]} rows of {shape[1]}")
+        return self
+
+
+class Identity(Part):
+    format_version: Literal[1] = 1
+    name: ModelName
+    version: Version
+    created: datetime
+
+
+class Manifest(Draft, Identity):  # in this order: pydantic writes the fields of the last base first
+    files: dict[FileName, File]
+
+    @model_validator(mode="after")
+    def _files_complete(self) -> Self:
+        missing = {"model.keras", "model.onnx", "scaler.joblib"} - self.files.keys()
+        if missing:
+            raise ValueError(f"files must name {', '.join(sorted(missing))}")
+        return self

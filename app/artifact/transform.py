@@ -1,0 +1,234 @@
+"""Prices to network input and back.
+
+Shapes: B windows of W prices, T input steps of F features, H horizons, Q quantiles.
+A transform holds an affine map `scaled = scale · x + offset`, read off the fitted scikit-learn scaler once, so that a
+request costs a few vectorised lines and never a scikit-learn call.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from app.artifact.manifest import LogReturnTransform, MinMaxPriceTransform
+
+F64 = npt.NDArray[np.float64]
+F32 = npt.NDArray[np.float32]
+
+LARGEST_PRICE = 1e30
+LARGEST_STEP = 1e6  # a price this many times its neighbour is a mistake in the data, and would overflow a quantile
+
+
+class Scaler(Protocol):
+    """The part of a scikit-learn scaler that is used here."""
+
+    def transform(self, X: F64) -> F64: ...  # noqa: N803 — scikit-learn's own name for the argument
+
+
+@dataclass(frozen=True)
+class Affine:
+    """`scaled = scale · x + offset`."""
+
+    scale: float
+    offset: float
+
+    @classmethod
+    def of(cls, scaler: Scaler) -> "Affine":
+        """Reads scale and offset off a fitted scaler of one feature.
+
+        Raises:
+            ValueError: the scaler is not affine, not fitted, or not finite.
+        """
+        probe = np.array([[0.0], [1.0], [-3.25], [1e4]])  # (4, 1)
+        scaled = np.asarray(scaler.transform(probe), dtype=np.float64)
+        offset = float(scaled[0, 0])
+        scale = float(scaled[1, 0]) - offset
+        if not (np.isfinite(scaled).all() and scale > 0):
+            raise ValueError("the scaler's scale must be finite and positive")
+        if not np.allclose(scaled, scale * probe + offset, rtol=1e-9, atol=1e-9 * scale):
+            raise ValueError("the scaler is not affine")
+        return cls(scale, offset)
+
+    def __call__(self, x: F64) -> F64:
+        return x * self.scale + self.offset
+
+    def inverse(self, scaled: F64) -> F64:
+        return (scaled - self.offset) / self.scale
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """B windows as network input, and what it takes to read the outputs."""
+
+    inputs: F32  # (B, T, F)
+    last: F64  # (B, 1, 1) the last price, in output units
+    price: F64  # (B, 1, 1) the last price
+    volatility: F64  # (B, 1, 1) per step; 1 where the transform knows none
+
+
+class Transform(Protocol):
+    """Stateless once built; every method works on whole batches."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def quantity(self) -> str:
+        """What `observed` measures, as the manifest's training range names it."""
+
+    def steps(self, window: int) -> int:
+        """T for a window of `window` prices."""
+
+    def faults(self, windows: F64) -> list[tuple[int, int, str]]:
+        """(row, index in the window, reason) for the first price of each row (B, W) that cannot be taken."""
+
+    def observed(self, windows: F64) -> F64:
+        """(B, 2): the least and the greatest of the quantity that the training range is about."""
+
+    def encode(self, windows: F64) -> Encoded:
+        """(B, W) prices to network input."""
+
+    def decode(self, outputs: F64, encoded: Encoded) -> F64:
+        """(B, H, ·) network outputs to prices."""
+
+    def targets(self, futures: F64, encoded: Encoded) -> F64:
+        """(B, H) future prices to what the network should have said: the inverse of `decode`."""
+
+    def scaler_sample(self, prices: F64, window: int) -> F64:
+        """(M, 1): what the scaler is fitted on, from one price history (N,)."""
+
+
+@dataclass(frozen=True)
+class MinMaxPrice:
+    """The tutorial's: price levels through the fitted MinMaxScaler. Knows no scale but its training range."""
+
+    parameters: MinMaxPriceTransform
+    affine: Affine
+    kind = "minmax_price"
+    quantity = "price"
+
+    def steps(self, window: int) -> int:
+        return window
+
+    def faults(self, windows: F64) -> list[tuple[int, int, str]]:
+        return _faults(windows, np.abs(windows) > LARGEST_PRICE, f"a price must lie within ±{LARGEST_PRICE:g}")
+
+    def observed(self, windows: F64) -> F64:
+        return np.stack([windows.min(axis=1), windows.max(axis=1)], axis=1)
+
+    def encode(self, windows: F64) -> Encoded:
+        scaled = self.affine(windows)  # (B, W)
+        return Encoded(
+            inputs=scaled[:, :, None].astype(np.float32),
+            last=scaled[:, -1, None, None],
+            price=windows[:, -1, None, None],
+            volatility=np.ones((len(windows), 1, 1)),
+        )
+
+    def decode(self, outputs: F64, encoded: Encoded) -> F64:
+        return self.affine.inverse(outputs)
+
+    def targets(self, futures: F64, encoded: Encoded) -> F64:
+        return self.affine(futures)
+
+    def scaler_sample(self, prices: F64, window: int) -> F64:
+        return prices[:, None]
+
+
+@dataclass(frozen=True)
+class LogReturn:
+    """Log returns of the window over the window's own volatility, so that the scale of a price never matters.
+
+    The volatility is an exponentially weighted root mean square (RiskMetrics, 1996) of the window's log returns, where
+    one return counts for at most `winsor` mean absolute returns: a split or a typing error does not blind the forecast
+    for the rest of the window. Network outputs are log returns over h steps, in units of `volatility · √h`, scaled like
+    the inputs; an output of zero is the last price.
+    """
+
+    parameters: LogReturnTransform
+    affine: Affine
+    kind = "log_return"
+    quantity = "volatility"
+
+    def __post_init__(self) -> None:
+        if abs(self.affine.offset) > 1e-12:
+            raise ValueError("log_return needs a scaler that does not centre, so that an output of 0 is the last price")
+
+    def steps(self, window: int) -> int:
+        return window - 1
+
+    def faults(self, windows: F64) -> list[tuple[int, int, str]]:
+        bad = ~((windows >= 1 / LARGEST_PRICE) & (windows <= LARGEST_PRICE))
+        found = _faults(
+            windows, bad, f"a price must be positive for this model (from {1 / LARGEST_PRICE:g} to {LARGEST_PRICE:g})"
+        )
+        jumps = np.zeros_like(bad)
+        safe = np.where(bad, 1.0, windows)
+        ratio = safe[:, 1:] / safe[:, :-1]
+        jumps[:, 1:] = (ratio > LARGEST_STEP) | (ratio < 1 / LARGEST_STEP)
+        jumps[bad.any(axis=1)] = False
+        return found + _faults(
+            windows, jumps, f"the price changes by more than a factor of {LARGEST_STEP:g} in one step"
+        )
+
+    def observed(self, windows: F64) -> F64:
+        volatility = self._volatility(np.diff(np.log(windows), axis=1))
+        return np.repeat(volatility[:, None], 2, axis=1)
+
+    def encode(self, windows: F64) -> Encoded:
+        returns = np.diff(np.log(windows), axis=1)  # (B, W-1)
+        volatility = self._volatility(returns)[:, None]  # (B, 1)
+        clip = self.parameters.clip
+        scaled = self.affine(returns / volatility).clip(-clip, clip)
+        return Encoded(
+            inputs=scaled[:, :, None].astype(np.float32),
+            last=np.zeros((len(windows), 1, 1)),
+            price=windows[:, -1, None, None],
+            volatility=volatility[:, :, None],
+        )
+
+    def decode(self, outputs: F64, encoded: Encoded) -> F64:
+        returns = self.affine.inverse(outputs) * encoded.volatility * _root_horizons(outputs.shape[1])
+        return encoded.price * np.exp(returns)
+
+    def targets(self, futures: F64, encoded: Encoded) -> F64:
+        unit = encoded.volatility * _root_horizons(futures.shape[1])  # (B, H, 1)
+        return self.affine(np.log(futures / encoded.price[:, :, 0]) / unit[:, :, 0])
+
+    def scaler_sample(self, prices: F64, window: int) -> F64:
+        windows = np.lib.stride_tricks.sliding_window_view(prices, window)  # (N-W+1, W)
+        returns = np.diff(np.log(windows), axis=1)
+        standardised: F64 = returns / self._volatility(returns)[:, None]
+        return standardised.reshape(-1, 1)
+
+    def _volatility(self, returns: F64) -> F64:
+        """(B,) volatility per step of (B, W-1) log returns."""
+        size = np.abs(returns)
+        cap = self.parameters.winsor * size.mean(axis=1, keepdims=True)
+        weights = self.parameters.decay ** np.arange(returns.shape[1] - 1, -1, -1)
+        variance = np.minimum(size, cap) ** 2 @ (weights / weights.sum())
+        volatility: F64 = np.maximum(np.sqrt(variance), self.parameters.floor)
+        return volatility
+
+
+def build(parameters: LogReturnTransform | MinMaxPriceTransform, affine: Affine) -> Transform:
+    """The transform that a manifest's parameters and a fitted scaler describe.
+
+    Raises:
+        ValueError: the scaler does not fit the transform.
+    """
+    if isinstance(parameters, LogReturnTransform):
+        return LogReturn(parameters, affine)
+    return MinMaxPrice(parameters, affine)
+
+
+def _root_horizons(horizon: int) -> F64:
+    """(H, 1): √h, by which the spread of a random walk grows."""
+    roots: F64 = np.sqrt(np.arange(1.0, horizon + 1))
+    return roots[:, None]
+
+
+def _faults(windows: F64, bad: npt.NDArray[np.bool_], reason: str) -> list[tuple[int, int, str]]:
+    rows = np.flatnonzero(bad.any(axis=1))
+    return [(int(row), int(bad[row].argmax()), reason) for row in rows]

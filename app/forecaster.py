@@ -1,0 +1,136 @@
+"""A forecaster: one artifact version, loaded and proven, that turns windows of prices into quantiles of prices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from app.artifact.manifest import Calibration, Golden, Range
+from app.artifact.store import Artifact
+from app.artifact.transform import F64, Transform
+from app.engines.base import Engine
+from app.errors import ArtifactError, EngineFailed
+
+EngineName = Literal["onnx", "keras"]
+
+GOLDEN_TOLERANCE = 1e-5  # relative; what two engines may differ by in float32
+
+
+@dataclass(frozen=True)
+class ForecastWarning:
+    """Something that makes a forecast less trustworthy than the evidence says; `code` is stable, `detail` is prose."""
+
+    code: str
+    detail: str
+
+
+class Forecaster:
+    """Windows → transform → engine → calibrated quantiles → prices. Holds no state between calls."""
+
+    def __init__(
+        self,
+        transform: Transform,
+        engine: Engine,
+        calibration: Calibration,
+        quantiles: Sequence[float],
+        training_range: Range,
+    ) -> None:
+        """
+        Args:
+            quantiles: the Q probabilities of the network's outputs, rising, the median among them.
+        """
+        self._transform = transform
+        self._range = training_range
+        self._center = calibration.center
+        self._median = list(quantiles).index(0.5)
+        self._offsets = _signed(np.asarray(calibration.offsets, dtype=np.float64))  # (H, Q)
+        self.engine = engine
+
+    def forecast(self, windows: F64) -> F64:
+        """(B, W) prices, oldest first, to (B, H, Q) prices, rising along the last axis.
+
+        Raises:
+            EngineFailed: the network answered something that is not a number.
+        """
+        encoded = self._transform.encode(windows)
+        outputs = self.engine.run(encoded.inputs).reshape(-1, *self._offsets.shape).astype(np.float64)
+        if self._center == "last_price":
+            outputs += encoded.last - outputs[:, :, self._median, None]
+        outputs += self._offsets
+        outputs.sort(axis=2)  # rearranged, so that no two quantiles cross (Chernozhukov et al., 2010)
+        prices = self._transform.decode(outputs, encoded)
+        if not np.isfinite(prices).all():
+            raise EngineFailed("the network answered with something that is not a number")
+        return prices
+
+    def faults(self, windows: F64) -> list[tuple[int, int, str]]:
+        """(row, index in the window, reason) for the first price of each of B rows that this model cannot take."""
+        return sorted(self._transform.faults(windows))
+
+    def warnings(self, windows: F64) -> list[list[ForecastWarning]]:
+        """What the caller of each of B windows should know."""
+        found: list[list[ForecastWarning]] = []
+        for low, high in self._transform.observed(windows).tolist():
+            sides = []
+            if low < self._range.low:
+                sides.append(f"{low:.6g} is below {self._range.low:.6g}, the lowest")
+            if high > self._range.high:
+                sides.append(f"{high:.6g} is above {self._range.high:.6g}, the highest")
+            detail = f"{self._range.quantity} of the window: {' and '.join(sides)} in the training data"
+            found.append([ForecastWarning("outside_training_range", detail)] if sides else [])
+        return found
+
+
+def load(artifact: Artifact, engine: EngineName) -> Forecaster:
+    """Starts the engine, and has the artifact's golden forecasts computed once more (which also warms it).
+
+    Raises:
+        ArtifactError: the network cannot be loaded, has another shape than the manifest says, or forecasts otherwise
+            than when it was published.
+    """
+    manifest = artifact.manifest
+    file = artifact.path / ("model.onnx" if engine == "onnx" else "model.keras")
+    try:
+        started = _start(artifact, engine)
+        steps, features = started.steps_and_features
+    except Exception as error:  # whatever a model file can do to its reader
+        raise ArtifactError(file, f"the network cannot be loaded: {error}") from error
+    expected = (artifact.transform.steps(manifest.window), 1)
+    if (steps, features) != expected:
+        raise ArtifactError(
+            file,
+            f"the network takes {steps} steps of {features}; a window of {manifest.window} gives {expected[0]} of 1",
+        )
+    forecaster = Forecaster(
+        artifact.transform, started, manifest.calibration, manifest.quantiles, manifest.training_range
+    )
+    try:
+        verify_golden(forecaster, manifest.golden)
+    except Exception as error:
+        raise ArtifactError(file, f"the golden forecasts are not met: {error}") from error
+    return forecaster
+
+
+def verify_golden(forecaster: Forecaster, golden: Golden) -> None:
+    """Raises ValueError unless the forecaster says what was published, within GOLDEN_TOLERANCE."""
+    published = np.asarray(golden.forecasts)  # (G, H, Q)
+    computed = forecaster.forecast(np.asarray(golden.windows))
+    difference = float(np.max(np.abs(computed - published) / np.maximum(np.abs(published), 1e-30)))
+    if not difference <= GOLDEN_TOLERANCE:
+        raise ValueError(f"they differ by {difference:.2g}, more than {GOLDEN_TOLERANCE:g}")
+
+
+def _start(artifact: Artifact, engine: EngineName) -> Engine:
+    if engine == "onnx":
+        from app.engines.onnx import OnnxEngine
+
+        return OnnxEngine(artifact.onnx)
+    from app.engines.keras import KerasEngine  # only here: Keras takes seconds and hundreds of megabytes
+
+    return KerasEngine(artifact.keras)
+
+
+def _signed(offsets: F64) -> F64:
+    """(H, L) offsets per level, rising levels, to (H, Q): down below the median, up above it."""
+    return np.concatenate([-offsets[:, ::-1], np.zeros((len(offsets), 1)), offsets], axis=1)

@@ -1,0 +1,145 @@
+"""The composition root: the one place that constructs things and joins them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import numpy as np
+from fastapi import FastAPI, Response
+from fastapi_offline import FastAPIOffline
+from starlette.responses import RedirectResponse
+
+from app import __version__
+from app.api import health, models, openapi, predict, problems
+from app.artifact.transform import F64
+from app.batching import Batcher
+from app.forecaster import EngineName, Forecaster
+from app.registry import Registry
+from app.settings import Settings
+from app.telemetry import RequestScope, Telemetry
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """Everything that lives as long as the application: models, their batchers, and whether it is on its way out."""
+
+    def __init__(self, settings: Settings, telemetry: Telemetry) -> None:
+        self.settings = settings
+        self._telemetry = telemetry
+        self._stack = AsyncExitStack()
+        self._leaving = False
+        self.registry: predict.Models = Registry(
+            settings.models_dir, settings.default_model, _engine(settings), self._run, _log_failure
+        )
+
+    async def __aenter__(self) -> "Service":
+        await self.registry.load_all()
+        for model in self.registry.models.values():
+            self._telemetry.serving(model.manifest, model.forecaster.engine.name)
+            log.info("serving %s@%s: %s", model.manifest.name, model.manifest.version, model.manifest.evidence.summary)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.drain()
+        await self._stack.aclose()
+
+    def leave(self) -> None:
+        """Turns readiness false, so that load balancers send no more; requests are still answered."""
+        self._leaving = True
+
+    async def drain(self) -> None:
+        """Refuses new forecasts; returns when those accepted are answered, or failed at the deadline."""
+        self.leave()
+        batchers = [model.runner for model in self.registry.models.values()]
+        await asyncio.gather(*(batcher.close(self.settings.drain_deadline_s) for batcher in batchers))
+
+    def unready(self) -> str | None:
+        """Why no traffic should come here now, or None."""
+        default = self.registry.default_model
+        if self._leaving:
+            return "the server is shutting down"
+        if default in self.registry.failures:
+            return f"the model {default!r} could not be loaded: {self.registry.failures[default]}"
+        if not self.registry.get().runner.healthy:
+            return f"the batcher of the model {default!r} has stopped"
+        return None
+
+    def _run(self, forecaster: Forecaster) -> predict.WindowBatcher:
+        """A batcher whose calls run in threads: NumPy and ONNX Runtime let go of the interpreter while they compute."""
+        lanes = self.settings.lanes or forecaster.engine.lanes
+        threads = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+        self._stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+
+        def forecast(windows: list[F64]) -> list[F64]:
+            return list(forecaster.forecast(np.stack(windows)))
+
+        async def call(windows: list[F64]) -> Sequence[F64]:
+            return await asyncio.get_running_loop().run_in_executor(threads, forecast, windows)
+
+        return Batcher(
+            call,
+            lanes=lanes,
+            max_batch_windows=self.settings.max_batch_windows,
+            max_queued_windows=self.settings.max_queued_windows,
+            delay_s=self.settings.batch_delay_s,
+            on_call=self._telemetry.called,
+            on_death=_log_death,
+        )
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; models are loaded when it starts up.
+
+    Args:
+        settings: from the environment unless given, so that `uvicorn --factory app.main:create_app` works.
+    """
+    settings = settings or Settings()
+    telemetry = Telemetry()
+    service = Service(settings, telemetry)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service:
+            yield
+
+    app = FastAPIOffline(
+        title="Pricecast",
+        version=__version__,
+        description=openapi.DESCRIPTION,
+        redoc_url=None,
+        lifespan=lifespan,
+        swagger_ui_parameters={"tryItOutEnabled": True},
+    )
+    app.state.service = service
+    app.add_middleware(RequestScope, telemetry=telemetry)
+    problems.install(app)
+    openapi.install(app)
+    app.include_router(predict.router(service.registry, settings))
+    app.include_router(models.router(service.registry))
+    app.include_router(health.router(service.unready))
+
+    @app.get("/metrics", tags=["health"], summary="Metrics for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        """Requests by route and status, latency, windows per engine call, queue wait and engine time."""
+        return Response(telemetry.exposition(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    return app
+
+
+def _engine(settings: Settings) -> EngineName:
+    return "onnx" if settings.engine == "auto" else settings.engine
+
+
+def _log_failure(name: str, error: Exception) -> None:
+    log.error("the model %r is not served: %s", name, error)
+
+
+def _log_death(error: BaseException) -> None:
+    log.critical("a batcher has stopped; its model is not served any more", exc_info=error)

@@ -1,0 +1,1 @@
+"""Pricecast, offline: recipes and price history to published artifacts."""

@@ -1,0 +1,149 @@
+"""Fitting a network, and showing how it goes."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.artifact.transform import F32, F64
+from training.networks import Pinball
+from training.recipe import Training
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Loss by epoch; `validation` is empty where there was no validation block."""
+
+    loss: list[float]
+    validation: list[float]
+    best: int  # index of the epoch whose weights were kept
+
+
+class Display(Protocol):
+    """Is told of every batch and epoch."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def batch(self, epoch: int, done: int, batches: int) -> None: ...
+
+    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None: ...
+
+
+class Bar:
+    """A moving bar, for a terminal."""
+
+    def __init__(self, epochs: int) -> None:
+        self._progress = Progress(
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeRemainingColumn(),
+        )
+        self._task = self._progress.add_task("", total=epochs, said="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()
+
+    def batch(self, epoch: int, done: int, batches: int) -> None:
+        self._progress.update(self._task, completed=epoch + done / batches)
+
+    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
+        self._progress.update(self._task, completed=epoch + 1, said=_losses(loss, validation))
+
+
+class Lines:
+    """A line an epoch, for a file or a log."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def batch(self, epoch: int, done: int, batches: int) -> None:
+        pass
+
+    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
+        left_s = (time.monotonic() - self._started) / (epoch + 1) * (epochs - epoch - 1)
+        print(f"epoch {epoch + 1}/{epochs}  {_losses(loss, validation)}  {left_s:.0f} s left", flush=True)
+
+
+def display(epochs: int) -> Display:
+    """The display that fits where standard output goes."""
+    return Bar(epochs) if Console(file=sys.stdout).is_terminal else Lines()
+
+
+def fit(
+    network: keras.Model,
+    recipe: Training,
+    quantiles: Sequence[float],
+    train: tuple[F32, F64],
+    validation: tuple[F32, F64] | None,
+    show: Display,
+) -> Curve:
+    """Trains `network` in place; with `patience`, keeps the weights of the epoch with the best validation loss.
+
+    Args:
+        train, validation: inputs (N, T, F) and targets (N, H).
+    """
+    network.compile(
+        optimizer=keras.optimizers.Adam(recipe.learning_rate, global_clipnorm=recipe.clip_norm),
+        loss=Pinball(quantiles) if recipe.loss == "pinball" else "mean_squared_error",
+    )
+    callbacks: list[keras.callbacks.Callback] = [_Teller(show, recipe.epochs, math.ceil(len(train[0]) / recipe.batch))]
+    if recipe.patience is not None:
+        callbacks.append(keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True))
+    with show:
+        history = network.fit(
+            *train,
+            validation_data=validation,
+            epochs=recipe.epochs,
+            batch_size=recipe.batch,
+            callbacks=callbacks,
+            verbose=0,
+        ).history
+    curve = [float(loss) for loss in history["loss"]]
+    checked = [float(loss) for loss in history.get("val_loss", [])]
+    best = checked.index(min(checked)) if recipe.patience is not None else len(curve) - 1
+    return Curve(curve, checked, best)
+
+
+class _Teller(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type hints
+    """Passes on what Keras tells."""
+
+    def __init__(self, show: Display, epochs: int, batches: int) -> None:
+        super().__init__()
+        self._show = show
+        self._epochs = epochs
+        self._batches = batches
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._show.batch(self._epoch, batch + 1, self._batches)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        told = logs or {}
+        self._show.epoch(epoch, self._epochs, float(told["loss"]), told.get("val_loss"))
+
+
+def _losses(loss: float, validation: float | None) -> str:
+    return f"loss {loss:.5f}" + ("" if validation is None else f"  validation {validation:.5f}")
