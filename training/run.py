@@ -112,11 +112,9 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
 def _series(recipe: Recipe) -> tuple[list[data.Series], list[data.Series], int | None]:
     """Market series, simulated series, and how many of the last rows are a test file's."""
     wanted = recipe.data
-    simulated = (
-        synthetic.simulate(wanted.synthetic_paths, wanted.synthetic_length, recipe.seed)
-        if wanted.synthetic_paths
-        else []
-    )
+    simulated = []
+    if wanted.synthetic_paths:
+        simulated = synthetic.simulate(wanted.synthetic_paths, wanted.synthetic_length, recipe.seed)
     if wanted.csv is None:
         return data.stocks(wanted.stocks, wanted.column) if wanted.stocks else [], simulated, None
     prices = data.read_csv(wanted.csv, wanted.column)

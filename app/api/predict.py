@@ -138,11 +138,11 @@ def _series_faults(model: Model[WindowBatcher], series: Sequence[Asked]) -> list
     faults: dict[int, Fault] = {}
     ids: dict[str, str] = {}
     for i, asked in enumerate(series):
-        if len(asked.prices) < size:
+        if asked.id is not None and (first := ids.setdefault(asked.id, asked.pointer)) != asked.pointer:
+            faults[i] = Fault(f"{asked.pointer}/id", f"{first} has this id already", asked.id)
+        elif len(asked.prices) < size:
             detail = f"{len(asked.prices)} prices; this model needs at least {size}"
             faults[i] = Fault(f"{asked.pointer}/prices", detail, asked.id)
-        elif asked.id is not None and (first := ids.setdefault(asked.id, asked.pointer)) != asked.pointer:
-            faults[i] = Fault(f"{asked.pointer}/id", f"{first} has this id already", asked.id)
     whole = [i for i in range(len(series)) if i not in faults]
     if whole:
         windows = _windows([series[i] for i in whole], size)
