@@ -23,7 +23,7 @@ from training import backtest, calibrate, data, networks, report, split, synthet
 from training.backtest import Backtest
 from training.export import to_onnx
 from training.fit import Display, fit
-from training.recipe import Recipe, Split
+from training.recipe import Recipe
 from training.split import Blocks, Samples
 
 GOLDEN_WINDOWS = 4
@@ -83,7 +83,7 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
         def forecaster(calibration: Calibration) -> Forecaster:
             return Forecaster(transform, engine, calibration, recipe.quantiles, seen)
 
-        calibration = _calibrate(recipe, forecaster, transform, judged)
+        calibration = _calibrate(recipe, forecaster, transform, judged.validation, blocks.calibration)
         served = forecaster(calibration)
         tests = [backtest.run(served, samples, recipe.quantiles, recipe.levels) for samples in judged.test]
         scores = [row for test in tests for row in backtest.score(test)]
@@ -145,14 +145,15 @@ def _blocks(
 ) -> tuple[Blocks, Blocks]:
     """The blocks to train on, and those by which the model is judged.
 
-    Markets judge a model where there are any, and simulated paths then only teach; otherwise these judge, as one.
+    Markets judge a model where there are any, and simulated paths then only teach and calibrate; otherwise these judge,
+    as one.
     """
     size = (recipe.window, recipe.horizon)
     if not market:
         blocks = split.by_path(simulated, recipe.split, *size)
         return blocks, Blocks(*([_pool(block)] if block else [] for block in blocks))
     judged = split.in_time(market, recipe.split, *size, test_rows)
-    taught = split.by_path(simulated, Split(validation=recipe.split.validation, test=0), *size)
+    taught = split.by_path(simulated, recipe.split.model_copy(update={"test": 0.0}), *size)
     return Blocks(*(ours + theirs for ours, theirs in zip(judged, taught, strict=True))), judged
 
 
@@ -210,9 +211,13 @@ def _compare(network: keras.Model, engine: OnnxEngine, inputs: F32) -> None:
 
 
 def _calibrate(
-    recipe: Recipe, forecaster: Callable[[Calibration], Forecaster], transform: Transform, judged: Blocks
+    recipe: Recipe,
+    forecaster: Callable[[Calibration], Forecaster],
+    transform: Transform,
+    validation: Sequence[Samples],
+    block: Sequence[Samples],
 ) -> Calibration:
-    """Chooses the center on the validation block, and measures the offsets on the calibration block."""
+    """Chooses the center on the validation block of what judges, and measures the offsets on the calibration block."""
 
     def backtests(center: str, block: Iterable[Samples]) -> list[Backtest]:
         plain = forecaster(calibrate.none(recipe.horizon, recipe.levels, center))
@@ -220,14 +225,14 @@ def _calibrate(
 
     center = recipe.calibration.center
     if center == "auto":
-        scores = [row for test in backtests("network", judged.validation) for row in backtest.score(test)]
+        scores = [row for test in backtests("network", validation) for row in backtest.score(test)]
         center = "network" if calibrate.has_skill(scores) else "last_price"
     if not recipe.levels:
         return calibrate.none(recipe.horizon, recipe.levels, center)
-    if not judged.calibration:
+    if not block:
         raise data.DataError("the calibration block", "is empty: there are too few prices for split.calibration")
     quantiles, targets = [], []
-    for test in backtests(center, judged.calibration):
+    for test in backtests(center, block):
         encoded = transform.encode(test.samples.windows)
         targets.append(transform.targets(test.samples.futures, encoded))
         quantiles.append(_in_output_units(transform, test.forecasts, encoded))

@@ -15,6 +15,7 @@ Send the last 60 prices of anything, oldest first; get the next ones, how sure t
 * **Skill** is measured against repeating the last price. Where a model has none, it says so: see `GET /models`.
 * Every error is `application/problem+json` and names the place in the body that is wrong.
 """
+UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI announces them wherever a path has a parameter
 REFERENCE = "#/components/schemas/{model}"
 
 
@@ -29,7 +30,13 @@ def install(app: FastAPI) -> None:
                 [(PredictRequest, "validation"), (BatchRequest, "validation"), (Problem, "serialization")],
                 ref_template=REFERENCE,
             )
-            document["components"]["schemas"] |= extra["$defs"]
+            schemas = document["components"]["schemas"]
+            schemas |= extra["$defs"]
+            for name in UNUSED:
+                schemas.pop(name, None)
+            for operation in (each for path in document["paths"].values() for each in path.values()):
+                if "application/problem+json" not in str(operation["responses"].get("422")):
+                    operation["responses"].pop("422", None)
             app.openapi_schema = document
         return app.openapi_schema
 

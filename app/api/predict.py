@@ -1,12 +1,14 @@
 """POST /predict and POST /predict/batch: one mechanism, for one window or for many."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
+from starlette.requests import ClientDisconnect
 
 from app import errors
 from app.api.body import documented_body, faults_of, read_body
@@ -56,7 +58,7 @@ def router(registry: Models, settings: Settings) -> APIRouter:
         except ValidationError as error:
             raise InvalidContent(faults_of(error)[:100]) from None
         model = registry.get(body.model)
-        [answer] = await _answers(model, body, [Asked("", None, body.prices)], settings.deadline_s)
+        [answer] = await _answers(request, model, body, [Asked("", None, body.prices)], settings.deadline_s)
         return _json(answer | {"model": _version(model.manifest)})
 
     @routes.post(
@@ -76,7 +78,7 @@ def router(registry: Models, settings: Settings) -> APIRouter:
             raise InvalidContent(_batch_faults(error, raw, registry, settings.max_request_windows)) from None
         _refuse_oversize(len(body.series), settings.max_request_windows)
         model = registry.get(body.model)
-        answers = await _answers(model, body, _asked(body.series), settings.deadline_s)
+        answers = await _answers(request, model, body, _asked(body.series), settings.deadline_s)
         ids = [{} if series.id is None else {"id": series.id} for series in body.series]
         forecasts = [each | answer for each, answer in zip(ids, answers, strict=True)]
         return _json({"forecasts": forecasts, "model": _version(model.manifest)})
@@ -85,7 +87,11 @@ def router(registry: Models, settings: Settings) -> APIRouter:
 
 
 async def _answers(
-    model: Model[WindowBatcher], body: PredictRequest | BatchRequest, series: Sequence[Asked], deadline_s: float
+    request: Request,
+    model: Model[WindowBatcher],
+    body: PredictRequest | BatchRequest,
+    series: Sequence[Asked],
+    deadline_s: float,
 ) -> list[dict[str, Any]]:
     """One answer for each series, in order.
 
@@ -96,13 +102,31 @@ async def _answers(
     if faults:
         raise InvalidContent(faults)
     windows = _windows(series, model.manifest.window)
-    forecasts = await model.runner.submit(list(windows), deadline_s)
+    forecasts = await _unless_gone(request, model.runner.submit(list(windows), deadline_s))
     warnings = model.forecaster.warnings(windows)
     answers = []
     for quantiles, warned in zip(forecasts, warnings, strict=True):
         answer = _select(quantiles[: body.horizon], model.manifest.levels, body.levels)
         answers.append(answer | {"warnings": [{"code": w.code, "detail": w.detail} for w in warned]})
     return answers
+
+
+async def _unless_gone(request: Request, forecasting: Coroutine[Any, Any, list[F64]]) -> list[F64]:
+    """The forecasts; or they are given up as soon as the client has gone, so that nobody waits behind them.
+
+    Raises:
+        ClientDisconnect: there is nobody to answer.
+    """
+    forecasts = asyncio.create_task(forecasting)
+    gone = asyncio.ensure_future(request.receive())  # the body has been read: what comes next is the disconnect
+    try:
+        await asyncio.wait((forecasts, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not forecasts.done():
+            raise ClientDisconnect
+        return forecasts.result()
+    finally:
+        forecasts.cancel()
+        gone.cancel()
 
 
 def _select(quantiles: F64, published: Sequence[int], levels: Sequence[int]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from app import errors
@@ -73,6 +73,7 @@ def install(app: FastAPI) -> None:
     """Makes every error that leaves a route an answer of this form."""
     app.add_exception_handler(errors.PricecastError, _domain_error)
     app.add_exception_handler(HTTPException, _routing_error)
+    app.add_exception_handler(ClientDisconnect, _nobody_there)
     app.add_exception_handler(Exception, _unexpected_error)
 
 
@@ -97,6 +98,10 @@ async def _routing_error(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
     return _answer(request, kind, f"{request.method} on this path: {error.detail}", error.headers or {})
+
+
+async def _nobody_there(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nginx's number for it; seen by the metrics only
 
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:

@@ -1,0 +1,70 @@
+"""The OpenAPI document and the pages around it."""
+
+from typing import Any
+
+import pytest
+
+from app.api.openapi import DESCRIPTION
+from tests.app.api.conftest import Client
+
+
+@pytest.fixture(scope="module")
+def document(client: Client) -> dict[str, Any]:
+    return dict(client.get("/openapi.json").json())
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    def references(node: Any) -> list[str]:
+        if isinstance(node, list):
+            return [found for each in node for found in references(each)]
+        if isinstance(node, dict):
+            own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+            return own + [found for each in node.values() for found in references(each)]
+        return []
+
+    found = references(document)
+    assert found
+    for reference in found:
+        assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize(("path", "schema"), [("/predict", "PredictRequest"), ("/predict/batch", "BatchRequest")])
+def test_the_examples_of_a_body_are_answered(client: Client, document: dict[str, Any], path: str, schema: str) -> None:
+    content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    assert content["schema"]["$ref"].endswith(schema)
+    for example in document["components"]["schemas"][schema]["examples"]:
+        assert client.post(path, json=example).status_code == 200
+
+
+def test_every_failure_of_a_forecast_is_documented(document: dict[str, Any]) -> None:
+    for path in ("/predict", "/predict/batch"):
+        responses = document["paths"][path]["post"]["responses"]
+        assert set(responses) == {"200", "404", "413", "415", "422", "500", "503", "504"}
+        assert all("application/problem+json" in each["content"] for code, each in responses.items() if code != "200")
+
+
+def test_no_operation_promises_the_frameworks_own_error(document: dict[str, Any]) -> None:
+    assert "HTTPValidationError" not in str(document)
+
+
+def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert operation["summary"]
+            assert operation["description"]
+    assert document["info"]["description"] == DESCRIPTION
+
+
+def test_the_docs_page_and_all_it_loads_come_from_here(client: Client) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert "://" not in page.text.replace("http://test", "")
+    assert client.get("/static-offline-docs/swagger-ui-bundle.js").status_code == 200
+    assert client.get("/", follow_redirects=False).headers["location"] == "/docs"
+
+
+def test_unknown_paths_and_methods_are_problems_too(client: Client) -> None:
+    for method, path, status in (("GET", "/nope", 404), ("PUT", "/predict", 405)):
+        response = client.request(method, path)
+        assert (response.status_code, response.json()["status"]) == (status, status)
+        assert response.headers["content-type"] == "application/problem+json"

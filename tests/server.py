@@ -1,0 +1,77 @@
+"""A real server process, for tests that go over a real socket."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+START_S = 60.0  # far more than it takes, even with Keras on a busy machine
+LISTENING = re.compile(r"running on (http://[\d.:]+)")
+
+
+class ServerProcess:
+    """`python -m app` on a free port, with its log kept."""
+
+    def __init__(self, **settings: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PRICECAST_")}
+        environment |= {f"PRICECAST_{name.upper()}": value for name, value in settings.items()}
+        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app"], cwd=ROOT, env={"PRICECAST_PORT": "0"} | environment,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.log: list[str] = []
+        self._listening = threading.Event()
+        self.url = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_until_listening(self) -> str:
+        """The server's address, once models are loaded and it listens."""
+        if not self._listening.wait(START_S):
+            raise AssertionError("the server did not start:\n" + "".join(self.log))
+        if not self.url:
+            raise AssertionError("the server gave up:\n" + "".join(self.log))
+        return self.url
+
+    def stop(self, sig: signal.Signals = signal.SIGTERM, timeout_s: float = 30.0) -> int:
+        """Its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        try:
+            return self.process.wait(timeout_s)
+        finally:
+            self.process.kill()
+            self._reader.join(timeout_s)
+            assert self.process.stderr is not None
+            self.process.stderr.close()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            if found := LISTENING.search(line):
+                self.url = found[1]
+                self._listening.set()
+        self._listening.set()  # it has ended
+
+
+@contextmanager
+def running(**settings: str) -> Iterator[tuple[ServerProcess, httpx.Client]]:
+    """A server that listens, and a client of it."""
+    server = ServerProcess(**settings)
+    try:
+        with httpx.Client(base_url=server.wait_until_listening(), timeout=30.0, trust_env=False) as client:
+            yield server, client
+    finally:
+        server.stop()

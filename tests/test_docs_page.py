@@ -1,0 +1,46 @@
+"""The API page in a real browser that has no internet."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, Request, sync_playwright
+
+from tests.server import running
+
+pytestmark = pytest.mark.slow
+
+OFFLINE = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+           "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        assert not os.environ.get("BROWSER_REQUIRED"), "no chromium, and BROWSER_REQUIRED is set"
+        pytest.skip("no chromium on the PATH; on Debian: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=OFFLINE)
+        yield browser.new_page()
+        browser.close()
+
+
+def test_the_docs_page_works_offline_and_its_example_gets_a_forecast(page: Page) -> None:
+    asked: list[Request] = []
+    errors: list[str] = []
+    page.on("request", lambda request: asked.append(request))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    with running() as (server, _):
+        page.goto(f"{server.url}/docs")
+        page.locator("#operations-forecasts-predict_predict_post button.opblock-summary-control").click()
+        page.get_by_role("button", name="Execute").click()
+        answer = page.locator(".responses-table.live-responses-table .response-col_description .microlight").first
+        answer.wait_for(timeout=15_000)
+        assert '"forecast"' in answer.inner_text()
+        assert '"95"' in answer.inner_text()
+        assert {request.url.split("/")[2] for request in asked if request.url.startswith("http")} == {
+            server.url.removeprefix("http://")
+        }
+    assert errors == []

@@ -1,0 +1,60 @@
+"""The README: what it shows is run, and what it says is compared."""
+
+import json
+import re
+import subprocess
+
+import numpy as np
+import pytest
+
+from app.artifact import store
+from app.settings import PREFIX, Settings
+from tests.server import ROOT, running
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_a_request_and_its_answer_stand_within_the_first_25_lines() -> None:
+    top = "\n".join(README.splitlines()[:25])
+    assert "curl" in top
+    assert '"forecast"' in top
+
+
+def test_every_make_target_it_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= targets
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    rows = dict(re.findall(rf"^\| `{PREFIX}([A-Z_]+)` \| `([^`]*)` \|", README, re.MULTILINE))
+    assert rows == {name.upper(): str(field.default) for name, field in Settings.model_fields.items()}
+
+
+def test_the_figures_are_those_of_the_shipped_models() -> None:
+    for name in ("default", "tutorial"):
+        manifest = store.read_version(ROOT / "models", name, "1").manifest
+        first = [score for score in manifest.evidence.scores if score.horizon == 1]
+        [row] = [line for line in README.splitlines() if line.startswith(f"| `{name}`")]
+        assert f"{np.mean([score.rmse / score.rmse_last_price for score in first]):.3f}" in row
+        for level in {"80", "95"} & {str(level) for level in manifest.levels}:
+            assert f"{np.mean([score.coverage[level] for score in first]):.1f}%" in row
+
+
+@pytest.mark.slow
+def test_its_curl_gets_its_answer() -> None:
+    [command] = [block for block in blocks("sh") if block.startswith("curl")]
+    shown = json.loads(blocks("json")[0])
+    with running() as (server, _):
+        command = command.replace("http://127.0.0.1:8000", server.url).replace("curl", "curl --noproxy '*'", 1)
+        said = json.loads(subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=60).stdout)
+
+    def numbers(answer: dict[str, object]) -> list[float]:
+        return [float(number) for number in re.findall(r"\d+\.\d+", json.dumps(answer))]
+
+    np.testing.assert_allclose(numbers(shown), numbers(said), rtol=1e-4)
+    assert re.sub(r"\d+\.\d+", "", json.dumps(shown)) == re.sub(r"\d+\.\d+", "", json.dumps(said))

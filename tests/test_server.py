@@ -1,0 +1,253 @@
+"""A real server over a real socket: what only shows there."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from app.artifact import store
+from app.artifact.transform import F64
+from app.forecaster import load
+from tests.server import ROOT, ServerProcess, running
+
+pytestmark = pytest.mark.slow
+
+TOLERANCE = 1e-5
+SIZES = [*range(1, 258)]
+
+
+def windows(count: int, seed: int = 7) -> F64:
+    """(count, 60) prices of all scales, no two windows alike."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(scale=rng.uniform(0.001, 0.04, (count, 1)), size=(count, 60))
+    prices: F64 = rng.uniform(0.001, 60_000, (count, 1)) * np.exp(steps.cumsum(axis=1))
+    return prices
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[ServerProcess, httpx.Client]]:
+    with running() as both:
+        yield both
+
+
+def answered(client: httpx.Client, model: str, rows: F64, levels: list[int], horizon: int) -> F64:
+    """(B, H, Q) of one batch request."""
+    series = [{"prices": row} for row in rows.tolist()]
+    body = {"series": series, "model": model, "levels": levels, "horizon": horizon}
+    response = client.post("/predict/batch", json=body)
+    assert response.status_code == 200, response.text
+    found = []
+    for each in response.json()["forecasts"]:
+        lower = [each["intervals"][str(level)]["lower"] for level in reversed(levels)] if levels else []
+        upper = [each["intervals"][str(level)]["upper"] for level in levels] if levels else []
+        found.append(np.array([*lower, each["forecast"], *upper]).T)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "keras"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorFlow's own imports
+def test_http_says_what_the_forecaster_says_and_what_keras_says(shipped: Path, engine: str) -> None:
+    rows = windows(257)
+    with running(engine=engine) as (_, client):
+        for name in ("default", "tutorial"):
+            manifest = store.read_version(shipped, name, store.current(shipped, name)).manifest
+            artifact = store.read_version(shipped, name, manifest.version)
+            expected = {kind: load(artifact, kind).forecast(rows) for kind in ("onnx", "keras")}
+            for size in SIZES if name == "default" else (1, 2, 8, 64, 65, 257):
+                said = answered(client, name, rows[:size], list(manifest.levels), manifest.horizon)
+                for forecast in expected.values():
+                    np.testing.assert_allclose(said, forecast[:size], rtol=TOLERANCE)
+            alone = client.post("/predict", json={"prices": rows[5].tolist(), "model": name}).json()
+            np.testing.assert_allclose(
+                alone["forecast"][0], expected["onnx"][5, 0, len(manifest.levels)], rtol=TOLERANCE
+            )
+
+
+def test_ten_thousand_requests_from_sixty_four_connections_each_get_their_own_answer(
+    server: tuple[ServerProcess, httpx.Client], shipped: Path
+) -> None:
+    requests, connections = 10_000, 64
+    rows = windows(requests, seed=11)
+    forecaster = load(store.read_version(shipped, "default", store.current(shipped, "default")), "onnx")
+    expected = np.concatenate([forecaster.forecast(rows[i : i + 500]) for i in range(0, requests, 500)])
+    host, port = server[0].url.removeprefix("http://").split(":")
+    said = np.empty((requests, 3))
+
+    async def connection(first: int) -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for i in range(first, requests, connections):
+            body = json.dumps({"prices": rows[i].tolist(), "levels": [80]}).encode()
+            head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+            writer.write(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            header = await reader.readuntil(b"\r\n\r\n")
+            assert header.startswith(b"HTTP/1.1 200"), header
+            length = int(header.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            answer = json.loads(await reader.readexactly(length))
+            interval = answer["intervals"]["80"]
+            said[i] = interval["lower"][0], answer["forecast"][0], interval["upper"][0]
+        writer.close()
+        await writer.wait_closed()
+
+    async def all_connections() -> None:
+        async with asyncio.timeout(240), asyncio.TaskGroup() as group:
+            for first in range(connections):
+                group.create_task(connection(first))
+
+    asyncio.run(all_connections())
+    median = expected.shape[2] // 2
+    np.testing.assert_allclose(said, expected[:, 0, [median - 2, median, median + 2]], rtol=TOLERANCE)
+
+
+def test_metrics_count_what_was_asked(shipped: Path) -> None:
+    with running() as (_, client):
+        for row in windows(5).tolist():
+            client.post("/predict", json={"prices": row})
+        client.post("/predict", json={"prices": []})
+        client.post("/predict/batch", json={"series": [{"prices": row} for row in windows(100).tolist()]})
+        lines = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
+    assert float(lines['pricecast_requests_total{method="POST",route="/predict",status="200"}']) == 5
+    assert float(lines['pricecast_requests_total{method="POST",route="/predict",status="422"}']) == 1
+    assert float(lines['pricecast_requests_total{method="POST",route="/predict/batch",status="200"}']) == 1
+    assert float(lines["pricecast_call_windows_sum"]) == 105
+    assert float(lines['pricecast_model_info{engine="onnx",name="tutorial",version="1"}']) == 1
+
+
+def test_the_onnx_engine_needs_neither_tensorflow_nor_keras() -> None:
+    program = """
+import asyncio, sys
+from app.main import create_app
+app = create_app()
+async def serve():
+    async with app.router.lifespan_context(app):
+        assert app.state.service.unready() is None
+        assert sorted(app.state.service.registry.models) == ["default", "tutorial"]
+asyncio.run(serve())
+heavy = {name.partition(".")[0] for name in sys.modules} & {"tensorflow", "keras", "jax", "torch", "matplotlib", "onnx"}
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
+
+
+def test_it_is_ready_within_two_seconds_and_250_megabytes() -> None:
+    """The fastest of three starts: a start says what it costs only where nothing else keeps the machine busy."""
+    starts, sizes = [], []
+    for _ in range(3):
+        server = ServerProcess()
+        try:
+            url = server.wait_until_listening()
+            starts.append(time.monotonic() - server.started_at)
+            assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
+            sizes.append(psutil.Process(server.process.pid).memory_info().rss / 2**20)
+        finally:
+            server.stop()
+    assert min(starts) < 2.0, starts
+    assert max(sizes) < 250, sizes
+
+
+def test_a_slow_body_does_not_hold_up_others(server: tuple[ServerProcess, httpx.Client]) -> None:
+    host, port = server[0].url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as slow:
+        slow.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+        )
+        assert server[1].post("/predict", json={"prices": windows(1)[0].tolist()}).status_code == 200
+    assert server[1].get("/health/ready").status_code == 200
+
+
+def test_on_sigterm_it_turns_unready_then_finishes_what_it_accepted_and_exits_with_0() -> None:
+    server = ServerProcess(drain_grace_s="1.5", batch_delay_s="1.0")
+    url = server.wait_until_listening()
+    answers: list[int] = []
+
+    def ask() -> None:
+        answers.append(
+            httpx.post(f"{url}/predict", json={"prices": windows(1)[0].tolist()}, trust_env=False).status_code
+        )
+
+    try:
+        waiting = threading.Thread(target=ask)  # sits out the delay while the server is told to stop
+        waiting.start()
+        server.process.send_signal(signal.SIGTERM)
+        unready = httpx.get(f"{url}/health/ready", trust_env=False)
+        assert unready.status_code == 503
+        assert "shutting down" in unready.json()["detail"]
+        ask()  # within the grace, work is still taken
+        waiting.join(30)
+    finally:
+        code = server.stop()
+    assert answers == [200, 200]
+    assert code == 0
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    server = ServerProcess(drain_grace_s="60")
+    server.wait_until_listening()
+    server.process.send_signal(signal.SIGTERM)
+    server.process.send_signal(signal.SIGINT)
+    assert server.stop(signal.SIGINT, timeout_s=20) == 0
+
+
+def test_a_setting_that_cannot_be_is_told_in_a_line_and_stops_the_start() -> None:
+    for name, value, told in (
+        ("port", "70000", "PRICECAST_PORT: "),
+        ("max_queued_windows", "10", "settings: Value error, max_request_windows must not exceed"),
+        ("colour", "red", "settings: Value error, no such setting: PRICECAST_COLOUR"),
+    ):
+        environment = os.environ | {f"PRICECAST_{name.upper()}": value}
+        ended = subprocess.run(
+            [sys.executable, "-m", "app"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert ended.returncode == 2
+        assert told in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_a_port_that_is_taken_is_told_and_stops_the_start(server: tuple[ServerProcess, httpx.Client]) -> None:
+    second = ServerProcess(port=server[0].url.rpartition(":")[2])
+    try:
+        assert second.process.wait(60) != 0
+    finally:
+        second.stop()
+    assert any("address already in use" in line for line in second.log)
+
+
+def test_uvicorn_serves_the_factory_too() -> None:
+    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = next(line for line in process.stderr if "running on" in line)
+            url = line.split("running on ")[1].split()[0]
+            assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+    assert process.returncode in {0, -signal.SIGTERM}
+
+
+def test_errors_leave_the_server_unharmed(server: tuple[ServerProcess, httpx.Client]) -> None:
+    """Garbage on the socket, not only in the body."""
+    host, port = server[0].url.removeprefix("http://").split(":")
+    for garbage in (
+        b"\x00\xff\x16\x03\x01",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+    ):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(garbage)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+    assert server[1].post("/predict", json={"prices": windows(1)[0].tolist()}).status_code == 200
