@@ -156,6 +156,22 @@ def test_it_is_ready_within_two_seconds_and_250_megabytes() -> None:
     assert max(sizes) < 250, sizes
 
 
+def test_a_client_that_has_gone_is_not_computed_for() -> None:
+    body = json.dumps({"prices": windows(1)[0].tolist()}).encode()
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with running(batch_delay_s="1.0") as (server, client):
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as leaving:
+            leaving.sendall(head.encode() + body)
+        for _ in range(200):
+            metrics = client.get("/metrics").text
+            if 'status="499"} 1.0' in metrics:
+                break
+        assert 'pricecast_requests_total{method="POST",route="/predict",status="499"} 1.0' in metrics
+        assert client.post("/predict", json={"prices": windows(1)[0].tolist()}).status_code == 200
+        assert "pricecast_call_windows_sum 1.0" in client.get("/metrics").text
+
+
 def test_a_slow_body_does_not_hold_up_others(server: tuple[ServerProcess, httpx.Client]) -> None:
     host, port = server[0].url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as slow:
