@@ -12,7 +12,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.responses import RedirectResponse
 
 from app import __version__
-from app.api import health, models, openapi, predict, problems
+from app.api import Models, WindowBatcher, health, models, openapi, predict, problems
 from app.artifact.transform import F64
 from app.batching import Batcher
 from app.forecaster import EngineName, Forecaster
@@ -31,7 +31,7 @@ class Service:
         self._telemetry = telemetry
         self._stack = AsyncExitStack()
         self._leaving = False
-        self.registry: predict.Models = Registry(
+        self.registry: Models = Registry(
             settings.models_dir, settings.default_model, _engine(settings), self._run, _log_failure
         )
 
@@ -67,7 +67,7 @@ class Service:
             return f"the batcher of the model {default!r} has stopped"
         return None
 
-    def _run(self, forecaster: Forecaster) -> predict.WindowBatcher:
+    def _run(self, forecaster: Forecaster) -> WindowBatcher:
         """A batcher whose calls run in threads: NumPy and ONNX Runtime let go of the interpreter while they compute."""
         lanes = self.settings.lanes or forecaster.engine.lanes
         threads = ThreadPoolExecutor(lanes, thread_name_prefix="lane")

@@ -99,7 +99,7 @@ def _errors(shown: Evidence) -> Figure:
     axes.axhline(1, color=BASELINE, ls=":")
     axes.set_xticks(np.arange(len(instruments)), instruments)
     axes.set_ylabel("RMSE / RMSE of the last price")
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -2,15 +2,13 @@
 
 from fastapi import APIRouter
 
-from app import errors
-from app.api.predict import Models as ServedModels
-from app.api.predict import WindowBatcher
+from app import api, errors
 from app.api.problems import documented
 from app.api.schemas import ModelDetail, Models, ModelSummary
-from app.registry import Model, Registry
+from app.registry import Model
 
 
-def router(registry: ServedModels) -> APIRouter:
+def router(registry: api.Models) -> APIRouter:
     """The routes, on the models of `registry`."""
     routes = APIRouter(prefix="/models", tags=["models"])
     failures = documented(errors.UnknownModel, errors.NotReady)
@@ -34,7 +32,7 @@ def router(registry: ServedModels) -> APIRouter:
     return routes
 
 
-def _summary(registry: Registry[WindowBatcher], model: Model[WindowBatcher]) -> ModelSummary:
+def _summary(registry: api.Models, model: Model[api.WindowBatcher]) -> ModelSummary:
     manifest = model.manifest
     return ModelSummary(
         name=manifest.name,
@@ -49,7 +47,7 @@ def _summary(registry: Registry[WindowBatcher], model: Model[WindowBatcher]) -> 
     )
 
 
-def _detail(registry: Registry[WindowBatcher], model: Model[WindowBatcher]) -> ModelDetail:
+def _detail(registry: api.Models, model: Model[api.WindowBatcher]) -> ModelDetail:
     manifest = model.manifest
     return ModelDetail(
         **dict(_summary(registry, model)),
