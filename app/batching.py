@@ -28,6 +28,7 @@ from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overl
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+STOPPED = "the batcher of this model has stopped"
 RATE_MEMORY = 0.9  # weight of the past in the running mean of windows per second: about the last ten calls
 
 
@@ -145,7 +146,12 @@ class Batcher(Generic[Item, Result]):
             Exception: what the call raised for these items alone.
         """
         self._admit(len(items))
-        request = _Request(items, self._loop.create_future(), self._clock())
+        try:
+            arrived = self._clock()
+        except Exception as error:
+            self._die(error)
+            raise NotReady(STOPPED) from error
+        request = _Request(items, self._loop.create_future(), arrived)
         self._waiting[request] = None
         self._open[request] = None
         self._queued_windows += len(items)
@@ -175,7 +181,7 @@ class Batcher(Generic[Item, Result]):
 
     def _admit(self, windows: int) -> None:
         if self._death is not None:
-            raise NotReady("the batcher of this model has stopped")
+            raise NotReady(STOPPED)
         if self._closing:
             raise Draining("the server is shutting down")
         if self._queued_windows + windows > self._max_queued_windows:
@@ -253,6 +259,10 @@ class Batcher(Generic[Item, Result]):
             results = await self._call(items)
             if len(results) != len(items):
                 failure = EngineFailed(f"{len(items)} windows went in, {len(results)} forecasts came out")
+        except asyncio.CancelledError:
+            for piece in batch:
+                piece.request.fail(EngineFailed("the engine call was cancelled"))
+            raise
         except Exception as error:
             failure = error
         took_s = self._clock() - started
@@ -285,10 +295,11 @@ class Batcher(Generic[Item, Result]):
 
     def _die(self, error: BaseException) -> None:
         """Fails everyone rather than leave them waiting for an answer that cannot come."""
-        if self._death is None:
-            self._death = error
+        first = self._death is None
+        self._death = self._death or error
+        self._fail_open(NotReady(STOPPED))
+        if first:
             self._on_death(error)
-        self._fail_open(NotReady("the batcher of this model has stopped"))
 
     def _fail_open(self, error: Exception) -> None:
         for request in list(self._open):

@@ -58,6 +58,9 @@ class Forecaster:
         if self._center == "last_price":
             outputs += encoded.last - outputs[:, :, self._median, None]
         outputs += self._offsets
+        if self._center == "last_price":  # stays the median, however far a negative offset reaches
+            np.minimum(outputs[:, :, : self._median], encoded.last, out=outputs[:, :, : self._median])
+            np.maximum(outputs[:, :, self._median :], encoded.last, out=outputs[:, :, self._median :])
         outputs.sort(axis=2)  # rearranged, so that no two quantiles cross (Chernozhukov et al., 2010)
         prices = self._transform.decode(outputs, encoded)
         if not np.isfinite(prices).all():

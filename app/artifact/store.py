@@ -7,6 +7,7 @@ models/<name>/current       the version served by default
 import hashlib
 import io
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from joblib.numpy_pickle import NumpyUnpickler
 from pydantic import TypeAdapter, ValidationError
 
@@ -59,6 +61,12 @@ def names(models_dir: Path) -> list[str]:
     if not models_dir.is_dir():
         raise ArtifactError(models_dir, "there is no such directory of models")
     return sorted(p.name for p in models_dir.iterdir() if _fits(is_name, p.name) and (p / CURRENT).exists())
+
+
+def check_name(models_dir: Path, name: str) -> None:
+    """Raises ArtifactError unless a model may be published under this name."""
+    if not _fits(TypeAdapter(ModelName), name):
+        raise ArtifactError(models_dir / name, "a model's name is lower-case letters, digits, - and _, 64 at most")
 
 
 def versions(models_dir: Path, name: str) -> list[str]:
@@ -121,12 +129,28 @@ def read_version(models_dir: Path, name: str, version: str) -> Artifact:
 
 
 class _AdmittingUnpickler(NumpyUnpickler):  # type: ignore[misc]  # joblib has no type hints
-    """joblib's unpickler, for the classes in ADMITTED only."""
+    """joblib's unpickler, for the classes in ADMITTED only, and for plain numbers only.
+
+    State is given to fresh objects alone: given to a class it would stay there for the whole process, and a dtype with
+    fields can pass bytes of the file off as addresses.
+    """
+
+    dispatch = NumpyUnpickler.dispatch.copy()
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ADMITTED:
             raise ValueError(f"the pickle asks for {module}.{name}, which no scaler needs")
         return super().find_class(module, name)
+
+    def load_build(self) -> None:
+        target, state = self.stack[-2:]
+        if isinstance(target, type):
+            raise ValueError("the pickle changes a class")
+        if isinstance(target, np.dtype) and (target.kind not in "biuf" or state[2:5] != (None, None, None)):
+            raise ValueError("the pickle holds something else than plain numbers")
+        super().load_build()
+
+    dispatch[pickle.BUILD[0]] = load_build
 
 
 def unpickle(content: bytes) -> Any:
@@ -154,7 +178,8 @@ class Staging:
         """
         home = self.models_dir / self.name
         while True:
-            version = str(int(([*versions(self.models_dir, self.name)] or ["0"])[-1]) + 1)
+            taken = (int(entry.name) for entry in home.iterdir() if _fits(TypeAdapter(Version), entry.name))
+            version = str(max(taken, default=0) + 1)
             self._seal(draft, version)
             check(self.path)
             try:
@@ -190,14 +215,12 @@ class Staging:
 @contextmanager
 def staging(models_dir: Path, name: str) -> Iterator[Staging]:
     """A directory beside the model's versions that is gone again unless it was published, whatever happens."""
-    try:
-        TypeAdapter(ModelName).validate_python(name)
-    except ValidationError:
-        raise ArtifactError(
-            models_dir / name, "a model's name is lower-case letters, digits, - and _, 64 at most"
-        ) from None
+    check_name(models_dir, name)
     home = models_dir / name
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(home, _reason(error)) from error
     path = Path(tempfile.mkdtemp(prefix=STAGING, dir=home))
     path.chmod(0o755)  # mkdtemp's 0700 would hide the artifact from a server that runs as another user
     try:

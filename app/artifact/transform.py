@@ -40,13 +40,17 @@ class Affine:
         Raises:
             ValueError: the scaler is not affine, not fitted, or not finite.
         """
-        probe = np.array([[0.0], [1.0], [-3.25], [1e4]])  # (4, 1)
-        scaled = np.asarray(scaler.transform(probe), dtype=np.float64)
-        offset = float(scaled[0, 0])
-        scale = float(scaled[1, 0]) - offset
-        if not (np.isfinite(scaled).all() and scale > 0):
+        at = np.concatenate([[0.0], 10.0 ** np.arange(-30, 31)])
+        scaled = np.asarray(scaler.transform(at[:, None]), dtype=np.float64)[:, 0]
+        offset = float(scaled[0])
+        # Far enough from zero that the offset does not drown the scale, whether prices are 1e-9 or 1e9.
+        far = np.flatnonzero(np.abs(scaled - offset) >= max(1.0, abs(offset)))
+        scale = float((scaled[far[0]] - offset) / at[far[0]]) if len(far) else 0.0
+        if not (np.isfinite([scale, offset]).all() and scale > 0):
             raise ValueError("the scaler's scale must be finite and positive")
-        if not np.allclose(scaled, scale * probe + offset, rtol=1e-9, atol=1e-9 * scale):
+        points = at[far[0]] * np.array([-3.25, 0.1, 0.5, 1.0])
+        difference = np.asarray(scaler.transform(points[:, None]))[:, 0] - (scale * points + offset)
+        if not np.abs(difference).max() <= 1e-9 * scale * at[far[0]]:
             raise ValueError("the scaler is not affine")
         return cls(scale, offset)
 
@@ -112,7 +116,7 @@ class MinMaxPrice:
         return window
 
     def faults(self, windows: F64) -> list[tuple[int, int, str]]:
-        return _faults(windows, np.abs(windows) > LARGEST_PRICE, f"a price must lie within ±{LARGEST_PRICE:g}")
+        return _faults(windows, ~(np.abs(windows) <= LARGEST_PRICE), f"a price must lie within ±{LARGEST_PRICE:g}")
 
     def observed(self, windows: F64) -> F64:
         return np.stack([windows.min(axis=1), windows.max(axis=1)], axis=1)

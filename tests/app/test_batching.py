@@ -1,0 +1,1142 @@
+"""The batcher keeps each of its seven promises: shown one by one, then under random load. All times are virtual."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from app.batching import Batcher, Call
+from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded, PricecastError
+from tests.fakes import BadItems, FakeCall, Made, TurnedClock, answer
+from tests.virtual_time import Deadlock, in_virtual_time, now, run, until
+
+Thing = TypeVar("Thing")
+
+HOUR_S = 3600.0
+
+
+class Outcome(NamedTuple):
+    """What became of one request, and when."""
+
+    value: list[str] | Exception
+    at_s: float
+
+    @property
+    def kind(self) -> tuple[type, float]:
+        return type(self.value), self.at_s
+
+
+def answered(*items: int, at_s: float) -> Outcome:
+    return Outcome([answer(item) for item in items], at_s)
+
+
+class Bench:
+    """A batcher, the call behind it, and what it told."""
+
+    def __init__(
+        self,
+        *,
+        lanes: int = 1,
+        max_batch_windows: int = 4,
+        max_queued_windows: int = 100,
+        delay_s: float = 0.0,
+        clock: Callable[[], float] | None = None,
+        on_call: Callable[[Call], None] | None = None,
+    ) -> None:
+        self.call = FakeCall(takes_s=1.0)
+        self.told: list[Call] = []
+        self.deaths: list[BaseException] = []
+        self.batcher = Batcher(
+            self.call,
+            lanes=lanes,
+            max_batch_windows=max_batch_windows,
+            max_queued_windows=max_queued_windows,
+            delay_s=delay_s,
+            clock=clock,
+            on_call=on_call or self.told.append,
+            on_death=self.deaths.append,
+        )
+
+    def ask(self, *items: int, at_s: float = 0.0, deadline_s: float | None = None) -> "asyncio.Task[Outcome]":
+        """A request that arrives at `at_s`; what arrives at once at 0 s arrives in the order of asking."""
+        return asyncio.create_task(self._ask(items, at_s, deadline_s))
+
+    async def _ask(self, items: Sequence[int], at_s: float, deadline_s: float | None) -> Outcome:
+        await until(at_s)
+        try:
+            return Outcome(await self.batcher.submit(items, deadline_s), now())
+        except Exception as error:
+            return Outcome(error, now())
+
+
+async def cancelled(asked: "asyncio.Task[Outcome]") -> bool:
+    """Whether a request ended by being cancelled."""
+    await asyncio.wait([asked])
+    return asked.cancelled()
+
+
+async def outcomes_of(*asked: "asyncio.Task[Outcome]") -> list[Outcome]:
+    return await asyncio.gather(*asked)
+
+
+# 1. A call starts the moment a lane is free; while all are busy, arrivals go together in the next, oldest first.
+
+
+@in_virtual_time
+async def test_a_request_is_computed_at_once_while_a_lane_is_free() -> None:
+    bench = Bench()
+    assert await bench.ask(1, 2, at_s=5.0) == answered(1, 2, at_s=6.0)
+    assert bench.call.seen == [(5.0, [1, 2])]
+
+
+@in_virtual_time
+async def test_what_arrives_at_one_moment_after_the_lane_is_taken_waits() -> None:
+    bench = Bench()
+    first, second, third = bench.ask(1), bench.ask(2), bench.ask(3)
+    assert await first == answered(1, at_s=1.0)
+    assert await second == answered(2, at_s=2.0)
+    assert await third == answered(3, at_s=2.0)
+    assert bench.call.seen == [(0.0, [1]), (1.0, [2, 3])]
+
+
+@in_virtual_time
+async def test_what_arrives_while_the_lane_is_busy_goes_together_in_the_next_call_oldest_first() -> None:
+    bench = Bench()
+    asked = [
+        bench.ask(1),
+        bench.ask(5, at_s=0.75),  # asked for out of order: the time of arrival counts
+        bench.ask(4, at_s=0.5),
+        bench.ask(2, 3, at_s=0.25),
+    ]
+    assert await outcomes_of(*asked) == [
+        answered(1, at_s=1.0),
+        answered(5, at_s=2.0),
+        answered(4, at_s=2.0),
+        answered(2, 3, at_s=2.0),
+    ]
+    assert bench.call.seen == [(0.0, [1]), (1.0, [2, 3, 4, 5])]
+
+
+@in_virtual_time
+async def test_who_asks_again_on_being_answered_goes_behind_those_who_wait() -> None:
+    bench = Bench(max_batch_windows=1)
+
+    async def twice() -> Outcome:
+        await bench.batcher.submit([1])
+        return await bench.ask(2, at_s=now())
+
+    again, waiting = asyncio.create_task(twice()), bench.ask(3, at_s=0.5)
+    assert await waiting == answered(3, at_s=2.0)
+    assert await again == answered(2, at_s=3.0)
+
+
+@in_virtual_time
+async def test_two_lanes_work_side_by_side() -> None:
+    bench = Bench(lanes=2)
+    asked = [bench.ask(1), bench.ask(2, at_s=0.25), bench.ask(3, at_s=0.5), bench.ask(4, at_s=0.75)]
+    assert await outcomes_of(*asked) == [
+        answered(1, at_s=1.0),
+        answered(2, at_s=1.25),
+        answered(3, at_s=2.0),
+        answered(4, at_s=2.0),
+    ]
+    assert bench.call.seen == [(0.0, [1]), (0.25, [2]), (1.0, [3, 4])]
+
+
+@in_virtual_time
+async def test_a_slow_call_holds_up_its_own_lane_only() -> None:
+    bench = Bench(lanes=2, max_batch_windows=1)
+    bench.call.takes_s = 10.0
+    slow = bench.ask(1)
+    await until(0.5)
+    bench.call.takes_s = 1.0
+    asked = [bench.ask(2), bench.ask(3, at_s=0.75), bench.ask(4, at_s=0.875)]
+    assert await outcomes_of(*asked) == [
+        answered(2, at_s=1.5),
+        answered(3, at_s=2.5),
+        answered(4, at_s=3.5),
+    ]
+    assert await slow == answered(1, at_s=10.0)
+
+
+@in_virtual_time
+async def test_a_delay_counts_from_the_oldest_arrival() -> None:
+    bench = Bench(delay_s=0.5)
+    asked = [bench.ask(1, at_s=1.0), bench.ask(2, at_s=1.25), bench.ask(3, at_s=1.4375)]
+    assert await outcomes_of(*asked) == [answered(item, at_s=2.5) for item in (1, 2, 3)]
+    assert bench.call.seen == [(1.5, [1, 2, 3])]
+
+
+@in_virtual_time
+async def test_a_full_batch_does_not_sit_out_the_delay() -> None:
+    bench = Bench(lanes=2, delay_s=0.5)
+    asked = [bench.ask(1, 2, 3), bench.ask(4, 5, at_s=0.25)]
+    assert await outcomes_of(*asked) == [answered(1, 2, 3, at_s=1.25), answered(4, 5, at_s=1.75)]
+    assert bench.call.seen == [(0.25, [1, 2, 3, 4]), (0.75, [5])]  # what was over counts from its own arrival
+
+
+@in_virtual_time
+async def test_who_waited_for_a_lane_longer_than_the_delay_does_not_wait_on() -> None:
+    bench = Bench(delay_s=0.5)
+    asked = [bench.ask(1), bench.ask(2, at_s=0.75), bench.ask(3, at_s=1.25)]
+    assert await outcomes_of(*asked) == [
+        answered(1, at_s=1.5),
+        answered(2, at_s=2.5),
+        answered(3, at_s=2.5),
+    ]
+    assert bench.call.seen == [(0.5, [1]), (1.5, [2, 3])]
+
+
+@in_virtual_time
+async def test_the_delay_goes_on_after_the_lane_is_freed_for_who_came_late() -> None:
+    bench = Bench(delay_s=0.5)
+    asked = [bench.ask(1), bench.ask(2, at_s=1.375), bench.ask(3, at_s=1.75)]
+    await outcomes_of(*asked)
+    assert bench.call.seen == [(0.5, [1]), (1.875, [2, 3])]
+
+
+@in_virtual_time
+async def test_the_delay_counts_from_the_next_oldest_when_the_oldest_leaves() -> None:
+    bench = Bench(delay_s=0.5)
+    oldest, next_oldest = bench.ask(1), bench.ask(2, at_s=0.125)
+    await until(0.25)
+    oldest.cancel()
+    assert await next_oldest == answered(2, at_s=1.625)
+    assert bench.call.seen == [(0.625, [2])]
+
+
+def test_a_batcher_that_can_only_wait_schedules_nothing() -> None:
+    async def scenario() -> None:
+        bench = Bench(delay_s=0.5)
+        bench.call.hangs = True
+        await outcomes_of(bench.ask(1), bench.ask(2, at_s=1.0), bench.ask(3, at_s=2.0))
+
+    with pytest.raises(Deadlock):  # a batcher that polled would always have a next timer
+        run(scenario())
+
+
+@in_virtual_time
+async def test_an_hour_of_delay_is_one_timer() -> None:
+    clock = TurnedClock(follows=now)
+    bench = Bench(delay_s=HOUR_S, clock=clock)
+    asked = bench.ask(1)
+    await until(1.0)
+    read = clock.read
+    await until(HOUR_S - 1)
+    assert clock.read == read
+    assert await asked == answered(1, at_s=HOUR_S + 1)
+
+
+# 2. It counts windows: never more than `max_batch_windows` in a call; what is larger is cut, and joined in order.
+
+
+@in_virtual_time
+async def test_a_call_never_holds_more_than_its_windows() -> None:
+    bench = Bench()
+    asked = [bench.ask(0), bench.ask(1, 2, 3), bench.ask(4, 5, 6), bench.ask(7, 8), bench.ask(9)]
+    assert await outcomes_of(*asked) == [
+        answered(0, at_s=1.0),
+        answered(1, 2, 3, at_s=2.0),
+        answered(4, 5, 6, at_s=3.0),
+        answered(7, 8, at_s=3.0),
+        answered(9, at_s=4.0),
+    ]
+    assert bench.call.seen == [(0.0, [0]), (1.0, [1, 2, 3, 4]), (2.0, [5, 6, 7, 8]), (3.0, [9])]
+
+
+@in_virtual_time
+async def test_a_larger_request_is_cut_over_the_lanes_and_its_last_piece_has_room_for_others() -> None:
+    bench = Bench(lanes=2)
+    bench.call.takes_s_per_item = 0.5
+    large, mate = bench.ask(*range(10)), bench.ask(10, at_s=0.5)
+    assert await mate == answered(10, at_s=5.5)
+    assert await large == answered(*range(10), at_s=5.5)
+    assert bench.call.seen == [(0.0, [0, 1, 2, 3]), (0.0, [4, 5, 6, 7]), (3.0, [8, 9, 10])]
+
+
+@in_virtual_time
+async def test_pieces_are_joined_in_order_whichever_ends_first() -> None:
+    bench = Bench(lanes=2, max_batch_windows=2)
+    bench.ask(0)
+    await until(0.5)
+    bench.call.takes_s = 4.0
+    large = bench.ask(1, 2, 3, 4)
+    await until(0.75)
+    bench.call.takes_s = 1.0
+    assert await large == answered(1, 2, 3, 4, at_s=4.5)
+    assert bench.call.seen == [(0.0, [0]), (0.5, [1, 2]), (1.0, [3, 4])]
+    assert [made.ended_s for made in bench.call.made] == [1.0, 4.5, 2.0]
+
+
+# 3. The queue is bounded in windows; who is refused is told when to come back.
+
+
+async def refusal(bench: Bench, *items: int, at_s: float) -> float:
+    """`retry_after_s` of a request that is refused at once."""
+    outcome = await bench.ask(*items, at_s=at_s)
+    assert isinstance(outcome.value, Overloaded)
+    assert outcome.at_s == at_s
+    return outcome.value.retry_after_s
+
+
+@in_virtual_time
+async def test_a_full_queue_refuses_at_once_until_there_is_room() -> None:
+    bench = Bench(max_queued_windows=6)
+    asked = [bench.ask(1, 2, 3, 4), bench.ask(5, 6, 7, 8, 9, at_s=0.125)]
+    await until(0.25)
+    assert bench.batcher.queued_windows == 5
+    await refusal(bench, 10, 11, at_s=0.25)
+    assert bench.batcher.queued_windows == 5
+    asked.append(bench.ask(12, at_s=0.5))  # exactly full
+    await refusal(bench, 13, at_s=0.75)
+    asked.append(bench.ask(14, 15, 16, 17, at_s=1.25))  # four went into the second call
+    assert await outcomes_of(*asked) == [
+        answered(1, 2, 3, 4, at_s=1.0),
+        answered(5, 6, 7, 8, 9, at_s=3.0),
+        answered(12, at_s=3.0),
+        answered(14, 15, 16, 17, at_s=4.0),
+    ]
+    assert bench.call.seen == [(0.0, [1, 2, 3, 4]), (1.0, [5, 6, 7, 8]), (2.0, [9, 12, 14, 15]), (3.0, [16, 17])]
+
+
+@in_virtual_time
+async def test_what_is_in_a_lane_does_not_count_as_queued() -> None:
+    bench = Bench(max_queued_windows=8)
+    bench.ask(*range(8))
+    await until(0.5)
+    assert bench.batcher.queued_windows == 4
+    await until(1.5)
+    assert bench.batcher.queued_windows == 0
+
+
+@in_virtual_time
+async def test_before_anything_is_measured_a_refusal_says_one_second() -> None:
+    bench = Bench(max_queued_windows=4)
+    bench.ask(1)
+    bench.ask(2, 3, 4, 5)
+    assert await refusal(bench, 6, at_s=0.5) == 1.0
+
+
+@in_virtual_time
+async def test_a_refusal_says_when_the_queue_will_have_been_worked_off() -> None:
+    bench = Bench(max_queued_windows=6)
+    bench.call.takes_s = 2.0
+    assert await bench.ask(1, 2, 3, 4) == answered(1, 2, 3, 4, at_s=2.0)  # two windows a second
+    bench.ask(5, at_s=3.0)
+    bench.ask(6, 7, 8, 9, 10, at_s=3.25)
+    assert await refusal(bench, 11, 12, at_s=3.5) == 2.5
+
+
+@in_virtual_time
+async def test_two_lanes_work_a_queue_off_in_half_the_time() -> None:
+    bench = Bench(lanes=2, max_queued_windows=6)
+    bench.call.takes_s = 2.0
+    await outcomes_of(bench.ask(1, 2, 3, 4), bench.ask(5, 6, 7, 8, at_s=0.5))
+    bench.ask(9, at_s=3.0)
+    bench.ask(10, at_s=3.0)
+    bench.ask(11, 12, 13, 14, 15, at_s=3.25)
+    assert await refusal(bench, 16, 17, at_s=3.5) == 1.25
+
+
+@in_virtual_time
+async def test_the_rate_is_a_running_mean_over_the_calls() -> None:
+    bench = Bench(max_queued_windows=5)
+    bench.call.takes_s = 2.0
+    await bench.ask(1, 2, 3, 4)  # 2 windows a second
+    bench.call.takes_s = 4.0
+    await bench.ask(5, 6, 7, 8)  # 1 window a second
+    bench.ask(9)
+    bench.ask(10, 11, 12, 13, 14)
+    assert await refusal(bench, 15, at_s=6.5) == pytest.approx(5 / (0.9 * 2 + 0.1 * 1))
+
+
+@in_virtual_time
+async def test_the_rate_is_measured_by_the_clock_that_was_given() -> None:
+    clock = TurnedClock()
+    bench = Bench(max_queued_windows=4, clock=clock)
+    first = bench.ask(1, 2, 3, 4)
+    await until(0.5)
+    clock.turn(8.0)
+    await first
+    assert bench.told == [Call(windows=4, requests=1, waited_s=0.0, took_s=8.0, failed=False)]
+    bench.ask(5)
+    bench.ask(6, 7, 8, 9)
+    assert await refusal(bench, 10, at_s=1.5) == 8.0
+
+
+@in_virtual_time
+async def test_calls_that_fail_or_take_no_time_say_nothing_of_the_rate() -> None:
+    bench = Bench(max_queued_windows=4)
+    bench.call.takes_s = 0.0
+    await bench.ask(1)
+    bench.call.takes_s = 1.0
+    bench.call.bad = {2}
+    await bench.ask(2)
+    bench.ask(3)
+    bench.ask(4, 5, 6, 7)
+    assert await refusal(bench, 8, at_s=1.5) == 1.0
+
+
+# 4. Each caller gets its own results, once; who has left is dropped before the call, and nobody else notices.
+
+
+@in_virtual_time
+async def test_each_caller_gets_its_own_results_and_each_window_is_computed_once() -> None:
+    bench = Bench(lanes=2, max_batch_windows=5)
+    sizes = [1, 3, 12, 2, 1, 7, 5]
+    starts = [sum(sizes[:index]) for index in range(len(sizes))]
+    asked = [bench.ask(*range(start, start + size)) for start, size in zip(starts, sizes, strict=True)]
+    outcomes = await outcomes_of(*asked)
+    assert [outcome.value for outcome in outcomes] == [
+        [answer(item) for item in range(start, start + size)] for start, size in zip(starts, sizes, strict=True)
+    ]
+    assert [item for _, items in bench.call.seen for item in items] == list(range(sum(sizes)))
+
+
+@in_virtual_time
+async def test_callers_with_equal_windows_are_each_answered() -> None:
+    bench = Bench()
+    asked = [bench.ask(0), bench.ask(7, 7), bench.ask(7)]
+    assert await outcomes_of(*asked) == [answered(0, at_s=1.0), answered(7, 7, at_s=2.0), answered(7, at_s=2.0)]
+
+
+@in_virtual_time
+async def test_who_cancels_while_waiting_is_dropped_before_the_call_and_frees_its_room() -> None:
+    bench = Bench(max_queued_windows=4)
+    first, leaver, mate = bench.ask(1), bench.ask(2, 3), bench.ask(4, 5)
+    await until(0.5)
+    assert bench.batcher.queued_windows == 4
+    leaver.cancel()
+    assert await cancelled(leaver)
+    assert bench.batcher.queued_windows == 2
+    late = bench.ask(6, 7, at_s=0.75)
+    assert await first == answered(1, at_s=1.0)
+    assert await mate == answered(4, 5, at_s=2.0)
+    assert await late == answered(6, 7, at_s=2.0)
+    assert bench.call.seen == [(0.0, [1]), (1.0, [4, 5, 6, 7])]
+
+
+@in_virtual_time
+async def test_who_cancels_while_computing_disturbs_no_mate() -> None:
+    bench = Bench()
+    first, before, leaver, after = bench.ask(0), bench.ask(1), bench.ask(2), bench.ask(3)
+    await until(1.5)
+    leaver.cancel()
+    assert await cancelled(leaver)
+    assert now() == 1.5
+    assert await outcomes_of(first, before, after) == [
+        answered(0, at_s=1.0),
+        answered(1, at_s=2.0),
+        answered(3, at_s=2.0),
+    ]
+    assert bench.told[1] == Call(windows=3, requests=3, waited_s=1.0, took_s=1.0, failed=False)
+    assert bench.batcher.healthy
+
+
+@in_virtual_time
+async def test_the_pieces_of_who_cancels_that_still_wait_are_never_computed() -> None:
+    bench = Bench()
+    large, mate = bench.ask(*range(10)), bench.ask(10)
+    await until(0.5)
+    assert bench.batcher.queued_windows == 7
+    large.cancel()
+    assert await cancelled(large)
+    assert bench.batcher.queued_windows == 1
+    assert await mate == answered(10, at_s=2.0)
+    assert bench.call.seen == [(0.0, [0, 1, 2, 3]), (1.0, [10])]
+
+
+@in_virtual_time
+async def test_who_cancels_between_dispatch_and_call_is_not_computed() -> None:
+    bench = Bench()
+    leaver = asyncio.create_task(bench.batcher.submit([1]))
+    await asyncio.sleep(0)  # it has been dispatched, and its call is the next thing to happen
+    leaver.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaver
+    assert await bench.ask(2, at_s=0.5) == answered(2, at_s=1.5)
+    assert bench.call.seen == [(0.5, [2])]
+    assert len(bench.told) == 1
+
+
+@in_virtual_time
+async def test_who_is_cancelled_by_an_answered_caller_is_passed_over() -> None:
+    bench = Bench()
+
+    async def asks_then_cancels(other: "asyncio.Task[Outcome]") -> None:
+        await bench.batcher.submit([1])
+        other.cancel()  # the answer is out and the lane not yet free: the next thing is a dispatch
+
+    leaver = bench.ask(2, at_s=0.5)
+    await asks_then_cancels(leaver)
+    assert await cancelled(leaver)
+    assert bench.batcher.queued_windows == 0
+    assert await bench.ask(3, at_s=1.25) == answered(3, at_s=2.25)
+    assert bench.call.seen == [(0.0, [1]), (1.25, [3])]
+
+
+@in_virtual_time
+async def test_a_deadline_that_passes_in_the_queue_drops_the_request_and_frees_its_room() -> None:
+    bench = Bench(max_queued_windows=4)
+    first, hasty, mate = bench.ask(1), bench.ask(2, 3, deadline_s=0.5), bench.ask(4, 5)
+    late = bench.ask(6, 7, at_s=0.75)
+    outcome = await hasty
+    assert outcome.kind == (DeadlineExceeded, 0.5)
+    assert str(outcome.value) == "no forecast within 0.5 s"
+    assert bench.batcher.queued_windows == 2
+    assert await outcomes_of(first, mate, late) == [
+        answered(1, at_s=1.0),
+        answered(4, 5, at_s=2.0),
+        answered(6, 7, at_s=2.0),
+    ]
+    assert bench.call.seen == [(0.0, [1]), (1.0, [4, 5, 6, 7])]
+
+
+@in_virtual_time
+async def test_a_deadline_covers_queue_and_computing_together() -> None:
+    bench = Bench()
+    first, hasty, mate = bench.ask(1), bench.ask(2, deadline_s=1.5), bench.ask(3, deadline_s=2.5)
+    assert (await hasty).kind == (DeadlineExceeded, 1.5)
+    assert await first == answered(1, at_s=1.0)
+    assert await mate == answered(3, at_s=2.0)
+    assert bench.call.seen == [(0.0, [1]), (1.0, [2, 3])]
+
+
+@in_virtual_time
+async def test_a_deadline_of_a_hanging_call_is_kept() -> None:
+    bench = Bench()
+    bench.call.hangs = True
+    assert (await bench.ask(1, deadline_s=HOUR_S)).kind == (DeadlineExceeded, HOUR_S)
+
+
+@in_virtual_time
+async def test_the_pieces_of_who_ran_out_of_time_are_never_computed() -> None:
+    bench = Bench()
+    large, mate = bench.ask(*range(10), deadline_s=1.5), bench.ask(10)
+    assert (await large).kind == (DeadlineExceeded, 1.5)
+    assert bench.batcher.queued_windows == 1
+    assert await mate == answered(10, at_s=3.0)
+    assert bench.call.seen == [(0.0, [0, 1, 2, 3]), (1.0, [4, 5, 6, 7]), (2.0, [10])]
+
+
+# 5. A call that fails is repeated in halves until the request that fails is alone.
+
+
+@in_virtual_time
+async def test_a_lone_request_that_fails_gets_the_very_exception_of_the_call() -> None:
+    bench = Bench()
+    bench.call.bad = {2}
+    outcome = await bench.ask(1, 2)
+    assert outcome.kind == (BadItems, 1.0)
+    assert str(outcome.value) == "cannot compute [2]"
+    assert bench.call.seen == [(0.0, [1, 2])]  # one request is not cut, and not tried again
+    assert bench.batcher.healthy
+    assert await bench.ask(3, at_s=2.0) == answered(3, at_s=3.0)
+
+
+@in_virtual_time
+async def test_a_failing_request_is_found_by_halves_and_fails_alone() -> None:
+    bench = Bench(max_batch_windows=8)
+    bench.call.bad = {4}
+    first, *asked = [bench.ask(item) for item in range(6)]
+    await first
+    one, two, three, bad, five = await outcomes_of(*asked)
+    assert bench.call.seen[1:] == [
+        (1.0, [1, 2, 3, 4, 5]),
+        (2.0, [1, 2]),
+        (3.0, [3, 4, 5]),
+        (4.0, [3]),
+        (5.0, [4, 5]),
+        (6.0, [4]),
+        (7.0, [5]),
+    ]
+    assert [one, two] == [answered(1, at_s=3.0), answered(2, at_s=3.0)]
+    assert three == answered(3, at_s=5.0)
+    assert five == answered(5, at_s=8.0)
+    assert bad.kind == (BadItems, 7.0)
+    assert isinstance(bad.value, BadItems)
+    assert bad.value.items == [4]
+
+
+@in_virtual_time
+async def test_each_of_two_failing_requests_gets_its_own_exception() -> None:
+    bench = Bench(max_batch_windows=8)
+    bench.call.bad = {2, 6}
+    _, *asked = [bench.ask(0), bench.ask(1, 2), bench.ask(3), bench.ask(4, 5), bench.ask(6)]
+    outcomes = await outcomes_of(*asked)
+    assert [str(outcome.value) for outcome in outcomes] == [
+        "cannot compute [2]",
+        "['<3>']",
+        "['<4>', '<5>']",
+        "cannot compute [6]",
+    ]
+
+
+@in_virtual_time
+async def test_what_arrives_while_halves_are_repeated_waits_for_the_lane() -> None:
+    bench = Bench()
+    bench.call.bad = {2}
+    first, bad, mate, late = bench.ask(0), bench.ask(2), bench.ask(3), bench.ask(4, at_s=1.5)
+    assert await outcomes_of(first, mate, late) == [
+        answered(0, at_s=1.0),
+        answered(3, at_s=4.0),
+        answered(4, at_s=5.0),
+    ]
+    assert (await bad).kind == (BadItems, 3.0)
+
+
+@in_virtual_time
+async def test_who_leaves_while_halves_are_repeated_is_dropped_from_them() -> None:
+    bench = Bench()
+    bench.call.bad = {1}
+    asked = [bench.ask(0), bench.ask(1), bench.ask(2), bench.ask(3, deadline_s=2.5), bench.ask(4, deadline_s=2.25)]
+    outcomes = await outcomes_of(*asked)
+    assert [outcome.kind for outcome in outcomes] == [
+        (list, 1.0),
+        (BadItems, 4.0),
+        (list, 5.0),
+        (DeadlineExceeded, 2.5),
+        (DeadlineExceeded, 2.25),
+    ]
+    assert bench.call.seen[1:] == [(1.0, [1, 2, 3, 4]), (2.0, [1, 2]), (3.0, [1]), (4.0, [2])]
+
+
+@in_virtual_time
+async def test_a_larger_request_fails_as_a_whole_with_its_first_failing_piece() -> None:
+    bench = Bench(lanes=2)
+    bench.call.bad = {5}
+    bench.call.takes_s_per_item = 0.25
+    large, mate = bench.ask(*range(1, 15)), bench.ask(20)
+    assert (await large).kind == (BadItems, 2.0)
+    assert await mate == answered(20, at_s=3.25)
+    assert bench.call.seen == [(0.0, [1, 2, 3, 4]), (0.0, [5, 6, 7, 8]), (2.0, [20])]  # and no more of the failed one
+
+
+@in_virtual_time
+async def test_a_wrong_number_of_results_fails_a_lone_request() -> None:
+    bench = Bench()
+    bench.call.lost = {2}
+    outcome = await bench.ask(1, 2, 3)
+    assert outcome.kind == (EngineFailed, 1.0)
+    assert str(outcome.value) == "3 windows went in, 2 forecasts came out"
+
+
+@in_virtual_time
+async def test_a_wrong_number_of_results_is_given_to_nobody_and_told_apart_by_halves() -> None:
+    bench = Bench()
+    bench.call.lost = {2}
+    _, *asked = [bench.ask(0), bench.ask(1), bench.ask(2), bench.ask(3)]
+    one, lost, three = await outcomes_of(*asked)
+    assert one == answered(1, at_s=3.0)
+    assert lost.kind == (EngineFailed, 5.0)
+    assert three == answered(3, at_s=6.0)
+
+
+@in_virtual_time
+async def test_a_call_that_ends_as_cancelled_does_not_leave_its_callers_waiting() -> None:
+    async def gives_up(items: list[int]) -> list[str]:
+        raise asyncio.CancelledError  # as an executor does that was shut down with `cancel_futures`
+
+    batcher = Batcher(gives_up, lanes=1, max_batch_windows=4, max_queued_windows=100)
+    with pytest.raises(PricecastError):
+        await batcher.submit([1])
+
+
+@in_virtual_time
+async def test_each_call_is_told_with_its_windows_requests_and_times() -> None:
+    bench = Bench()
+    bench.call.bad = {6}
+    bench.call.takes_s_per_item = 0.5
+    await outcomes_of(bench.ask(1, 2), bench.ask(3, 4, 5, at_s=0.5), bench.ask(6, at_s=1.0))
+    assert bench.told == [
+        Call(windows=2, requests=1, waited_s=0.0, took_s=2.0, failed=False),
+        Call(windows=4, requests=2, waited_s=1.5, took_s=3.0, failed=True),
+        Call(windows=3, requests=1, waited_s=4.5, took_s=2.5, failed=False),
+        Call(windows=1, requests=1, waited_s=6.5, took_s=1.5, failed=True),
+    ]
+
+
+@in_virtual_time
+async def test_without_anyone_to_tell_it_works_just_as_well() -> None:
+    batcher = Batcher(FakeCall(), lanes=1, max_batch_windows=4, max_queued_windows=100)
+    assert await batcher.submit([1, 2]) == ["<1>", "<2>"]
+    assert now() == 1.0
+
+
+# 6. If the bookkeeping itself fails, every waiter fails with it.
+
+
+async def assert_dead(bench: Bench, error: BaseException) -> None:
+    """It says so, once, and takes nothing more."""
+    assert not bench.batcher.healthy
+    assert bench.deaths == [error]
+    assert bench.batcher.queued_windows == 0
+    seen = len(bench.call.seen)
+    died_s = now()
+    assert (await bench.ask(99, at_s=died_s)).kind == (NotReady, died_s)
+    await until(died_s + HOUR_S)
+    assert bench.deaths == [error]
+    assert len(bench.call.seen) == seen
+
+
+@in_virtual_time
+async def test_a_batcher_is_healthy_while_it_works() -> None:
+    bench = Bench()
+    assert bench.batcher.healthy
+    await bench.ask(1)
+    assert bench.batcher.healthy
+    assert bench.deaths == []
+
+
+@in_virtual_time
+async def test_if_telling_a_call_fails_every_waiter_fails() -> None:
+    error = LookupError("no such metric")
+
+    def breaks(call: Call) -> None:
+        raise error
+
+    bench = Bench(lanes=2, max_batch_windows=1, on_call=breaks)
+    asked = [bench.ask(1), bench.ask(2), bench.ask(3), bench.ask(4, 5)]
+    outcomes = await outcomes_of(*asked)
+    assert [outcome.kind for outcome in outcomes] == [(NotReady, 1.0)] * 4
+    await assert_dead(bench, error)  # once, though the other lane fails in the same way
+
+
+@in_virtual_time
+async def test_if_the_clock_fails_after_a_call_every_waiter_fails() -> None:
+    clock = TurnedClock(follows=now)
+    bench = Bench(clock=clock)
+    asked = [bench.ask(1), bench.ask(2, 3)]
+    await until(0.5)
+    clock.broken = OSError("no clock")
+    outcomes = await outcomes_of(*asked)
+    assert [outcome.kind for outcome in outcomes] == [(NotReady, 1.0)] * 2
+    await assert_dead(bench, clock.broken)
+
+
+@in_virtual_time
+async def test_if_the_clock_fails_when_a_delay_is_over_every_waiter_fails() -> None:
+    clock = TurnedClock(follows=now)
+    bench = Bench(delay_s=0.5, clock=clock)
+    asked = [bench.ask(1), bench.ask(2)]
+    await until(0.25)
+    clock.broken = OSError("no clock")
+    outcomes = await outcomes_of(*asked)
+    assert [outcome.kind for outcome in outcomes] == [(NotReady, 0.5)] * 2
+    assert bench.call.seen == []
+    await assert_dead(bench, clock.broken)
+
+
+@in_virtual_time
+async def test_if_the_clock_fails_at_an_arrival_every_waiter_fails() -> None:
+    clock = TurnedClock(follows=now)
+    bench = Bench(clock=clock)
+    asked = [bench.ask(1), bench.ask(2), bench.ask(3, at_s=0.5)]
+    await until(0.25)
+    clock.broken = OSError("no clock")
+    outcomes = await outcomes_of(*asked)
+    assert [outcome.kind for outcome in outcomes] == [(NotReady, 0.5)] * 3
+    await assert_dead(bench, clock.broken)
+
+
+@in_virtual_time
+async def test_if_telling_the_death_fails_every_waiter_fails_all_the_same() -> None:
+    unseen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unseen.append(context["exception"]))
+    error = LookupError("nobody to tell")
+
+    def breaks(told: object) -> None:
+        raise error
+
+    batcher = Batcher(FakeCall(), lanes=1, max_batch_windows=4, max_queued_windows=100, on_call=breaks, on_death=breaks)
+    with pytest.raises(NotReady):
+        await batcher.submit([1])
+    assert not batcher.healthy
+    assert set(unseen) <= {error}  # whether or not it is handed on
+
+
+@in_virtual_time
+async def test_a_call_that_still_runs_when_the_batcher_dies_is_answered_to_nobody() -> None:
+    clock = TurnedClock(follows=now)
+    bench = Bench(lanes=2, clock=clock)
+    asked = [bench.ask(1), bench.ask(2, at_s=0.5)]
+    await until(0.75)
+    clock.broken = OSError("no clock")
+    outcomes = await outcomes_of(*asked)
+    assert [outcome.kind for outcome in outcomes] == [(NotReady, 1.0)] * 2
+    error, clock.broken = clock.broken, None  # so that the second call ends in good order
+    await assert_dead(bench, error)
+    assert [made.ended_s for made in bench.call.made] == [1.0, 1.5]
+
+
+@in_virtual_time
+async def test_a_dead_batcher_closes_at_once() -> None:
+    clock = TurnedClock(follows=now)
+    bench = Bench(clock=clock)
+    asked = bench.ask(1)
+    await until(0.5)
+    clock.broken = OSError("no clock")
+    await asked
+    await bench.batcher.close(HOUR_S)
+    assert now() == 1.0
+    assert (await bench.ask(2, at_s=1.0)).kind == (NotReady, 1.0)
+
+
+# 7. `close` refuses new work, lets what was accepted finish until a deadline, and fails the rest.
+
+
+@in_virtual_time
+async def test_closing_refuses_new_work_and_waits_for_what_was_accepted() -> None:
+    bench = Bench()
+    first, waiting, late = bench.ask(1), bench.ask(2, 3), bench.ask(4, at_s=0.75)
+    await until(0.5)
+    await bench.batcher.close(HOUR_S)
+    assert now() == 2.0
+    assert await outcomes_of(first, waiting) == [answered(1, at_s=1.0), answered(2, 3, at_s=2.0)]
+    assert (await late).kind == (Draining, 0.75)
+    assert bench.call.seen == [(0.0, [1]), (1.0, [2, 3])]
+    assert not bench.batcher.healthy
+
+
+@in_virtual_time
+async def test_what_is_not_done_by_the_deadline_of_closing_fails() -> None:
+    bench = Bench()
+    asked = [bench.ask(1), bench.ask(2), bench.ask(*range(3, 9))]
+    await until(0.25)
+    await bench.batcher.close(1.0)
+    assert now() == 1.25
+    outcomes = await outcomes_of(*asked)
+    assert [outcome.kind for outcome in outcomes] == [(list, 1.0), (Draining, 1.25), (Draining, 1.25)]
+    assert bench.batcher.queued_windows == 0
+    await asyncio.sleep(HOUR_S)
+    assert bench.call.seen == [(0.0, [1]), (1.0, [2, 3, 4, 5])]
+    assert bench.call.made[1].ended_s is None  # it was cancelled
+    assert bench.deaths == []  # which is no death
+    assert len(asyncio.all_tasks()) == 1
+
+
+@in_virtual_time
+async def test_closing_does_not_sit_out_the_delay() -> None:
+    bench = Bench(delay_s=HOUR_S)
+    asked = bench.ask(1)
+    await until(0.5)
+    await bench.batcher.close(10.0)
+    assert await asked == answered(1, at_s=1.5)
+    assert now() == 1.5
+
+
+@in_virtual_time
+async def test_closing_when_idle_returns_at_once() -> None:
+    bench = Bench()
+    await bench.batcher.close(HOUR_S)
+    assert now() == 0.0
+    assert (await bench.ask(1)).kind == (Draining, 0.0)
+    assert bench.call.seen == []
+
+
+@in_virtual_time
+async def test_closing_without_patience_fails_what_is_open_at_once() -> None:
+    bench = Bench()
+    asked = bench.ask(1)
+    await until(0.5)
+    await bench.batcher.close(0.0)
+    assert (await asked).kind == (Draining, 0.5)
+
+
+@in_virtual_time
+async def test_a_call_whose_callers_have_all_left_is_not_waited_for() -> None:
+    bench = Bench()
+    bench.call.hangs = True
+    leaver = bench.ask(1)
+    await until(0.5)
+    leaver.cancel()
+    assert await cancelled(leaver)
+    await bench.batcher.close(HOUR_S)
+    assert now() == 0.5
+    await asyncio.sleep(1)
+    assert len(asyncio.all_tasks()) == 1
+
+
+@in_virtual_time
+async def test_closing_twice_is_fine() -> None:
+    bench = Bench()
+    asked = bench.ask(1)
+    await until(0.5)
+    await asyncio.gather(bench.batcher.close(HOUR_S), bench.batcher.close(HOUR_S))
+    assert now() == 1.0
+    assert await asked == answered(1, at_s=1.0)
+    await bench.batcher.close(HOUR_S)
+    assert now() == 1.0
+
+
+@in_virtual_time
+async def test_the_shortest_of_two_closings_ends_it() -> None:
+    bench = Bench()
+    bench.call.hangs = True
+    asked = bench.ask(1)
+    await until(0.5)
+    await asyncio.gather(bench.batcher.close(HOUR_S), bench.batcher.close(1.0))
+    assert now() == 1.5
+    assert (await asked).kind == (Draining, 1.5)
+
+
+# All of them at once, under random load.
+
+TICK_S = 1 / 16
+# Arrivals, calls and delays keep to whole ticks. What may happen to a request keeps to a fraction of its own, so that
+# nothing is ever at one moment with a dispatch and either order would be right.
+DEADLINE_OFF_S = 1 / 8 * TICK_S
+CANCEL_OFF_S = 3 / 8 * TICK_S
+CLOSE_OFF_S = 5 / 8 * TICK_S
+DRAIN_OFF_S = 2 / 8 * TICK_S
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One request of a random load."""
+
+    at_s: float
+    windows: int
+    bad: int | None  # the place of a window that cannot be computed; none if beyond the last
+    cancel_after_s: float | None
+    deadline_s: float | None
+
+
+@dataclass(frozen=True)
+class Load:
+    """A batcher's settings, and what is thrown at it."""
+
+    lanes: int
+    max_batch_windows: int
+    max_queued_windows: int
+    delay_s: float
+    takes_s: float
+    takes_s_per_item: float
+    arrivals: list[Arrival]
+    close_at_s: float | None
+    drain_s: float
+
+
+def ticks(least: int, most: int, off_s: float = 0.0) -> st.SearchStrategy[float]:
+    return st.integers(least, most).map(lambda count: count * TICK_S + off_s)
+
+
+def seldom(strategy: st.SearchStrategy[Thing]) -> st.SearchStrategy[Thing | None]:
+    return st.integers(0, 4).flatmap(lambda die: strategy if die == 4 else st.none())
+
+
+arrivals = st.builds(
+    Arrival,
+    at_s=ticks(0, 96),
+    windows=st.one_of(st.integers(1, 4), st.integers(1, 40)),
+    bad=seldom(st.integers(0, 12)),
+    cancel_after_s=seldom(ticks(0, 48, CANCEL_OFF_S)),
+    deadline_s=seldom(ticks(0, 64, DEADLINE_OFF_S)),
+)
+loads = st.builds(
+    Load,
+    lanes=st.integers(1, 3),
+    max_batch_windows=st.integers(1, 16),
+    max_queued_windows=st.integers(8, 160),
+    delay_s=st.one_of(st.just(0.0), ticks(1, 24)),
+    takes_s=ticks(1, 24),
+    takes_s_per_item=ticks(0, 2),
+    arrivals=st.one_of(st.lists(arrivals, min_size=1, max_size=8), st.lists(arrivals, min_size=12, max_size=30)),
+    close_at_s=seldom(ticks(0, 128, CLOSE_OFF_S)),
+    drain_s=ticks(0, 48, DRAIN_OFF_S),
+)
+
+
+class Caller:
+    """One request of a load, and what became of it."""
+
+    def __init__(self, number: int, arrival: Arrival) -> None:
+        self.arrival = arrival
+        self.items = range(100 * number, 100 * number + arrival.windows)
+        self.bad = {self.items[arrival.bad]} if arrival.bad is not None and arrival.bad < arrival.windows else set()
+        self.queued_before = 0
+        self.value: list[str] | Exception | None = None  # None if it was cancelled
+        self.gone_s = 0.0
+
+    async def live(self, batcher: Batcher[int, str], arrived: "list[Caller]") -> None:
+        await until(self.arrival.at_s)
+        arrived.append(self)
+        self.queued_before = batcher.queued_windows
+        try:
+            self.value = await batcher.submit(self.items, self.arrival.deadline_s)
+        except Exception as error:
+            self.value = error
+        finally:
+            self.gone_s = now()
+
+
+@dataclass
+class History:
+    """What happened under a load."""
+
+    load: Load
+    arrived: list[Caller]  # in the order of their arrival
+    made: list[Made]
+    told: list[Call]
+
+    def caller_of(self, item: int) -> Caller:
+        return next(caller for caller in self.arrived if item in caller.items)
+
+    def owners(self, made: Made) -> list[Caller]:
+        """Whose items are in a call, in their order there."""
+        return list(dict.fromkeys(self.caller_of(item) for item in made.items))
+
+    def busy_lanes(self, at_s: float) -> int:
+        """Calls that run at that moment, those that start then included and those that end then not."""
+        return sum(made.started_s <= at_s and (made.ended_s is None or made.ended_s > at_s) for made in self.made)
+
+    def due_s(self, caller: Caller) -> float:
+        """When its delay was over, if it was the oldest."""
+        due_s = caller.arrival.at_s + self.load.delay_s
+        if self.load.close_at_s is not None:
+            due_s = min(due_s, max(caller.arrival.at_s, self.load.close_at_s))
+        return due_s
+
+    def first_calls(self) -> Iterator[tuple[Made, list[int]]]:
+        """Each call that holds items never asked for before, and these items."""
+        known: set[int] = set()
+        for made in self.made:
+            if new := [item for item in made.items if item not in known]:
+                known.update(new)
+                yield made, new
+
+
+async def play(load: Load) -> History:
+    """Lets a load happen; nothing must be left of it."""
+    callers = [Caller(number, arrival) for number, arrival in enumerate(load.arrivals)]
+    bench = Bench(
+        lanes=load.lanes,
+        max_batch_windows=load.max_batch_windows,
+        max_queued_windows=load.max_queued_windows,
+        delay_s=load.delay_s,
+    )
+    bench.call.takes_s = load.takes_s
+    bench.call.takes_s_per_item = load.takes_s_per_item
+    bench.call.bad = {item for caller in callers for item in caller.bad}
+    arrived: list[Caller] = []
+    tasks = [asyncio.create_task(caller.live(bench.batcher, arrived)) for caller in callers]
+    for caller, task in zip(callers, tasks, strict=True):
+        if caller.arrival.cancel_after_s is not None:
+            asyncio.get_running_loop().call_at(caller.arrival.at_s + caller.arrival.cancel_after_s, task.cancel)
+    if load.close_at_s is not None:
+        await until(load.close_at_s)
+        await bench.batcher.close(load.drain_s)
+        assert now() <= load.close_at_s + load.drain_s
+    await asyncio.wait(tasks)
+    await asyncio.sleep(HOUR_S)
+    assert bench.batcher.healthy == (load.close_at_s is None)
+    assert bench.deaths == []
+    assert bench.batcher.queued_windows == 0
+    assert len(asyncio.all_tasks()) == 1
+    assert all(task.cancelled() == (caller.value is None) for caller, task in zip(callers, tasks, strict=True))
+    await bench.batcher.close(0.0)
+    return History(load, arrived, bench.call.made, bench.told)
+
+
+def check_outcome(caller: Caller, load: Load) -> None:
+    """One request ended in the one way that was right for it, and at the right time."""
+    arrival, value, gone_s = caller.arrival, caller.value, caller.gone_s
+    closed = load.close_at_s is not None and arrival.at_s > load.close_at_s
+    too_many = caller.queued_before + arrival.windows > load.max_queued_windows
+    if closed:
+        assert (type(value), gone_s) == (Draining, arrival.at_s)
+    elif too_many:
+        assert (type(value), gone_s) == (Overloaded, arrival.at_s)
+    elif isinstance(value, list):
+        assert value == [answer(item) for item in caller.items]
+        assert not caller.bad
+    elif isinstance(value, BadItems):
+        assert set(value.items) == caller.bad
+    elif isinstance(value, DeadlineExceeded):
+        assert arrival.deadline_s is not None
+        assert gone_s == arrival.at_s + arrival.deadline_s
+    elif isinstance(value, Draining):
+        assert load.close_at_s is not None
+        assert gone_s == load.close_at_s + load.drain_s
+    else:
+        assert value is None
+        assert arrival.cancel_after_s is not None
+        assert gone_s == arrival.at_s + arrival.cancel_after_s
+    if arrival.deadline_s is not None:
+        assert gone_s <= arrival.at_s + arrival.deadline_s
+    if arrival.cancel_after_s is not None:
+        assert gone_s <= arrival.at_s + arrival.cancel_after_s
+
+
+def check_calls(history: History) -> None:
+    """No call is too large, too many, or for somebody who has left; none repeats what was computed."""
+    for made in history.made:
+        assert 1 <= len(made.items) <= history.load.max_batch_windows
+        assert history.busy_lanes(made.started_s) <= history.load.lanes
+        for caller in history.owners(made):
+            assert caller.arrival.at_s <= made.started_s
+            if isinstance(caller.value, BadItems):  # a piece may start at the very moment at which another one fails
+                assert made.started_s <= caller.gone_s
+            else:
+                assert made.started_s < caller.gone_s
+    for number, made in enumerate(history.made):
+        failed = any(history.caller_of(item).bad & {item} for item in made.items)
+        assert len(set(made.items)) == len(made.items)
+        if not failed:
+            later = {item for other in history.made[number + 1 :] for item in other.items}
+            assert not later & set(made.items)
+
+
+def check_order(history: History) -> None:
+    """First come, first computed; and a request's own windows in their order."""
+    first_asked = [item for _, new in history.first_calls() for item in new]
+    asked = set(first_asked)
+    assert first_asked == [item for caller in history.arrived for item in caller.items if item in asked]
+
+
+def check_promptness(history: History) -> None:
+    """Nobody whose delay is over waits while a lane is free, and no delay is cut short but by a full call."""
+    moments = {made.started_s for made in history.made} | {made.ended_s for made in history.made if made.ended_s}
+    for made, new in history.first_calls():
+        for caller in {history.caller_of(item) for item in new}:
+            due_s = history.due_s(caller)
+            waited = [moment for moment in moments if due_s <= moment < made.started_s]
+            if due_s < made.started_s:
+                waited.append(due_s)
+            assert all(history.busy_lanes(moment) == history.load.lanes for moment in waited)
+        # A request that fails may still count as waiting at the moment of its failure.
+        if len(made.items) < history.load.max_batch_windows and not any(caller.bad for caller in history.arrived):
+            assert made.started_s >= history.due_s(history.owners(made)[0])
+
+
+def check_told(history: History) -> None:
+    """Each call that ended was told, as it was."""
+    ended = [
+        Call(
+            windows=len(made.items),
+            requests=len(history.owners(made)),
+            waited_s=made.started_s - history.owners(made)[0].arrival.at_s,
+            took_s=made.ended_s - made.started_s,
+            failed=any(item in caller.bad for caller in history.owners(made) for item in made.items),
+        )
+        for made in history.made
+        if made.ended_s is not None
+    ]
+    assert sorted(history.told, key=repr) == sorted(ended, key=repr)
+
+
+@settings(max_examples=200, deadline=None)
+@given(loads)
+def test_all_promises_hold_under_random_load(load: Load) -> None:
+    history = run(play(load))
+    for caller in history.arrived:
+        check_outcome(caller, load)
+        event(type(caller.value).__name__)
+    check_calls(history)
+    check_order(history)
+    check_promptness(history)
+    check_told(history)
