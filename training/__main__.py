@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.artifact import store
 from app.errors import ArtifactError
 from training import recipe as recipes
 from training.data import DataError
@@ -46,12 +47,13 @@ def _train(chosen: argparse.Namespace) -> int:
         data |= {"stocks": [], "csv": chosen.csv, "test_csv": chosen.test_csv}
     changes = {"data": data} | ({} if chosen.seed is None else {"seed": chosen.seed})
     recipe = recipes.load(chosen.recipe, **changes)
+    name = chosen.name or Path(chosen.recipe).stem
+    store.check_name(chosen.out, name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length
     from training import run  # imports Keras: seconds that no mistyped command should cost
     from training.backtest import table
     from training.fit import display
 
-    name = chosen.name or Path(chosen.recipe).stem
     try:
         published = run.run(
             recipe, name, chosen.out, display(recipe.training.epochs), lambda line: print(line, flush=True)

@@ -10,9 +10,10 @@ import numpy as np
 from app.artifact.manifest import Evidence, Score
 from app.artifact.transform import F64
 from app.forecaster import Forecaster
-from training import baselines, calibrate, metrics
+from training import baselines, metrics
 from training.split import Samples
 
+SIGNIFICANCE = 0.05
 CHUNK = 1024  # windows in one engine call
 
 
@@ -48,13 +49,17 @@ def score(test: Backtest) -> list[Score]:
     windows, futures = test.samples.windows, test.samples.futures
     horizon = futures.shape[1]
     last = baselines.last_price(windows, horizon)  # (N, H)
-    positive = bool((windows > 0).all())
-    walk = baselines.ewma_random_walk(windows, horizon, test.quantiles) if positive and test.levels else None
+    scale = (
+        last[:, 0] if (last > 0).all() else 1.0
+    )  # of the pinball loss, so that a dear year counts no more than a cheap one
+    walk = None
+    if test.levels and (windows > 0).all():
+        walk = baselines.ewma_random_walk(windows, horizon, test.quantiles)
     first_date, last_date = _dates(test.samples)
     rows = []
     for h in range(horizon):
         forecast, outcome, before = test.median[:, h], futures[:, h], last[:, h]
-        loss, baseline_loss = _squared_log(forecast, outcome, before), _squared_log(before, outcome, before)
+        loss, baseline_loss = _squared(forecast, outcome, before), _squared(before, outcome, before)
         rows.append(
             Score(
                 instrument=test.samples.series.name,
@@ -72,13 +77,24 @@ def score(test: Backtest) -> list[Score]:
                 correlation_last=metrics.correlation(forecast, before),
                 correlation_next=metrics.correlation(forecast, outcome),
                 coverage={str(level): _coverage(test, level, h) for level in test.levels},
-                pinball=metrics.pinball(test.forecasts[:, h], outcome, test.quantiles, before) if test.levels else None,
+                pinball=metrics.pinball(test.forecasts[:, h], outcome, test.quantiles, scale) if test.levels else None,
                 pinball_random_walk=(
-                    None if walk is None else metrics.pinball(walk[:, h], outcome, test.quantiles, before)
+                    None if walk is None else metrics.pinball(walk[:, h], outcome, test.quantiles, scale)
                 ),
             )
         )
     return rows
+
+
+def has_skill(scores: Sequence[Score]) -> bool:
+    """Whether the one-step median beats the last price: better over all, and on some instrument beyond chance.
+
+    Bonferroni's correction for the number of instruments holds however they depend on each other.
+    """
+    scores = [score for score in scores if score.horizon == 1]
+    better = sum(score.skill for score in scores) > 0
+    p_values = [score.skill_p_value for score in scores if score.skill_p_value is not None]
+    return better and bool(p_values) and min(p_values) * len(scores) < SIGNIFICANCE
 
 
 def evidence(scores: Sequence[Score], held: bool) -> Evidence:
@@ -88,7 +104,7 @@ def evidence(scores: Sequence[Score], held: bool) -> Evidence:
         held: whether the median is held at the last price, for want of skill on the validation block.
     """
     first = [score for score in scores if score.horizon == 1]
-    skilled = not held and calibrate.has_skill(first)
+    skilled = not held and has_skill(first)
     names = ", ".join(score.instrument for score in first)
     sentences = [_point_sentence(first, held, skilled)]
     for level in sorted({int(level) for score in first for level in score.coverage}):
@@ -108,7 +124,7 @@ def table(scores: Sequence[Score]) -> str:
     rows = [head]
     for s in scores:
         row = [s.instrument, str(s.horizon), str(s.origins), f"{s.rmse:.4g}", f"{s.rmse_last_price:.4g}"]
-        row += [f"{s.rmse / s.rmse_last_price:.4f}", f"{s.skill:+.4f}"]
+        row += [f"{rmse_ratio(s):.4f}", f"{s.skill:+.4f}"]
         row += ["-" if s.skill_p_value is None else f"{s.skill_p_value:.3f}", f"{s.copy_ratio:.2f}"]
         row += [f"{s.coverage[str(level)]:.1f}" for level in levels]
         if s.pinball is not None and s.pinball_random_walk:
@@ -123,8 +139,13 @@ def is_lagged_copy(score: Score) -> bool:
     return score.skill <= 0 and score.correlation_last > score.correlation_next
 
 
+def rmse_ratio(score: Score) -> float:
+    """Of the median to the last price; 1 where no price moves and none was forecast to."""
+    return score.rmse / score.rmse_last_price if score.rmse_last_price else 1.0 + (score.rmse > 0)
+
+
 def _point_sentence(first: Sequence[Score], held: bool, skilled: bool) -> str:
-    ratio = float(np.mean([score.rmse / score.rmse_last_price for score in first]))
+    ratio = float(np.mean([rmse_ratio(score) for score in first]))
     skill = float(np.mean([score.skill for score in first]))
     if held:
         return "No point skill was found, so the median repeats the last price."
@@ -133,6 +154,8 @@ def _point_sentence(first: Sequence[Score], held: bool, skilled: bool) -> str:
     copy = ", and follows it like a lagged copy" if all(is_lagged_copy(score) for score in first) else ""
     if ratio > 1:
         return f"No point skill: the median misses by {ratio:.2f} times as much as repeating the last price{copy}."
+    if skill <= 0:
+        return f"No point skill: the median is no better than repeating the last price{copy}."
     return f"No point skill: what the median gains on repeating the last price ({skill:.2%}) is within chance."
 
 
@@ -141,11 +164,16 @@ def _coverage(test: Backtest, level: int, h: int) -> float:
     return metrics.coverage(lower[:, h], upper[:, h], test.samples.futures[:, h])
 
 
-def _squared_log(forecast: F64, outcome: F64, last: F64) -> F64:
-    """Squared error in log returns. A forecast of nothing or less counts as a millionth of the last price."""
-    floor = 1e-6 * np.abs(last) + 1e-300
-    squared: F64 = (np.log(np.maximum(forecast, floor)) - np.log(np.maximum(outcome, floor))) ** 2
-    return squared
+def _squared(forecast: F64, outcome: F64, last: F64) -> F64:
+    """Squared error in log returns, of positive prices; in price, where some are not and have no logarithm.
+
+    A forecast of nothing or less counts as a millionth of the last price.
+    """
+    if not ((outcome > 0).all() and (last > 0).all()):
+        in_price: F64 = (forecast - outcome) ** 2
+        return in_price
+    in_log: F64 = (np.log(np.maximum(forecast, 1e-6 * last)) - np.log(outcome)) ** 2
+    return in_log
 
 
 def _dates(samples: Samples) -> tuple[date | None, date | None]:

@@ -1,29 +1,21 @@
 """Calibration: where the median comes from, and how much the intervals must widen to hold what they promise."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from app.artifact.manifest import Calibration, Score
-from app.artifact.transform import F64
-
-SIGNIFICANCE = 0.05
+from app.artifact.manifest import Calibration
+from app.artifact.transform import F64, Encoded, Transform
+from app.forecaster import Forecaster
+from training import backtest
+from training.backtest import Backtest
+from training.recipe import Recipe
+from training.split import Samples
 
 
 def none(horizon: int, levels: Sequence[int], center: str) -> Calibration:
     """The network's quantiles as they are, around its own median or around the last price."""
     return Calibration.model_validate({"center": center, "offsets": [[0.0] * len(levels)] * horizon})
-
-
-def has_skill(scores: Sequence[Score]) -> bool:
-    """Whether the one-step median beats the last price: better over all, and on some instrument beyond chance.
-
-    Bonferroni's correction for the number of instruments holds however they depend on each other.
-    """
-    scores = [score for score in scores if score.horizon == 1]
-    better = float(np.mean([score.skill for score in scores])) > 0
-    p_values = [score.skill_p_value for score in scores if score.skill_p_value is not None]
-    return better and bool(p_values) and min(p_values) * len(scores) < SIGNIFICANCE
 
 
 def conformal_offsets(quantiles: F64, targets: F64, levels: Sequence[int]) -> list[list[float]]:
@@ -42,7 +34,44 @@ def conformal_offsets(quantiles: F64, targets: F64, levels: Sequence[int]) -> li
     offsets = np.empty((horizon, len(levels)))
     for i, level in enumerate(levels):
         lower, upper = quantiles[:, :, median - 1 - i], quantiles[:, :, median + 1 + i]  # (N, H)
-        outside = np.maximum(lower - targets, targets - upper)
-        rank = min(1.0, np.ceil((n + 1) * level / 100) / n)
-        offsets[:, i] = np.quantile(outside, rank, axis=0, method="higher")
+        outside = np.sort(np.maximum(lower - targets, targets - upper), axis=0)
+        rank = -(-(n + 1) * level // 100)  # ⌈(N + 1) · level⌉, in whole numbers
+        offsets[:, i] = outside[min(rank, n) - 1]
     return [[float(offset) for offset in row] for row in offsets]
+
+
+def measure(
+    recipe: Recipe,
+    forecaster: Callable[[Calibration], Forecaster],
+    transform: Transform,
+    validation: Sequence[Samples],
+    block: Sequence[Samples],
+) -> Calibration:
+    """Chooses the center on the validation block of what judges, and measures the offsets on the calibration block.
+
+    Args:
+        forecaster: the network under a calibration.
+    """
+
+    def backtests(center: str, block: Iterable[Samples]) -> list[Backtest]:
+        plain = forecaster(none(recipe.horizon, recipe.levels, center))
+        return [backtest.run(plain, samples, recipe.quantiles, recipe.levels) for samples in block]
+
+    center = recipe.calibration.center
+    if center == "auto":
+        scores = [row for test in backtests("network", validation) for row in backtest.score(test)]
+        center = "network" if backtest.has_skill(scores) else "last_price"
+    if not recipe.levels:
+        return none(recipe.horizon, recipe.levels, center)
+    quantiles, targets = [], []
+    for test in backtests(center, block):
+        encoded = transform.encode(test.samples.windows)
+        targets.append(transform.targets(test.samples.futures, encoded))
+        quantiles.append(_in_output_units(transform, test.forecasts, encoded))
+    offsets = conformal_offsets(np.concatenate(quantiles), np.concatenate(targets), recipe.levels)
+    return Calibration(center=center, offsets=offsets)
+
+
+def _in_output_units(transform: Transform, forecasts: F64, encoded: Encoded) -> F64:
+    """(N, H, Q) prices as the network would have said them."""
+    return np.stack([transform.targets(forecasts[:, :, i], encoded) for i in range(forecasts.shape[2])], axis=2)

@@ -18,8 +18,12 @@ def mae(forecast: F64, outcome: F64) -> float:
 
 
 def skill(loss: F64, baseline_loss: F64) -> float:
-    """1 − loss/baseline loss: 0 is no better than the baseline, 1 perfect, below 0 worse."""
-    return float(1 - np.mean(loss) / np.mean(baseline_loss))
+    """1 − loss/baseline loss: 0 is no better than the baseline, 1 perfect, below 0 worse.
+
+    Against a baseline without any loss nothing can be better: 0 without loss either, −1 with.
+    """
+    ours, theirs = float(np.mean(loss)), float(np.mean(baseline_loss))
+    return 1 - ours / theirs if theirs else -float(ours > 0)
 
 
 def diebold_mariano(loss: F64, baseline_loss: F64, horizon: int) -> float | None:
@@ -46,8 +50,12 @@ def diebold_mariano(loss: F64, baseline_loss: F64, horizon: int) -> float | None
 
 
 def copy_ratio(forecast: F64, last: F64, outcome: F64) -> float:
-    """MAE(forecast, last price)/MAE(next price, last price): how far the forecasts go from the last price."""
-    return mae(forecast, last) / mae(outcome, last)
+    """MAE(forecast, last price)/MAE(next price, last price): how far the forecasts go from it.
+
+    0 where no price moves.
+    """
+    moved = mae(outcome, last)
+    return mae(forecast, last) / moved if moved else 0.0
 
 
 def correlation(a: F64, b: F64) -> float:

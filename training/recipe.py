@@ -57,7 +57,7 @@ class Split(Part):
 
     @model_validator(mode="after")
     def _leaves_some(self) -> Self:
-        if self.train < 0.1:
+        if self.train < 0.1 - 1e-9:
             raise ValueError("validation, calibration and test leave less than a tenth for training")
         return self
 
@@ -144,11 +144,17 @@ def load(name_or_path: str, **changes: Any) -> Recipe:
             raise RecipeError(f"no recipe is called {name_or_path!r}; there is {', '.join(names())}, or a .toml file")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{path.name}: {error}") from error
+    except OSError as error:
+        raise RecipeError(f"{path.name}: {error.strerror}") from error
+    except ValueError as error:
+        raise RecipeError(f"{path.name}: {' '.join(str(error).split())}") from error
     try:
         for key, value in changes.items():
-            content[key] = content.get(key, {}) | value if isinstance(value, dict) else value
+            own = content.get(key, {})
+            if not isinstance(value, dict):
+                content[key] = value
+            elif isinstance(own, dict):  # whatever else it is, validation refuses it
+                content[key] = own | value
         return Recipe.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

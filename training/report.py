@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from app.artifact.manifest import Evidence
-from training.backtest import Backtest, is_lagged_copy, table
+from training.backtest import Backtest, is_lagged_copy, rmse_ratio, table
 from training.fit import Curve
 
 LAST_DAYS = 120  # steps drawn in the close-up
@@ -80,7 +80,7 @@ def _real_vs_predicted(test: Backtest) -> Figure:
         axes.plot(x[part], real[part], color=REAL, lw=1.2, label="real")
         axes.plot(x[part], median[part], color=MODEL, lw=1.0, label="predicted (median)")
     close.plot(x[-LAST_DAYS:], last[-LAST_DAYS:], color=BASELINE, lw=1.0, ls=":", label="last price repeated")
-    whole.set_title(f"{samples.series.name}: {len(samples)} unseen steps")
+    whole.set_title(f"{_plain(samples.series.name)}: {len(samples)} unseen steps")
     close.set_title(f"the last {min(LAST_DAYS, len(samples))}")
     close.legend()
     return figure
@@ -93,11 +93,11 @@ def _errors(shown: Evidence) -> Figure:
     horizons = sorted({score.horizon for score in shown.scores})
     width = 0.8 / len(horizons)
     for i, horizon in enumerate(horizons):
-        ratios = [s.rmse / s.rmse_last_price for s in shown.scores if s.horizon == horizon]
+        ratios = [rmse_ratio(s) for s in shown.scores if s.horizon == horizon]
         places = np.arange(len(instruments)) - 0.4 + (i + 0.5) * width
         axes.bar(places, ratios, width * 0.9, color=MODEL, alpha=1 - 0.7 * i / len(horizons), label=f"{horizon} ahead")
     axes.axhline(1, color=BASELINE, ls=":")
-    axes.set_xticks(np.arange(len(instruments)), instruments)
+    axes.set_xticks(np.arange(len(instruments)), [_plain(name) for name in instruments])
     axes.set_ylabel("RMSE / RMSE of the last price")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -115,3 +115,8 @@ def _losses(curve: Curve) -> Figure:
     axes.set_ylabel("loss")
     axes.legend()
     return figure
+
+
+def _plain(name: str) -> str:
+    """A name as it is: Matplotlib reads what stands between dollar signs as a formula."""
+    return name.replace("$", r"\$")

@@ -1,7 +1,7 @@
 """Blocks of time: train, validation, calibration, test, and the samples that lie in each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,32 @@ class Blocks(NamedTuple):
     test: list[Samples]
 
 
+def blocks(
+    market: Sequence[Series],
+    simulated: Sequence[Series],
+    split: Split,
+    window: int,
+    horizon: int,
+    test_rows: int | None = None,
+) -> tuple[Blocks, Blocks]:
+    """The blocks to train on, and those by which the model is judged.
+
+    Markets judge a model where there are any, and simulated paths then only teach and calibrate; otherwise these judge,
+    as one.
+
+    Raises:
+        DataError: there are too few prices for a block that is needed.
+    """
+    if market:
+        judged = in_time(market, split, window, horizon, test_rows)
+        taught = by_path(simulated, split.model_copy(update={"test": 0.0}), window, horizon)
+        return Blocks(*(ours + theirs for ours, theirs in zip(judged, taught, strict=True))), judged
+    taught = by_path(simulated, split, window, horizon)
+    if not taught.train or not taught.test:
+        raise DataError("synthetic", f"{len(simulated)} paths are too few, or too short, to train and to test on")
+    return taught, Blocks(*([_pool(block)] if block else [] for block in taught))
+
+
 def in_time(series: Sequence[Series], split: Split, window: int, horizon: int, test_rows: int | None = None) -> Blocks:
     """Cuts every series at the same moments, and keeps a gap of `window + horizon` rows between blocks.
 
@@ -59,8 +85,9 @@ def in_time(series: Sequence[Series], split: Split, window: int, horizon: int, t
         if each.dates is None or calendar is None or test_rows is not None:
             cuts = [round(fraction * rows) for fraction in fractions]
         else:
-            moments = calendar[[round(fraction * len(calendar)) for fraction in fractions]]
-            cuts = [int(cut) for cut in np.searchsorted(each.dates, moments)]
+            places = [round(fraction * len(calendar)) for fraction in fractions]
+            before = [calendar[place] if place < len(calendar) else calendar[-1] + 1 for place in places]
+            cuts = [int(cut) for cut in np.searchsorted(each.dates, before)]
         ends = [cut - (window + horizon) for cut in cuts[1:]] + [rows]
         for i, share in enumerate(shares):
             if share and (samples := _samples(each, cuts[i], _end(i, shares, ends), window, horizon)):
@@ -102,3 +129,13 @@ def _samples(series: Series, start: int, end: int, window: int, horizon: int) ->
     rows = np.lib.stride_tricks.sliding_window_view(series.prices, window + horizon)  # (M, W+H)
     chosen = rows[origins - (window - 1)]
     return Samples(series, origins, chosen[:, :window], chosen[:, window:])
+
+
+def _pool(block: Sequence[Samples]) -> Samples:
+    first = block[0]
+    return Samples(
+        replace(first.series, name="synthetic"),
+        np.arange(sum(map(len, block))),
+        np.concatenate([samples.windows for samples in block]),
+        np.concatenate([samples.futures for samples in block]),
+    )

@@ -1,0 +1,111 @@
+"""What the tests of `training` share: series, samples and scores of given figures, and engines that say what is asked.
+
+Importing this imports no Keras.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from app.artifact.manifest import Calibration, LogReturnTransform, Range, Score
+from app.artifact.transform import F32, F64, Affine, LogReturn
+from app.forecaster import Forecaster
+from training.data import Series
+from training.recipe import Split
+from training.split import Samples, by_path
+
+ROOT = Path(__file__).parent.parent.parent
+RECIPES = Path(__file__).parent / "recipes_for_tests"
+
+Dates = npt.NDArray[np.datetime64]
+
+
+def days(first: str, count: int) -> Dates:
+    """`count` days in a row."""
+    return (np.datetime64(first, "D") + np.arange(count)).astype("datetime64[s]")
+
+
+def a_series(prices: Sequence[float] | F64, name: str = "made", dates: Dates | None = None) -> Series:
+    return Series(name, np.asarray(prices, dtype=np.float64), dates, f"{name}.csv, column Close", "0" * 64)
+
+
+def samples_of(series: Series, window: int, horizon: int) -> Samples:
+    """Every sample of a series."""
+    return by_path([series], Split(test=0), window, horizon).train[0]
+
+
+def a_score(**changes: Any) -> Score:
+    """A score with these figures, and otherwise those of a forecaster that repeats the last price."""
+    figures: dict[str, Any] = {
+        "instrument": "made",
+        "horizon": 1,
+        "origins": 100,
+        "first_date": None,
+        "last_date": None,
+        "rmse": 2.0,
+        "rmse_last_price": 2.0,
+        "mae": 1.5,
+        "mae_last_price": 1.5,
+        "skill": 0.0,
+        "skill_p_value": None,
+        "copy_ratio": 0.0,
+        "correlation_last": 1.0,
+        "correlation_next": 0.9,
+        "coverage": {},
+        "pinball": None,
+        "pinball_random_walk": None,
+    }
+    return Score.model_validate(figures | changes)
+
+
+class SayingEngine:
+    """An engine whose network is a function from (B, T, 1) inputs to (B, H·Q) outputs."""
+
+    name = "saying"
+    lanes = 1
+    steps_and_features = (59, 1)
+
+    def __init__(self, say: Callable[[F32], F64]) -> None:
+        self._say = say
+
+    def run(self, inputs: F32) -> F32:
+        return self._say(inputs).astype(np.float32)
+
+
+def log_return_forecaster(
+    say: Callable[[F32], F64],
+    quantiles: Sequence[float] = (0.5,),
+    calibration: Calibration | None = None,
+    affine: Affine | None = None,
+) -> Forecaster:
+    """A forecaster as it is served, around a network that is a function; an output of 0 is the last price."""
+    return Forecaster(
+        LogReturn(LogReturnTransform(), affine or Affine(1.0, 0.0)),
+        SayingEngine(say),
+        calibration or Calibration(center="network", offsets=[[0.0] * (len(quantiles) // 2)]),
+        quantiles,
+        Range(quantity="volatility", low=0.0, high=1.0),
+    )
+
+
+def says_last_price(inputs: F32) -> F64:
+    return np.zeros((len(inputs), 1))
+
+
+@pytest.fixture(scope="session")
+def google_prices() -> Path:
+    """The folder of the tutorial's own two files, which are not part of the repository."""
+    folder = Path(os.environ.get("GOOGLE_PRICES", ROOT.parent / "shared" / "data" / "google"))
+    missing = [
+        name
+        for name in ("Google_Stock_Price_Train.csv", "Google_Stock_Price_Test.csv")
+        if not (folder / name).is_file()
+    ]
+    if missing:
+        pytest.skip(f"no {missing[0]} in {folder}; the environment variable GOOGLE_PRICES may name another folder")
+    return folder

@@ -1,0 +1,259 @@
+"""Fitting: which weights are kept, what is told of it, and how large a step may be."""
+
+import io
+import sys
+from types import SimpleNamespace
+from typing import Any, Self
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from app.artifact.transform import F32, F64
+from training.fit import Bar, Curve, Lines, display, fit
+from training.recipe import Training
+
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras\.src\.backend\.tensorflow"
+)
+
+ROWS, STEPS = 40, 4
+
+
+class Recorder:
+    """A display that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, int, int]] = []
+        self.epochs: list[tuple[int, int, float, float | None]] = []
+        self.open = False
+
+    def __enter__(self) -> Self:
+        self.open = True
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.open = False
+
+    def batch(self, epoch: int, done: int, batches: int) -> None:
+        assert self.open
+        self.batches.append((epoch, done, batches))
+
+    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
+        assert self.open
+        self.epochs.append((epoch, epochs, loss, validation))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def all_same(target: float, rows: int = ROWS) -> tuple[F32, F64]:
+    """Inputs that say nothing, and one target for all."""
+    return np.zeros((rows, STEPS, 1), dtype=np.float32), np.full((rows, 1), target)
+
+
+class Eager(keras.Sequential):  # type: ignore[misc]  # Keras has no type hints
+    """Trains step by step: what so few steps cost is mostly the making of a graph for them."""
+
+    def compile(self, **how: Any) -> None:
+        super().compile(run_eagerly=True, **how)
+
+
+def small_network(outputs: int = 1, dropout: float = 0.0) -> keras.Model:
+    """Hardly more than an output bias, which starts at 0; a recurrent one would learn the same in more time."""
+    return Eager([keras.Input((STEPS, 1)), layers.Flatten(), layers.Dropout(dropout), layers.Dense(outputs)])
+
+
+def output(network: keras.Model) -> float:
+    return float(np.asarray(network(all_same(0.0)[0]))[0, 0])
+
+
+def training(**changes: Any) -> Training:
+    return Training.model_validate({"loss": "mse", "learning_rate": 0.2, "batch": ROWS, "epochs": 10} | changes)
+
+
+# Which weights are kept
+
+
+def test_the_weights_of_the_best_epoch_are_kept() -> None:
+    """The output goes from 0 towards 1, and past the 0.35 that validates: better at first, then ever worse."""
+    network = small_network()
+    curve = fit(network, training(epochs=50, patience=2), [0.5], all_same(1.0), all_same(0.35), Recorder())
+    assert 1 <= curve.best < 4
+    assert curve.validation[curve.best] == min(curve.validation)
+    assert len(curve.loss) == len(curve.validation) == curve.best + 1 + 2
+    assert curve.loss == sorted(curve.loss, reverse=True)
+    assert (output(network) - 0.35) ** 2 == pytest.approx(curve.validation[curve.best], rel=1e-4)
+
+
+def test_the_best_weights_are_kept_where_the_epochs_end_before_patience_does() -> None:
+    network = small_network()
+    curve = fit(network, training(epochs=4, patience=50), [0.5], all_same(1.0), all_same(0.35), Recorder())
+    assert len(curve.loss) == 4
+    assert curve.best < 3
+    assert (output(network) - 0.35) ** 2 == pytest.approx(curve.validation[curve.best], rel=1e-4)
+
+
+def test_without_patience_the_last_weights_are_kept() -> None:
+    network = small_network()
+    curve = fit(network, training(epochs=4), [0.5], all_same(1.0), all_same(0.35), Recorder())
+    assert curve.best == 3
+    assert (output(network) - 0.35) ** 2 == pytest.approx(curve.validation[-1], rel=1e-4)
+    assert curve.validation[-1] > min(curve.validation)
+
+
+def test_without_a_validation_block_there_is_no_validation_loss() -> None:
+    shown = Recorder()
+    curve = fit(small_network(), training(epochs=2), [0.5], all_same(1.0), None, shown)
+    assert curve == Curve(curve.loss, [], best=1)
+    assert [told[3] for told in shown.epochs] == [None, None]
+
+
+def test_the_same_seed_trains_the_same() -> None:
+    inputs = np.random.default_rng(1).normal(size=(ROWS, STEPS, 1)).astype(np.float32)
+    losses = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        network = small_network(dropout=0.2)
+        curve = fit(
+            network, training(batch=8, epochs=1), [0.5], (inputs, inputs[:, -1].astype(np.float64)), None, Recorder()
+        )
+        losses.append(curve.loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-5)
+
+
+def test_pinball_finds_the_quantiles() -> None:
+    rng = np.random.default_rng(1)
+    train = np.zeros((200, STEPS, 1), dtype=np.float32), rng.uniform(0, 1, (200, 1))
+    keras.utils.set_random_seed(1)
+    network = small_network(outputs=3)
+    network.layers[-1].bias.assign([0.5, 0.5, 0.5])
+    recipe = training(loss="pinball", epochs=8, batch=40, learning_rate=0.03)
+    fit(network, recipe, [0.1, 0.5, 0.9], train, None, Recorder())
+    assert np.asarray(network(train[0][:1]))[0] == pytest.approx([0.1, 0.5, 0.9], abs=0.08)
+
+
+# How large a step may be
+
+
+def step_size(clip_norm: float | None, monkeypatch: pytest.MonkeyPatch) -> float:
+    """The norm over all weights of one step of plain gradient descent at rate 1.
+
+    Adam divides the gradient by its own size, which would hide what was clipped.
+    """
+    monkeypatch.setattr(keras.optimizers, "Adam", keras.optimizers.SGD)
+    keras.utils.set_random_seed(1)
+    network = small_network()
+    before = network.get_weights()
+    rows = np.random.default_rng(1).normal(size=(ROWS, STEPS, 1)).astype(np.float32)
+    recipe = training(epochs=1, learning_rate=1.0, clip_norm=clip_norm)
+    fit(network, recipe, [0.5], (rows, np.full((ROWS, 1), 10.0)), None, Recorder())
+    moved = [after - start for after, start in zip(network.get_weights(), before, strict=True)]
+    return float(np.sqrt(sum(np.sum(each**2) for each in moved)))
+
+
+def test_the_norm_of_a_clipped_step_over_all_weights_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert step_size(None, monkeypatch) > 1
+    assert step_size(0.05, monkeypatch) == pytest.approx(0.05, rel=1e-3)
+
+
+def test_a_step_within_the_limit_is_not_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert step_size(1e6, monkeypatch) == pytest.approx(step_size(None, monkeypatch), rel=1e-4)
+
+
+def test_the_recipes_learning_rate_is_used() -> None:
+    network = small_network()
+    fit(network, training(epochs=1, learning_rate=0.25), [0.5], all_same(1.0), None, Recorder())
+    assert output(network) == pytest.approx(0.25, rel=1e-3)  # adam's first step has the size of the learning rate
+
+
+# What is told
+
+
+def test_a_display_is_told_of_every_batch_and_epoch() -> None:
+    shown = Recorder()
+    curve = fit(small_network(), training(epochs=2, batch=16), [0.5], all_same(1.0), all_same(1.0), shown)
+    assert shown.batches == [(epoch, done, 3) for epoch in (0, 1) for done in (1, 2, 3)]  # 40 rows by 16
+    assert [told[:2] for told in shown.epochs] == [(0, 2), (1, 2)]
+    assert [told[2] for told in shown.epochs] == curve.loss
+    assert [told[3] for told in shown.epochs] == curve.validation
+    assert not shown.open
+
+
+def test_a_display_is_closed_where_training_is_interrupted() -> None:
+    class Interrupted(Recorder):
+        def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
+            raise KeyboardInterrupt
+
+    shown = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_network(), training(epochs=2), [0.5], all_same(1.0), None, shown)
+    assert not shown.open
+
+
+def test_lines_say_losses_and_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("training.fit.time", SimpleNamespace(monotonic=lambda: now[0]))
+    lines = Lines()
+    with lines:
+        now[0] += 6
+        lines.batch(0, 1, 1)
+        lines.epoch(0, 4, 0.5, None)
+        now[0] += 6
+        lines.epoch(1, 4, 0.25, 0.125)
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch 1/4  loss 0.50000  18 s left",
+        "epoch 2/4  loss 0.25000  validation 0.12500  12 s left",
+    ]
+
+
+def test_lines_are_printed_while_training(capsys: pytest.CaptureFixture[str]) -> None:
+    fit(small_network(), training(epochs=2), [0.5], all_same(1.0), all_same(1.0), Lines())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert all("loss" in line and "validation" in line and line.endswith(" s left") for line in lines)
+    assert lines[-1].endswith("  0 s left")
+
+
+def write_to(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> None:
+    """Makes `stream` standard output, and forgets what the environment says about terminals."""
+    for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", stream)
+
+
+def test_a_bar_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    write_to(monkeypatch, terminal)
+    shown = display(2)
+    assert isinstance(shown, Bar)
+    fit(small_network(), training(epochs=2, batch=16), [0.5], all_same(1.0), all_same(1.0), shown)
+    drawn = terminal.getvalue()
+    assert "epoch" in drawn
+    assert "2/2" in drawn
+    assert "validation" in drawn
+
+
+def test_a_bar_that_is_interrupted_leaves_the_terminal_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    write_to(monkeypatch, terminal)
+    hide, show = "\x1b[?25l", "\x1b[?25h"
+
+    def draw_and_interrupt() -> None:
+        with Bar(3) as bar:
+            bar.batch(0, 1, 2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        draw_and_interrupt()
+    assert terminal.getvalue().count(hide) == terminal.getvalue().count(show) == 1
+
+
+def test_elsewhere_than_on_a_terminal_there_are_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_to(monkeypatch, io.StringIO())
+    assert isinstance(display(2), Lines)

@@ -1,0 +1,45 @@
+"""Where a model comes from, for its manifest: the recipe in full, and the prices it has seen."""
+
+from collections.abc import Sequence
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from app.artifact.manifest import Instrument
+from training.data import Series
+from training.recipe import Recipe
+
+
+def recorded(recipe: Recipe) -> dict[str, Any]:
+    """The recipe in full, without the directories of somebody's machine."""
+    content = recipe.model_dump(mode="json")
+    for key in ("csv", "test_csv"):
+        if content["data"][key]:
+            content["data"][key] = Path(content["data"][key]).name
+    return content
+
+
+def instrument(series: Series) -> Instrument:
+    return Instrument(
+        name=series.name,
+        source=series.source,
+        rows=len(series.prices),
+        first_date=_date(series, 0),
+        last_date=_date(series, -1),
+        sha256=series.sha256,
+    )
+
+
+def paths(simulated: Sequence[Series]) -> list[Instrument]:
+    """All paths as one instrument: nobody wants to read hundreds."""
+    if not simulated:
+        return []
+    rows = sum(len(series.prices) for series in simulated)
+    digest = sha256("".join(series.sha256 for series in simulated).encode()).hexdigest()
+    source = f"{len(simulated)} simulated paths"
+    return [Instrument(name="synthetic", source=source, rows=rows, first_date=None, last_date=None, sha256=digest)]
+
+
+def _date(series: Series, index: int) -> date | None:
+    return None if series.dates is None else series.dates[index].astype("datetime64[D]").item()
