@@ -74,9 +74,9 @@ class ServerProcess:
 
 
 @contextmanager
-def running(**settings: str) -> Iterator[tuple[ServerProcess, httpx.Client]]:
+def running(*, measured: bool = False, **settings: str) -> Iterator[tuple[ServerProcess, httpx.Client]]:
     """A server that listens, and a client of it."""
-    server = ServerProcess(**settings)
+    server = ServerProcess(measured=measured, **settings)
     try:
         with httpx.Client(base_url=server.wait_until_listening(), timeout=30.0, trust_env=False) as client:
             yield server, client
