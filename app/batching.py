@@ -21,7 +21,7 @@ wants to count is called back.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded
 
@@ -69,15 +69,12 @@ class _Request(Generic[Item, Result]):
             self.future.set_exception(error)
 
 
-class _Slice(Generic[Item, Result]):
+class _Slice(NamedTuple, Generic[Item, Result]):
     """A run of one request's items, in one call."""
 
-    __slots__ = ("request", "start", "stop")
-
-    def __init__(self, request: _Request[Item, Result], start: int, stop: int) -> None:
-        self.request = request
-        self.start = start
-        self.stop = stop
+    request: _Request[Item, Result]
+    start: int
+    stop: int
 
     @property
     def items(self) -> Sequence[Item]:
@@ -116,7 +113,7 @@ class Batcher(Generic[Item, Result]):
         self._waiting: dict[_Request[Item, Result], None] = {}  # oldest first; a dict, to leave from the middle
         self._open: dict[_Request[Item, Result], None] = {}  # waiting or in a lane, not yet answered
         self._calls: set[asyncio.Task[None]] = set()
-        self._queued_windows = 0
+        self.queued_windows = 0  # those that wait for a lane
         self._windows_per_s = 0.0  # of one lane; 0 until the first call has ended
         self._alarm: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
@@ -127,11 +124,6 @@ class Batcher(Generic[Item, Result]):
     @property
     def healthy(self) -> bool:
         return self._death is None and not self._closing
-
-    @property
-    def queued_windows(self) -> int:
-        """Windows that wait for a lane."""
-        return self._queued_windows
 
     async def submit(self, items: Sequence[Item], deadline_s: float | None = None) -> list[Result]:
         """The results for `items`, in order.
@@ -145,16 +137,10 @@ class Batcher(Generic[Item, Result]):
             DeadlineExceeded: not answered within `deadline_s`.
             Exception: what the call raised for these items alone.
         """
-        self._admit(len(items))
-        try:
-            arrived = self._clock()
-        except Exception as error:
-            self._die(error)
-            raise NotReady(STOPPED) from error
-        request = _Request(items, self._loop.create_future(), arrived)
+        request = _Request(items, self._loop.create_future(), self._admit(len(items)))
         self._waiting[request] = None
         self._open[request] = None
-        self._queued_windows += len(items)
+        self.queued_windows += len(items)
         self._idle.clear()
         timer = None
         if deadline_s is not None:
@@ -179,18 +165,24 @@ class Batcher(Generic[Item, Result]):
         for call in self._calls:
             call.cancel()
 
-    def _admit(self, windows: int) -> None:
+    def _admit(self, windows: int) -> float:
+        """The time, if there is room now for so many windows."""
         if self._death is not None:
             raise NotReady(STOPPED)
         if self._closing:
             raise Draining("the server is shutting down")
-        if self._queued_windows + windows > self._max_queued_windows:
+        if self.queued_windows + windows > self._max_queued_windows:
             raise Overloaded("too many windows are waiting already", self._retry_after_s())
+        try:
+            return self._clock()
+        except Exception as error:
+            self._die(error)
+            raise NotReady(STOPPED) from error
 
     def _retry_after_s(self) -> float:
         """When the queue as it stands will have been worked off."""
         rate = self._windows_per_s * self._lanes
-        return self._queued_windows / rate if rate else 1.0
+        return self.queued_windows / rate if rate else 1.0
 
     def _expire(self, request: _Request[Item, Result], deadline_s: float) -> None:
         request.fail(DeadlineExceeded(f"no forecast within {deadline_s:g} s"))
@@ -200,7 +192,7 @@ class Batcher(Generic[Item, Result]):
         """Takes an answered, expired or cancelled request off the books."""
         if request in self._waiting:
             del self._waiting[request]
-            self._queued_windows -= len(request.items) - request.taken
+            self.queued_windows -= len(request.items) - request.taken
         self._open.pop(request, None)
         if not self._open:
             self._idle.set()
@@ -218,7 +210,7 @@ class Batcher(Generic[Item, Result]):
 
     def _is_due(self) -> bool:
         """Whether the oldest has waited for its delay, or a call is full already; sets the alarm if not."""
-        if self._delay_s <= 0 or self._queued_windows >= self._max_batch_windows or self._closing:
+        if self._delay_s <= 0 or self.queued_windows >= self._max_batch_windows or self._closing:
             return True
         left_s = next(iter(self._waiting)).arrived + self._delay_s - self._clock()
         if left_s <= 0:
@@ -242,7 +234,7 @@ class Batcher(Generic[Item, Result]):
             batch.append(_Slice(request, start, stop))
             request.taken = stop
             room -= stop - start
-            self._queued_windows -= stop - start
+            self.queued_windows -= stop - start
             if stop == len(request.items):
                 del self._waiting[request]
         return batch
