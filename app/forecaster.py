@@ -98,7 +98,8 @@ def load(artifact: Artifact, engine: EngineName) -> Forecaster:
         started = _start(artifact, engine)
         steps, features = started.steps_and_features
     except Exception as error:  # whatever a model file can do to its reader
-        raise ArtifactError(file, f"the network cannot be loaded: {error}") from error
+        reason = str(error).replace(str(file), file.name)  # where it lies is nobody's business but the log's
+        raise ArtifactError(file, f"the network cannot be loaded: {reason}") from error
     expected = (artifact.transform.steps(manifest.window), 1)
     if (steps, features) != expected:
         raise ArtifactError(

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _no_strangers(self) -> Self:
         known = {PREFIX + name.upper() for name in type(self).model_fields}
-        strangers = {name for name in os.environ if name.upper().startswith(PREFIX)} - known
+        strangers = {name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known}
         if strangers:
             raise ValueError(f"no such setting: {', '.join(sorted(strangers))}")
         return self

@@ -5,9 +5,7 @@ models/<name>/current       the version served by default
 """
 
 import hashlib
-import io
 import os
-import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,30 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from joblib.numpy_pickle import NumpyUnpickler
 from pydantic import TypeAdapter, ValidationError
 
 from app.artifact.manifest import Draft, File, Manifest, ModelName, Version
+from app.artifact.scaler import unpickle
 from app.artifact.transform import Affine, Transform, build
 from app.errors import ArtifactError
 
 MANIFEST = "manifest.json"
 CURRENT = "current"
 STAGING = ".staging-"
-
-# Everything a fitted scaler's pickle may name. Arrays and scalars of numpy, the scalers, and nothing that can act.
-ADMITTED = {
-    ("joblib.numpy_pickle", "NumpyArrayWrapper"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy.core.multiarray", "scalar"),
-    ("sklearn.preprocessing._data", "MinMaxScaler"),
-    ("sklearn.preprocessing._data", "StandardScaler"),
-}
 
 
 @dataclass(frozen=True)
@@ -126,36 +111,6 @@ def read_version(models_dir: Path, name: str, version: str) -> Artifact:
     if (artifact.manifest.name, artifact.manifest.version) != (name, version):
         raise ArtifactError(path / MANIFEST, "it names another model or version than its directory")
     return artifact
-
-
-class _AdmittingUnpickler(NumpyUnpickler):  # type: ignore[misc]  # joblib has no type hints
-    """joblib's unpickler, for the classes in ADMITTED only, and for plain numbers only.
-
-    State is given to fresh objects alone: given to a class it would stay there for the whole process, and a dtype with
-    fields can pass bytes of the file off as addresses.
-    """
-
-    dispatch = NumpyUnpickler.dispatch.copy()
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ADMITTED:
-            raise ValueError(f"the pickle asks for {module}.{name}, which no scaler needs")
-        return super().find_class(module, name)
-
-    def load_build(self) -> None:
-        target, state = self.stack[-2:]
-        if isinstance(target, type):
-            raise ValueError("the pickle changes a class")
-        if isinstance(target, np.dtype) and (target.kind not in "biuf" or state[2:5] != (None, None, None)):
-            raise ValueError("the pickle holds something else than plain numbers")
-        super().load_build()
-
-    dispatch[pickle.BUILD[0]] = load_build
-
-
-def unpickle(content: bytes) -> Any:
-    """The scaler in a joblib file, refusing whatever is not a scikit-learn scaler made of numpy arrays."""
-    return _AdmittingUnpickler("", io.BytesIO(content), ensure_native_byte_order=False).load()
 
 
 @dataclass(frozen=True)
