@@ -1,13 +1,12 @@
 """The API page in a real browser that has no internet."""
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, Request, sync_playwright
 
 from tests.server import running
+from tests.tools import tool
 
 pytestmark = pytest.mark.slow
 
@@ -17,10 +16,7 @@ OFFLINE = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        assert not os.environ.get("BROWSER_REQUIRED"), "no chromium, and BROWSER_REQUIRED is set"
-        pytest.skip("no chromium on the PATH; on Debian: apt-get install chromium")
+    chromium = tool("chromium", "chromium-browser")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=OFFLINE)
         yield browser.new_page()

@@ -10,6 +10,7 @@ import pytest
 from app.artifact import store
 from app.settings import PREFIX, Settings
 from tests.server import ROOT, running
+from tests.tools import tool
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -47,11 +48,12 @@ def test_the_figures_are_those_of_the_shipped_models() -> None:
 
 @pytest.mark.slow
 def test_its_curl_gets_its_answer() -> None:
+    curl = tool("curl")
     [command] = [block for block in blocks("sh") if block.startswith("curl")]
     shown = json.loads(blocks("json")[0])
     with running() as (server, _):
-        command = command.replace("http://127.0.0.1:8000", server.url).replace("curl", "curl --noproxy '*'", 1)
-        said = json.loads(subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=60).stdout)
+        command = command.replace("http://127.0.0.1:8000", server.url).replace("curl", f"{curl} --noproxy '*'", 1)
+        said = json.loads(subprocess.run(["sh", "-c", command], capture_output=True, check=True, timeout=60).stdout)
 
     def numbers(answer: dict[str, object]) -> list[float]:
         return [float(number) for number in re.findall(r"\d+\.\d+", json.dumps(answer))]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from app.artifact.manifest import Level, TransformParameters
+from app.artifact.manifest import Levels, TransformParameters, quantiles_of
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -91,7 +91,7 @@ class Recipe(Part):
     seed: int = Field(1, ge=0, lt=2**31)
     window: int = Field(60, ge=10, le=1000)
     horizon: int = Field(1, ge=1, le=100)
-    levels: list[Level] = []
+    levels: Levels = []
     data: Data
     split: Split = Split()
     transform: TransformParameters
@@ -101,8 +101,6 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if sorted(set(self.levels)) != self.levels:
-            raise ValueError("levels must rise and not repeat")
         if self.levels and self.training.loss != "pinball":
             raise ValueError("levels need training.loss = 'pinball': a mean squared error knows no quantiles")
         if self.levels and not self.split.calibration:
@@ -118,9 +116,8 @@ class Recipe(Part):
 
     @property
     def quantiles(self) -> list[float]:
-        """The Q probabilities of the outputs, rising: both ends of every level, and the median."""
-        tails = [0.5 - level / 200 for level in self.levels]
-        return sorted({0.5, *tails, *(1 - tail for tail in tails)})
+        """The Q probabilities of the outputs, rising."""
+        return quantiles_of(self.levels)
 
 
 def names() -> list[str]:

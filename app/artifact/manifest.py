@@ -1,15 +1,31 @@
 """The manifest: the JSON contract that makes a directory of files an artifact."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Level = Annotated[int, Field(ge=1, le=99)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
+
+
+def _rising(levels: list[int]) -> list[int]:
+    if sorted(set(levels)) != levels:
+        raise ValueError("levels must rise and not repeat")
+    return levels
+
+
+Levels = Annotated[list[Level], AfterValidator(_rising)]
+
+
+def quantiles_of(levels: Sequence[int]) -> list[float]:
+    """The Q quantile probabilities that intervals of these levels need, rising; the median is always among them."""
+    tails = [0.5 - level / 200 for level in levels]
+    return sorted({0.5, *tails, *(1 - tail for tail in tails)})
 
 
 class Part(BaseModel):
@@ -117,7 +133,7 @@ class Draft(Part):
 
     window: int = Field(ge=2)
     horizon: int = Field(ge=1)
-    levels: list[Level]
+    levels: Levels
     transform: TransformParameters
     network: Network
     calibration: Calibration
@@ -130,14 +146,11 @@ class Draft(Part):
 
     @property
     def quantiles(self) -> list[float]:
-        """The Q quantile probabilities of the outputs, rising; the median is always among them."""
-        tails = [0.5 - level / 200 for level in self.levels]
-        return sorted({0.5, *tails, *(1 - tail for tail in tails)})
+        """The Q probabilities of the outputs, rising."""
+        return quantiles_of(self.levels)
 
     @model_validator(mode="after")
     def _shapes_agree(self) -> Self:
-        if sorted(set(self.levels)) != self.levels:
-            raise ValueError("levels must rise and not repeat")
         offsets = self.calibration.offsets
         if len(offsets) != self.horizon or any(len(row) != len(self.levels) for row in offsets):
             raise ValueError(f"calibration.offsets must be {self.horizon} rows of {len(self.levels)}")

@@ -180,6 +180,13 @@ async def test_a_full_batch_does_not_sit_out_the_delay() -> None:
 
 
 @in_virtual_time
+async def test_a_batch_that_is_just_full_does_not_sit_out_the_delay() -> None:
+    bench = Bench(delay_s=0.5)
+    asked = [bench.ask(1, 2, 3), bench.ask(4, at_s=0.25)]
+    assert await outcomes_of(*asked) == [answered(1, 2, 3, at_s=1.25), answered(4, at_s=1.25)]
+
+
+@in_virtual_time
 async def test_who_waited_for_a_lane_longer_than_the_delay_does_not_wait_on() -> None:
     bench = Bench(delay_s=0.5)
     asked = [bench.ask(1), bench.ask(2, at_s=0.75), bench.ask(3, at_s=1.25)]
@@ -480,6 +487,32 @@ async def test_who_is_cancelled_by_an_answered_caller_is_passed_over() -> None:
 
 
 @in_virtual_time
+async def test_who_is_passed_over_takes_no_room_from_those_behind() -> None:
+    bench = Bench()
+
+    async def asks_then_cancels(other: "asyncio.Task[Outcome]") -> None:
+        await bench.batcher.submit([1])
+        other.cancel()
+
+    leaver, behind = bench.ask(2, 3, at_s=0.5), bench.ask(4, 5, 6, 7, at_s=0.75)
+    await asks_then_cancels(leaver)
+    assert await behind == answered(4, 5, 6, 7, at_s=2.0)
+    assert bench.call.seen == [(0.0, [1]), (1.0, [4, 5, 6, 7])]
+
+
+@in_virtual_time
+async def test_nobody_minds_that_the_call_fails_of_who_has_left() -> None:
+    bench = Bench()
+    bench.call.bad = {1}
+    leaver = bench.ask(1)
+    await until(0.5)
+    leaver.cancel()
+    assert await cancelled(leaver)
+    assert await bench.ask(2, at_s=0.75) == answered(2, at_s=2.0)
+    assert bench.batcher.healthy
+
+
+@in_virtual_time
 async def test_a_deadline_that_passes_in_the_queue_drops_the_request_and_frees_its_room() -> None:
     bench = Bench(max_queued_windows=4)
     first, hasty, mate = bench.ask(1), bench.ask(2, 3, deadline_s=0.5), bench.ask(4, 5)
@@ -511,6 +544,21 @@ async def test_a_deadline_of_a_hanging_call_is_kept() -> None:
     bench = Bench()
     bench.call.hangs = True
     assert (await bench.ask(1, deadline_s=HOUR_S)).kind == (DeadlineExceeded, HOUR_S)
+
+
+def test_an_answered_request_leaves_no_deadline_behind() -> None:
+    ends_s: list[float] = []
+
+    async def scenario() -> None:
+        await Bench().ask(1, deadline_s=HOUR_S)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends_s.append(now())
+
+    with pytest.raises(Deadlock):  # at once: no timer is left to jump to
+        run(scenario())
+    assert ends_s == [1.0]
 
 
 @in_virtual_time
@@ -644,6 +692,22 @@ async def test_a_call_that_ends_as_cancelled_does_not_leave_its_callers_waiting(
     batcher = Batcher(gives_up, lanes=1, max_batch_windows=4, max_queued_windows=100)
     with pytest.raises(PricecastError):
         await batcher.submit([1])
+
+
+@in_virtual_time
+async def test_a_repeated_half_that_ends_as_cancelled_does_not_leave_the_other_half_waiting() -> None:
+    async def gives_up(items: list[int]) -> list[str]:
+        await asyncio.sleep(1)
+        if items == [1]:
+            raise asyncio.CancelledError
+        raise BadItems(items)
+
+    batcher = Batcher(gives_up, lanes=1, max_batch_windows=4, max_queued_windows=100)
+    _, one, two = [asyncio.create_task(batcher.submit([item])) for item in range(3)]
+    with pytest.raises(PricecastError):
+        await one
+    with pytest.raises((PricecastError, BadItems)):
+        await two
 
 
 @in_virtual_time

@@ -55,8 +55,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
-@pytest.mark.parametrize("dated", [True, False], ids=["dated", "undated"])
-@pytest.mark.parametrize("levels", [True, False], ids=["levels", "no levels"])
+@pytest.mark.parametrize(("dated", "levels"), [(True, True), (False, False)], ids=["dated, levels", "neither"])
 def test_a_page_and_its_pictures_are_written(tmp_path: Path, dated: bool, levels: bool) -> None:
     tests = [a_test(dated=dated, levels=levels), a_test(dated=dated, levels=levels, name="other")]
     evidence = shown(tests)
@@ -150,9 +149,8 @@ def test_skill_has_another_colour_than_none(tmp_path: Path) -> None:
     assert colours == {0.1: [report.MODEL], -0.1: [report.BASELINE]}
 
 
-@pytest.mark.parametrize("name", ["a$_^$b", "_100% $x"])
-def test_any_name_of_an_instrument_can_be_drawn(tmp_path: Path, name: str) -> None:
-    tests = [a_test(name=name, rows=70)]
+def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(tmp_path: Path) -> None:
+    tests = [a_test(name="US$_^ per EUR$", rows=70)]
     report.write(tmp_path, "quick", "plain", tests, CURVE, shown(tests))
     assert size(tmp_path / "real-vs-predicted.png")
     assert size(tmp_path / "error.png")

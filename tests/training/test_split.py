@@ -17,7 +17,7 @@ from training.data import DataError, Series, stocks
 from training.recipe import Split
 from training.split import Blocks, Samples, blocks, by_path, in_time
 
-PATIENT = settings(deadline=None, max_examples=100)
+PATIENT = settings(deadline=None, max_examples=60)
 
 windows = st.integers(2, 30)
 horizons = st.integers(1, 8)
