@@ -240,6 +240,15 @@ class Batcher(Generic[Item, Result]):
         return batch
 
     async def _run(self, batch: list[_Slice[Item, Result]]) -> None:
+        """One lane's work. A call that was cancelled from outside leaves nobody waiting."""
+        try:
+            await self._answer(batch)
+        except asyncio.CancelledError:
+            for piece in batch:
+                piece.request.fail(EngineFailed("the engine call was cancelled"))
+            raise
+
+    async def _answer(self, batch: list[_Slice[Item, Result]]) -> None:
         batch = [piece for piece in batch if not piece.request.future.done()]
         if not batch:
             return
@@ -251,10 +260,6 @@ class Batcher(Generic[Item, Result]):
             results = await self._call(items)
             if len(results) != len(items):
                 failure = EngineFailed(f"{len(items)} windows went in, {len(results)} forecasts came out")
-        except asyncio.CancelledError:
-            for piece in batch:
-                piece.request.fail(EngineFailed("the engine call was cancelled"))
-            raise
         except Exception as error:
             failure = error
         took_s = self._clock() - started
@@ -271,8 +276,8 @@ class Batcher(Generic[Item, Result]):
             batch[0].request.fail(failure)
         else:
             half = len(batch) // 2
-            await self._run(batch[:half])
-            await self._run(batch[half:])
+            await self._answer(batch[:half])
+            await self._answer(batch[half:])
 
     def _measure(self, windows: int, took_s: float) -> None:
         if took_s > 0:

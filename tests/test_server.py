@@ -57,7 +57,6 @@ def answered(client: httpx.Client, model: str, rows: F64, levels: list[int], hor
 
 
 @pytest.mark.parametrize("engine", ["onnx", "keras"])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorFlow's own imports
 def test_http_says_what_the_forecaster_says_and_what_keras_says(shipped: Path, engine: str) -> None:
     rows = windows(257)
     with running(engine=engine) as (_, client):

@@ -39,7 +39,6 @@ center = "auto"
 """
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of TensorFlow's own imports
 def test_what_is_trained_is_what_is_served(tmp_path: Path) -> None:
     (tmp_path / "seconds.toml").write_text(RECIPE)
     models = tmp_path / "models"

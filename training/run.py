@@ -58,9 +58,6 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
         market, simulated, test_rows = _series(recipe)
         for series in market:
             say(f"{series.name}: {len(series.prices)} prices" + "".join(f"; {note}" for note in series.notes))
-        unscaled = build(recipe.transform, Affine(1.0, 0.0))
-        for series in market:
-            _refuse_faults(unscaled, series)
         blocks, judged = split.blocks(market, simulated, recipe.split, recipe.window, recipe.horizon, test_rows)
         _refuse_empty(recipe, blocks)
 
@@ -121,13 +118,15 @@ def _series(recipe: Recipe) -> tuple[list[data.Series], list[data.Series], int |
     simulated = []
     if wanted.synthetic_paths:
         simulated = synthetic.simulate(wanted.synthetic_paths, wanted.synthetic_length, recipe.seed)
-    if wanted.csv is None:
-        return data.stocks(wanted.stocks, wanted.column) if wanted.stocks else [], simulated, None
-    prices = data.read_csv(wanted.csv, wanted.column)
+    files = [data.read_csv(path, wanted.column) for path in (wanted.csv, wanted.test_csv) if path is not None]
+    market = files or (data.stocks(wanted.stocks, wanted.column) if wanted.stocks else [])
+    transform = build(recipe.transform, Affine(1.0, 0.0))
+    for series in market:
+        for _, index, reason in transform.faults(series.prices[None]):
+            raise data.DataError(f"{series.name}, price {index + 1}", reason)
     if wanted.test_csv is None:
-        return [prices], simulated, None
-    test = data.read_csv(wanted.test_csv, wanted.column)
-    return [_join(prices, test)], simulated, len(test.prices)
+        return market, simulated, None
+    return [_join(*files)], simulated, len(files[1].prices)
 
 
 def _join(before: data.Series, after: data.Series) -> data.Series:
@@ -154,11 +153,6 @@ def _fit_scaler(recipe: Recipe, train: Sequence[Samples]) -> tuple[MinMaxScaler 
     scaler = MinMaxScaler() if recipe.transform.kind == "minmax_price" else StandardScaler(with_mean=False)
     scaler.fit(sample)
     return scaler, build(recipe.transform, Affine.of(scaler))
-
-
-def _refuse_faults(transform: Transform, series: data.Series) -> None:
-    for _, index, reason in transform.faults(series.prices[None]):
-        raise data.DataError(f"{series.name}, price {index + 1}", reason)
 
 
 def _refuse_empty(recipe: Recipe, blocks: Blocks) -> None:

@@ -20,10 +20,6 @@ from training.__main__ import INTERRUPTED, main
 from training.fit import Curve
 from training.synthetic import random_walk
 
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras\.src\.backend\.tensorflow"
-)
-
 QUICK = str(RECIPES / "quick.toml")
 QUICK_TUTORIAL = str(RECIPES / "quick-tutorial.toml")
 LIMIT_S = 240  # of a process that hangs; far above what any takes
@@ -128,7 +124,10 @@ def started(arguments: Sequence[str | Path]) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_training_with_a_sentence_and_leaves_nothing(csv: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_training_with_a_sentence_and_leaves_nothing(
+    csv: Path, tmp_path: Path, sig: signal.Signals
+) -> None:
     endless = tmp_path / "endless.toml"
     endless.write_text((RECIPES / "quick-tutorial.toml").read_text().replace("epochs = 2", "epochs = 10000"))
     out = tmp_path / "models"
@@ -138,7 +137,7 @@ def test_ctrl_c_ends_training_with_a_sentence_and_leaves_nothing(csv: Path, tmp_
         for line in process.stdout:
             if line.startswith("epoch"):
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sig)
         rest, errors = process.stdout.read(), process.stderr.read()
     assert process.returncode == INTERRUPTED == 130, errors
     assert errors.splitlines()[-1] == "interrupted; nothing was published"

@@ -14,10 +14,6 @@ from training.export import OPSET, ExportError, to_onnx
 from training.networks import build
 from training.recipe import Network
 
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras\.src\.backend\.tensorflow"
-)
-
 STEPS = 9
 LARGEST = 257
 

@@ -14,10 +14,6 @@ from app.artifact.transform import F32, F64
 from training.fit import Bar, Curve, Lines, display, fit
 from training.recipe import Training
 
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras\.src\.backend\.tensorflow"
-)
-
 ROWS, STEPS = 40, 4
 
 

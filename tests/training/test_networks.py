@@ -10,10 +10,6 @@ from training import metrics
 from training.networks import Pinball, build
 from training.recipe import Network, load
 
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras\.src\.backend\.tensorflow"
-)
-
 
 def lstm_parameters(inputs: int, units: int) -> int:
     """Four gates, each with weights of the input, of its own state, and a bias."""

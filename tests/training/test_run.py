@@ -33,10 +33,6 @@ from training.recipe import Recipe
 from training.run import NetworkError, Published
 from training.synthetic import random_walk
 
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras\.src\.backend\.tensorflow"
-)
-
 FILES = {
     *("manifest.json", "model.keras", "model.onnx", "scaler.joblib", "report.html"),
     *("real-vs-predicted.png", "error.png", "loss.png"),
