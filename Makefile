@@ -9,7 +9,7 @@ COMPILE = uv pip compile pyproject.toml --quiet --universal --python-version 3.1
 serve: .venv/serve  ## the shipped models on HOST:PORT
 	PRICECAST_HOST=$(HOST) PRICECAST_PORT=$(PORT) $(PYTHON) -m app
 
-train: .venv/dev  ## the shipped models, anew: each a next version
+train: .venv/train  ## the shipped models, anew: each a next version
 	$(PYTHON) -m training train default
 	$(PYTHON) -m training train tutorial
 
@@ -23,7 +23,7 @@ lint: .venv/dev
 	$(PYTHON) -m ruff check && $(PYTHON) -m ruff format --check && $(PYTHON) -m mypy && .venv/bin/lint-imports
 
 GOOGLE ?= ../shared/data/google
-google: .venv/dev  ## the tutorial's own experiment, on the tutorial's own files
+google: .venv/train  ## the tutorial's own experiment, on the tutorial's own files
 	$(PYTHON) -m training train tutorial --csv $(GOOGLE)/Google_Stock_Price_Train.csv --column Open --test-csv $(GOOGLE)/Google_Stock_Price_Test.csv --name google --out .google
 
 requirements:  ## pin anew, from pyproject.toml
