@@ -147,7 +147,7 @@ def test_it_takes_less_than_250_megabytes_with_both_models() -> None:
 def test_a_client_that_has_gone_is_not_computed_for() -> None:
     body = json.dumps({"prices": windows(1)[0].tolist()}).encode()
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    with running(batch_delay_s="1.0") as (server, client):
+    with running(measured=True, batch_delay_s="1.0") as (server, client):
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as leaving:
             leaving.sendall(head.encode() + body)

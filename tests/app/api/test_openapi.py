@@ -63,6 +63,17 @@ def test_the_docs_page_and_all_it_loads_come_from_here(client: Client) -> None:
     assert client.get("/", follow_redirects=False).headers["location"] == "/docs"
 
 
+def test_metrics_are_in_prometheus_format(client: Client) -> None:
+    response = client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "# TYPE pricecast_requests_total counter" in response.text
+
+
+def test_the_document_is_made_once(client: Client) -> None:
+    assert client.get("/openapi.json").json() == client.get("/openapi.json").json()
+    assert client.app.openapi() is client.app.openapi()
+
+
 def test_unknown_paths_and_methods_are_problems_too(client: Client) -> None:
     for method, path, status in (("GET", "/nope", 404), ("PUT", "/predict", 405)):
         response = client.request(method, path)
