@@ -34,6 +34,13 @@ def build(recipe: Network, steps: int, outputs: int, start_at: F64 | None = None
     return network
 
 
+def bare(network: keras.Model) -> keras.Model:
+    """The network without its loss and the optimizer's state: what serving needs, and what any Keras can load."""
+    copy = type(network).from_config(network.get_config())
+    copy.set_weights(network.get_weights())
+    return copy
+
+
 class Pinball(keras.losses.Loss):  # type: ignore[misc]  # Keras has no type hints
     """Mean pinball loss (Koenker & Bassett, 1978) of (B, H·Q) quantiles against (B, H) outcomes."""
 

@@ -71,7 +71,7 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
         start_at = _empirical_quantiles(train[1], recipe.quantiles) if recipe.training.loss == "pinball" else None
         network = networks.build(recipe.network, transform.steps(recipe.window), outputs, start_at)
         curve = fit(network, recipe.training, recipe.quantiles, train, validation, show)
-        network.save(stage.path / "model.keras")
+        networks.bare(network).save(stage.path / "model.keras")
         onnx = to_onnx(network)
         (stage.path / "model.onnx").write_bytes(onnx)
         engine = OnnxEngine(onnx)

@@ -105,7 +105,9 @@ async def _nobody_there(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:
-    return _answer(request, UNEXPECTED, "the server's log tells more, under this request_id", {})
+    # Starlette answers this one from outside all other middleware, which would have set the header.
+    header = {"x-request-id": _request_id(request)}
+    return _answer(request, UNEXPECTED, "the server's log tells more, under this request_id", header)
 
 
 def _answer(

@@ -1,5 +1,7 @@
 """Networks: the shapes a recipe asks for, where they start from, and what they are scored by."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from keras import layers
 
 from app.artifact.transform import F64
 from training import metrics
-from training.networks import Pinball, build
+from training.networks import Pinball, bare, build
 from training.recipe import Network, load
 
 
@@ -99,3 +101,13 @@ def test_the_loss_by_hand_for_two_steps_and_three_quantiles() -> None:
     ours, plain = both_ways(np.array([[1.0, -1.0]]), quantiles, [0.1, 0.5, 0.9])
     assert ours == pytest.approx((first + second) / 6, rel=1e-6)
     assert plain == pytest.approx((first + second) / 6)
+
+
+def test_a_bare_network_says_the_same_and_carries_no_training(tmp_path: Path) -> None:
+    network = build(Network(units=[4]), steps=9, outputs=3)
+    network.compile("adam", Pinball([0.1, 0.5, 0.9]))
+    inputs = np.random.default_rng(1).standard_normal((5, 9, 1)).astype(np.float32)
+    bare(network).save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")  # with all defaults, and no class of this project
+    assert not loaded.compiled
+    np.testing.assert_allclose(loaded.predict(inputs, verbose=0), network.predict(inputs, verbose=0), rtol=1e-6)

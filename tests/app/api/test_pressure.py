@@ -78,6 +78,8 @@ def test_a_window_that_breaks_the_engine_harms_only_its_own_request(poisoned: Cl
     responses: list[httpx.Response] = poisoned.run(mixed)
     assert [response.status_code for response in responses] == [500 if i == 5 else 200 for i in range(12)]
     assert "secret-4711" not in responses[5].text
+    assert all(len(response.headers.get_list("x-request-id")) == 1 for response in responses)
+    assert responses[5].headers["x-request-id"] == responses[5].json()["request_id"]
     assert np.isfinite([response.json()["forecast"][0] for response in responses if response.status_code == 200]).all()
 
 
