@@ -105,6 +105,7 @@ async def _nobody_there(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:
+    log.error("request %s: %r; the server logs the traceback next", _request_id(request), error)
     # Starlette answers this one from outside all other middleware, which would have set the header.
     header = {"x-request-id": _request_id(request)}
     return _answer(request, UNEXPECTED, "the server's log tells more, under this request_id", header)

@@ -63,8 +63,9 @@ def test_an_engine_failure_is_logged_and_tells_no_traceback(caplog: pytest.LogCa
     assert "no number" in caplog.text
 
 
-def test_an_unexpected_error_tells_nothing_of_itself() -> None:
+def test_an_unexpected_error_tells_nothing_of_itself_but_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
     response = answer(KeyError("secret-4711"))
+    assert "KeyError('secret-4711')" in caplog.text
     assert response.status_code == 500
     assert response.headers["content-type"] == "application/problem+json"
     assert "secret-4711" not in response.text
