@@ -94,8 +94,9 @@ class RequestScope:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")  # never the path itself: anyone can invent paths
-            method = scope["method"] if route != "unmatched" else "any"
+            # Never the path itself, nor a method that no route has: anyone can invent those.
+            route = getattr(scope.get("route"), "path", "unmatched")
+            method = "any" if route == "unmatched" or status == 405 else scope["method"]
             self._telemetry.answered(route, method, status, time.perf_counter() - started)
 
 

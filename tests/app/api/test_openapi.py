@@ -69,6 +69,15 @@ def test_metrics_are_in_prometheus_format(client: Client) -> None:
     assert "# TYPE pricecast_requests_total counter" in response.text
 
 
+def test_invented_paths_and_methods_make_no_metrics_of_their_own(client: Client) -> None:
+    client.get("/invented-path")
+    client.request("BREW", "/predict")
+    text = client.get("/metrics").text
+    assert "invented" not in text
+    assert "BREW" not in text
+    assert 'pricecast_requests_total{method="any",route="/predict",status="405"} 1.0' in text
+
+
 def test_the_document_is_made_once(client: Client) -> None:
     assert client.get("/openapi.json").json() == client.get("/openapi.json").json()
     assert client.app.openapi() is client.app.openapi()
