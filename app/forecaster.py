@@ -55,10 +55,9 @@ class Forecaster:
         """
         encoded = self._transform.encode(windows)
         outputs = self.engine.run(encoded.inputs).reshape(-1, *self._offsets.shape).astype(np.float64)
-        if self._center == "last_price":
+        outputs += self._offsets  # none at the median
+        if self._center == "last_price":  # which becomes the last price, and stays it however far an offset reaches
             outputs += encoded.last - outputs[:, :, self._median, None]
-        outputs += self._offsets
-        if self._center == "last_price":  # stays the median, however far a negative offset reaches
             np.minimum(outputs[:, :, : self._median], encoded.last, out=outputs[:, :, : self._median])
             np.maximum(outputs[:, :, self._median :], encoded.last, out=outputs[:, :, self._median :])
         outputs.sort(axis=2)  # rearranged, so that no two quantiles cross (Chernozhukov et al., 2010)

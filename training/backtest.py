@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.artifact.manifest import Evidence, Score
+from app.artifact.manifest import Evidence, Score, columns_of
 from app.artifact.transform import F64
 from app.forecaster import Forecaster
 from training import baselines, metrics
@@ -29,12 +29,12 @@ class Backtest:
     @property
     def median(self) -> F64:
         """(N, H)"""
-        return self.forecasts[:, :, len(self.quantiles) // 2]
+        return self.forecasts[:, :, len(self.levels)]
 
     def interval(self, level: int) -> tuple[F64, F64]:
         """(N, H) lower and upper prices."""
-        middle, i = len(self.quantiles) // 2, list(self.levels).index(level)
-        return self.forecasts[:, :, middle - 1 - i], self.forecasts[:, :, middle + 1 + i]
+        lower, upper = columns_of(level, self.levels)
+        return self.forecasts[:, :, lower], self.forecasts[:, :, upper]
 
 
 def run(forecaster: Forecaster, samples: Samples, quantiles: Sequence[float], levels: Sequence[int]) -> Backtest:
@@ -49,9 +49,8 @@ def score(test: Backtest) -> list[Score]:
     windows, futures = test.samples.windows, test.samples.futures
     horizon = futures.shape[1]
     last = baselines.last_price(windows, horizon)  # (N, H)
-    scale = (
-        last[:, 0] if (last > 0).all() else 1.0
-    )  # of the pinball loss, so that a dear year counts no more than a cheap one
+    # Pinball losses are relative to the price, so that a dear year counts no more than a cheap one.
+    scale = last[:, 0] if (last > 0).all() else 1.0
     walk = None
     if test.levels and (windows > 0).all():
         walk = baselines.ewma_random_walk(windows, horizon, test.quantiles)

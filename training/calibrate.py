@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from app.artifact.manifest import Calibration
+from app.artifact.manifest import Calibration, columns_of
 from app.artifact.transform import F64, Encoded, Transform
 from app.forecaster import Forecaster
 from training import backtest
@@ -29,11 +29,10 @@ def conformal_offsets(quantiles: F64, targets: F64, levels: Sequence[int]) -> li
         targets: (N, H) outcomes in the same units.
         levels: rising; the outermost pair of quantiles belongs to the last.
     """
-    n, horizon, q = quantiles.shape
-    median = q // 2
+    n, horizon, _ = quantiles.shape
     offsets = np.empty((horizon, len(levels)))
     for i, level in enumerate(levels):
-        lower, upper = quantiles[:, :, median - 1 - i], quantiles[:, :, median + 1 + i]  # (N, H)
+        lower, upper = (quantiles[:, :, column] for column in columns_of(level, levels))  # (N, H)
         outside = np.sort(np.maximum(lower - targets, targets - upper), axis=0)
         rank = -(-(n + 1) * level // 100)  # ⌈(N + 1) · level⌉, in whole numbers
         offsets[:, i] = outside[min(rank, n) - 1]

@@ -22,14 +22,8 @@ def build(recipe: Network, steps: int, outputs: int, start_at: F64 | None = None
         network.add(layers.LSTM(units, return_sequences=not last))
         if recipe.dropout:
             network.add(layers.Dropout(recipe.dropout))
-    if start_at is None:
-        network.add(layers.Dense(outputs))
-    else:
-        network.add(
-            layers.Dense(
-                outputs, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(start_at.tolist())
-            )
-        )
+    network.add(layers.Dense(outputs, kernel_initializer="glorot_uniform" if start_at is None else "zeros"))
+    if start_at is not None:
         network.layers[-1].bias.assign(start_at)
     return network
 

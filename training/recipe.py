@@ -4,9 +4,9 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from app.artifact.manifest import Levels, TransformParameters, quantiles_of
+from app.artifact.manifest import Levels, Part, TransformParameters, quantiles_of
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -15,10 +15,6 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 class RecipeError(Exception):
     """A recipe that cannot be followed; says which file and which key."""
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(Part):
@@ -91,7 +87,7 @@ class Recipe(Part):
     seed: int = Field(1, ge=0, lt=2**31)
     window: int = Field(60, ge=10, le=1000)
     horizon: int = Field(1, ge=1, le=100)
-    levels: Levels = []
+    levels: Levels = Field([], description="central intervals, by coverage in percent")
     data: Data
     split: Split = Split()
     transform: TransformParameters

@@ -39,8 +39,12 @@ def choice_faults(manifest: Manifest, horizon: int, levels: Sequence[int]) -> li
     return faults
 
 
-def series_faults(model: Model[WindowBatcher], series: Sequence[Asked]) -> list[Fault]:
-    """Each series that is too short, has another's id, or has a price that the model cannot take."""
+def read_windows(model: Model[WindowBatcher], series: Sequence[Asked]) -> tuple[F64, list[Fault]]:
+    """(B, W): the last prices of each series that has enough; and what is wrong with the series.
+
+    A series is at fault that is too short, has another's id, or has a price in its window that the model cannot take.
+    Where none is at fault, every series has its row.
+    """
     size = model.manifest.window
     faults: dict[int, Fault] = {}
     ids: dict[str, str] = {}
@@ -51,13 +55,12 @@ def series_faults(model: Model[WindowBatcher], series: Sequence[Asked]) -> list[
             detail = f"{len(asked.prices)} prices; this model needs at least {size}"
             faults[i] = Fault(f"{asked.pointer}/prices", detail, asked.id)
     whole = [i for i in range(len(series)) if i not in faults]
-    if whole:
-        windows = windows_of([series[i] for i in whole], size)
-        for row, index, reason in model.forecaster.faults(windows):
-            asked = series[whole[row]]
-            place = len(asked.prices) - size + index
-            faults[whole[row]] = Fault(f"{asked.pointer}/prices/{place}", reason, asked.id)
-    return [faults[i] for i in sorted(faults)]
+    windows = np.array([series[i].prices[-size:] for i in whole], dtype=np.float64).reshape(-1, size)
+    for row, index, reason in model.forecaster.faults(windows):
+        asked = series[whole[row]]
+        place = len(asked.prices) - size + index
+        faults[whole[row]] = Fault(f"{asked.pointer}/prices/{place}", reason, asked.id)
+    return windows, [faults[i] for i in sorted(faults)]
 
 
 def batch_faults(error: ValidationError, raw: bytes, registry: Models, limit: int) -> list[Fault]:
@@ -69,25 +72,22 @@ def batch_faults(error: ValidationError, raw: bytes, registry: Models, limit: in
     sent = content.get("series") if isinstance(content, dict) else None
     items = sent if isinstance(sent, list) else []
     refuse_oversize(len(items), limit)
-    whole = [fault for fault in faults_of(error) if not fault.pointer.startswith("/series/")]
-    by_place: dict[int, Fault] = {}
-    good: dict[int, Series] = {}
+    rest = [fault for fault in faults_of(error) if not fault.pointer.startswith("/series/")][:MOST_FAULTS]
+    bad: list[Fault] = []
+    good: list[Asked] = []
     for i, item in enumerate(items):
         try:
-            good[i] = Series.model_validate(item)
+            good.append(_asked(i, Series.model_validate(item)))
         except ValidationError as wrong:
             fault = faults_of(wrong)[0]
             name = item.get("id") if isinstance(item, dict) else None
-            by_place[i] = Fault(f"/series/{i}{fault.pointer}", fault.detail, name if isinstance(name, str) else None)
+            bad.append(Fault(f"/series/{i}{fault.pointer}", fault.detail, name if isinstance(name, str) else None))
     try:
         model = registry.get(content.get("model"))
     except (PricecastError, AttributeError):  # which model is among the faults already
-        return whole[:MOST_FAULTS] + list(by_place.values())
-    asked = [Asked(f"/series/{i}", series.id, series.prices) for i, series in good.items()]
-    places = {each.pointer: i for i, each in zip(good, asked, strict=True)}
-    for fault in series_faults(model, asked):
-        by_place[places["/".join(fault.pointer.split("/")[:3])]] = fault
-    return whole[:MOST_FAULTS] + [by_place[i] for i in sorted(by_place)]
+        return rest + bad
+    _, refused = read_windows(model, good)
+    return rest + sorted(bad + refused, key=lambda fault: int(fault.pointer.split("/")[2]))
 
 
 def refuse_oversize(series: int, limit: int) -> None:
@@ -95,10 +95,10 @@ def refuse_oversize(series: int, limit: int) -> None:
         raise InvalidContent([Fault("/series", f"{series} series; one request may have {limit}")])
 
 
-def asked(series: Sequence[Series]) -> list[Asked]:
-    return [Asked(f"/series/{i}", each.id, each.prices) for i, each in enumerate(series)]
+def asked_in(series: Sequence[Series]) -> list[Asked]:
+    """The series of a batch, in order."""
+    return [_asked(i, each) for i, each in enumerate(series)]
 
 
-def windows_of(series: Sequence[Asked], size: int) -> F64:
-    """(B, W): the last `size` prices of each."""
-    return np.array([asked.prices[-size:] for asked in series], dtype=np.float64)
+def _asked(i: int, series: Series) -> Asked:
+    return Asked(f"/series/{i}", series.id, series.prices)

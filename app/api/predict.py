@@ -12,19 +12,10 @@ from starlette.requests import ClientDisconnect
 from app import errors
 from app.api import Models, WindowBatcher
 from app.api.body import documented_body, faults_of, read_body
-from app.api.faults import (
-    MOST_FAULTS,
-    Asked,
-    asked,
-    batch_faults,
-    choice_faults,
-    refuse_oversize,
-    series_faults,
-    windows_of,
-)
+from app.api.faults import MOST_FAULTS, Asked, asked_in, batch_faults, choice_faults, read_windows, refuse_oversize
 from app.api.problems import documented
 from app.api.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
-from app.artifact.manifest import Manifest
+from app.artifact.manifest import Manifest, columns_of
 from app.artifact.transform import F64
 from app.errors import InvalidContent
 from app.registry import Model
@@ -76,7 +67,7 @@ def router(registry: Models, settings: Settings) -> APIRouter:
             raise InvalidContent(batch_faults(error, raw, registry, settings.max_request_windows)) from None
         refuse_oversize(len(body.series), settings.max_request_windows)
         model = registry.get(body.model)
-        answers = await _answers(request, model, body, asked(body.series), settings.deadline_s)
+        answers = await _answers(request, model, body, asked_in(body.series), settings.deadline_s)
         ids = [{} if series.id is None else {"id": series.id} for series in body.series]
         forecasts = [each | answer for each, answer in zip(ids, answers, strict=True)]
         return _json({"forecasts": forecasts, "model": _version(model.manifest)})
@@ -96,10 +87,9 @@ async def _answers(
     Raises:
         InvalidContent: names every fault of the request that the model's manifest and transform can find.
     """
-    faults = choice_faults(model.manifest, body.horizon, body.levels) + series_faults(model, series)
-    if faults:
+    windows, faults = read_windows(model, series)
+    if faults := choice_faults(model.manifest, body.horizon, body.levels) + faults:
         raise InvalidContent(faults)
-    windows = windows_of(series, model.manifest.window)
     forecasts = await _unless_gone(request, model.runner.submit(list(windows), deadline_s))
     warnings = model.forecaster.warnings(windows)
     answers = []
@@ -128,15 +118,13 @@ async def _unless_gone(request: Request, forecasting: Coroutine[Any, Any, list[F
 
 
 def _select(quantiles: F64, published: Sequence[int], levels: Sequence[int]) -> dict[str, Any]:
-    """What of (h, Q) quantiles of prices was asked for. The median is in the middle, wider levels further out."""
+    """What of (h, Q) quantiles of prices was asked for."""
     columns = quantiles.T.tolist()  # (Q, h)
-    median = len(published)
-    answer: dict[str, Any] = {"forecast": columns[median]}
+    answer: dict[str, Any] = {"forecast": columns[len(published)]}
     if levels:
-        distance = {level: 1 + i for i, level in enumerate(published)}
+        ends = {level: columns_of(level, published) for level in levels}
         answer["intervals"] = {
-            str(level): {"lower": columns[median - distance[level]], "upper": columns[median + distance[level]]}
-            for level in levels
+            str(level): {"lower": columns[lower], "upper": columns[upper]} for level, (lower, upper) in ends.items()
         }
     return answer
 

@@ -28,6 +28,15 @@ def quantiles_of(levels: Sequence[int]) -> list[float]:
     return sorted({0.5, *tails, *(1 - tail for tail in tails)})
 
 
+def columns_of(level: int, levels: Sequence[int]) -> tuple[int, int]:
+    """Where among the Q quantiles of rising `levels` the lower and the upper end of one interval stand.
+
+    The median is in the middle, at len(levels); wider levels lie further out.
+    """
+    outwards = list(levels).index(level) + 1
+    return len(levels) - outwards, len(levels) + outwards
+
+
 class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -24,6 +24,8 @@ from app.errors import ArtifactError
 MANIFEST = "manifest.json"
 CURRENT = "current"
 STAGING = ".staging-"
+NAME = TypeAdapter(ModelName)
+VERSION = TypeAdapter(Version)
 
 
 @dataclass(frozen=True)
@@ -42,25 +44,23 @@ class Artifact:
 
 def names(models_dir: Path) -> list[str]:
     """The models that have a `current` version, sorted."""
-    is_name = TypeAdapter(ModelName)
     if not models_dir.is_dir():
         raise ArtifactError(models_dir, "there is no such directory of models")
-    return sorted(p.name for p in models_dir.iterdir() if _fits(is_name, p.name) and (p / CURRENT).exists())
+    return sorted(p.name for p in models_dir.iterdir() if _fits(NAME, p.name) and (p / CURRENT).exists())
 
 
 def check_name(models_dir: Path, name: str) -> None:
     """Raises ArtifactError unless a model may be published under this name."""
-    if not _fits(TypeAdapter(ModelName), name):
+    if not _fits(NAME, name):
         raise ArtifactError(models_dir / name, "a model's name is lower-case letters, digits, - and _, 64 at most")
 
 
 def versions(models_dir: Path, name: str) -> list[str]:
     """The published versions of a model, oldest first."""
-    is_version = TypeAdapter(Version)
     directory = models_dir / name
     if not directory.is_dir():
         return []
-    return sorted((p.name for p in directory.iterdir() if _fits(is_version, p.name) and p.is_dir()), key=int)
+    return sorted((p.name for p in directory.iterdir() if _fits(VERSION, p.name) and p.is_dir()), key=int)
 
 
 def current(models_dir: Path, name: str) -> str:
@@ -74,7 +74,7 @@ def current(models_dir: Path, name: str) -> str:
         version = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeError) as error:
         raise ArtifactError(path, _reason(error)) from error
-    if not _fits(TypeAdapter(Version), version):
+    if not _fits(VERSION, version):
         raise ArtifactError(path, "it must hold a version number, such as 1")
     return version
 
@@ -133,7 +133,7 @@ class Staging:
         """
         home = self.models_dir / self.name
         while True:
-            taken = (int(entry.name) for entry in home.iterdir() if _fits(TypeAdapter(Version), entry.name))
+            taken = (int(entry.name) for entry in home.iterdir() if _fits(VERSION, entry.name))
             version = str(max(taken, default=0) + 1)
             self._seal(draft, version)
             check(self.path)

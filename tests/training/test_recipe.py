@@ -132,7 +132,7 @@ def test_quantiles_are_both_ends_of_every_level_and_the_median(tmp_path: Path) -
 def test_a_recipe_cannot_be_changed(tmp_path: Path) -> None:
     mine = load(written(tmp_path))
     with pytest.raises(ValueError, match="frozen"):
-        mine.window = 40  # type: ignore[misc]
+        mine.window = 40  # type: ignore[misc]  # which is what must fail
 
 
 # What is refused

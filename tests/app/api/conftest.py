@@ -25,7 +25,7 @@ class Client:
         self._client = httpx.AsyncClient(transport=transport, base_url="http://test")
 
     def request(self, method: str, path: str, **how: Any) -> httpx.Response:
-        return self.run(lambda client: client.request(method, path, **how))  # type: ignore[no-any-return]
+        return self.run(lambda client: client.request(method, path, **how))  # type: ignore[no-any-return]  # `run` returns what its argument does
 
     def get(self, path: str, **how: Any) -> httpx.Response:
         return self.request("GET", path, **how)
