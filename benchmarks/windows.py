@@ -1,0 +1,61 @@
+"""What is sent, and what the right answers to it are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+F64 = npt.NDArray[np.float64]
+
+ARTIFACT = Path(__file__).parent.parent / "models" / "tutorial" / "1"
+WINDOW = 60
+POOL = 4096  # different windows: far more than connections, so that no two requests in flight are alike
+MANY = 256  # windows in a request of many
+SEED = 7
+LARGEST_ERROR = 1e-4  # of an answer, relative: what float32 arithmetic in another order may cost, and no more
+
+
+@dataclass(frozen=True)
+class Affine:
+    """The artifact's fitted scaler: `scaled = scale · price + offset`."""
+
+    scale: float
+    offset: float
+
+    @classmethod
+    def of_artifact(cls) -> "Affine":
+        scaler = joblib.load(ARTIFACT / "scaler.joblib")
+        return cls(float(scaler.scale_[0]), float(scaler.min_[0]))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A pool of windows, and the forecasts that are right for them."""
+
+    prices: F64  # (POOL, WINDOW)
+    forecasts: F64  # (POOL,)
+
+    @classmethod
+    def made(cls) -> "Windows":
+        """Random walks in the range that the network was trained on, in cents; computed here, with nothing between."""
+        random = np.random.default_rng(SEED)
+        start = random.uniform(150, 600, (POOL, 1))
+        prices = np.round(start * np.exp(np.cumsum(random.normal(0, 0.01, (POOL, WINDOW)), axis=1)), 2)
+        affine = Affine.of_artifact()
+        session = ort.InferenceSession(ARTIFACT / "model.onnx", providers=["CPUExecutionProvider"])
+        inputs = (prices * affine.scale + affine.offset)[:, :, None].astype(np.float32)
+        outputs = session.run(None, {session.get_inputs()[0].name: inputs})[0].reshape(POOL).astype(np.float64)
+        return cls(prices, (outputs - affine.offset) / affine.scale)
+
+    def fault(self, rows: slice, answered: list[float]) -> str | None:
+        """What is wrong with the forecasts that were answered to these windows, if anything is."""
+        expected = self.forecasts[rows]
+        if len(answered) != len(expected):
+            return f"{len(answered)} forecasts for {len(expected)} windows"
+        error = np.abs(np.asarray(answered, dtype=np.float64) - expected) / expected
+        if (worst := int(error.argmax())) >= 0 and not error[worst] <= LARGEST_ERROR:
+            return f"a wrong forecast: {answered[worst]}, should be {expected[worst]:.4f}"
+        return None
