@@ -5,6 +5,7 @@ of bodies, one a line, so that no two requests in flight are alike while there a
 """
 
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
@@ -149,7 +150,7 @@ class _Crowd:
             except (OSError, EOFError, ValueError):
                 self.errors["read"] += 1
             finally:
-                connection.close()
+                await connection.close()
 
     async def _ask_until(self, connection: "Connection", until: float) -> None:
         while (sent := time.perf_counter()) < until:
@@ -196,7 +197,8 @@ class Connection:
         self._writer.write(self._head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         start, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        status = int(start.split()[1])
+        _, code, *_ = start.split()
+        status = int(code)
         if headers.get("transfer-encoding") == "chunked":
             return status, await self._chunks()
         return status, await self._reader.readexactly(int(headers.get("content-length", 0)))
@@ -208,8 +210,10 @@ class Connection:
         await self._reader.readuntil(b"\r\n")
         return whole
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
 
 async def answers(url: str, bodies: Sequence[bytes], connections: int, timeout_s: float) -> list[tuple[int, Any]]:
@@ -229,7 +233,7 @@ async def answers(url: str, bodies: Sequence[bytes], connections: int, timeout_s
                     status, content = await connection.ask(body)
                 found[index] = status, json.loads(content) if status == 200 else content.decode(errors="replace")
         finally:
-            connection.close()
+            await connection.close()
 
     # gather, not a task group: the first error is raised as it is, and not wrapped in a group
     await asyncio.gather(*(one_connection() for _ in range(min(connections, len(bodies)))))

@@ -110,7 +110,7 @@ class Runner:
     def _cell(self, round_: int, subject: Subject, cell: Cell, request: Request, url: str) -> Measurement:
         try:
             self._check(subject, request, url)
-            figures = self._load(subject, cell, request, url, self._plan.seconds)
+            figures = self._load(subject, cell, request, url, max(self._plan.seconds, subject.least_seconds))
             self._check(subject, request, url)  # waits as well until what the load left behind is done
         except Refused as error:
             return Measurement(round_, subject.name, cell.name, failure=str(error))

@@ -55,6 +55,7 @@ class Subject:
     checked_windows: int = 64  # before and after each load; fewer where an answer takes long
     timeout_s: float = 10.0  # a request unanswered for longer is an error
     start_limit_s: float = 30.0
+    least_seconds: float = 0.0  # of a load; more where requests take that long
     cells: tuple[str, ...] = tuple(cell.name for cell in CELLS)
     left_out: Mapping[str, str] = field(default_factory=dict)  # cell -> why it is not measured
     absent: str | None = None  # why it cannot be measured here

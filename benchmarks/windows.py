@@ -1,6 +1,7 @@
 """What is sent, and what the right answers to it are."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import joblib
@@ -26,6 +27,7 @@ class Affine:
     offset: float
 
     @classmethod
+    @cache
     def of_artifact(cls) -> "Affine":
         scaler = joblib.load(ARTIFACT / "scaler.joblib")
         return cls(float(scaler.scale_[0]), float(scaler.min_[0]))
