@@ -30,6 +30,8 @@ def draw(run: Run, path: Path) -> None:
     drawn = axes.barh([told for _, told, _ in bars], rates, color=[COLOURS[kind] for _, _, kind in bars])
     axes.bar_label(drawn, labels=[f"{rate:,.0f}" for rate in rates], padding=4)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.margins(y=0.01)
     axes.set_xlim(min(rates) / 2, max(rates) * 2.5)
     axes.set_xlabel("requests per second at 64 connections (logarithmic; more is better)")
     axes.set_title(f"One window a request, {run.machine['cores']} cores, {run.machine['date'][:10]}", loc="left")

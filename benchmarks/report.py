@@ -12,6 +12,8 @@ from benchmarks.subjects import Subject
 from benchmarks.targets import Target
 
 NOTHING = "–"
+FAILED = "FAILED"
+LONGEST_REASON = 400  # characters; a traceback's end says most
 MET = {True: "met", False: "NOT met", None: "not measured"}
 
 COLUMNS = (
@@ -106,17 +108,21 @@ def _measured(target: Target) -> str:
 def _row(found: Measurements, subject: Subject) -> tuple[str, ...]:
     def median(cell: str, figure: str, digits: int = 0) -> str:
         spread = found.spread(subject.name, cell, figure)
-        return NOTHING if spread is None else f"{spread.median:,.{digits}f}"
+        return missing(cell) if spread is None else f"{spread.median:,.{digits}f}"
+
+    def missing(cell: str) -> str:
+        failed = any((each.subject, each.cell) == (subject.name, cell) for each in found.failures)
+        return FAILED if failed else NOTHING
 
     def pair(first: str, second: str) -> str:
-        return NOTHING if (first, second) == (NOTHING, NOTHING) else f"{first} / {second}"
+        return first if first == second and first in (NOTHING, FAILED) else f"{first} / {second}"
 
     return (
         f"{subject.label} (`{subject.name}`)",
         str(subject.processes),
         median("1", "p50_ms", 2),
         median("16", "requests_per_s"),
-        _with_range(found.spread(subject.name, "64", "requests_per_s")),
+        median("64", "requests_per_s") + _range(found.spread(subject.name, "64", "requests_per_s")),
         pair(median("64", "p50_ms", 1), median("64", "p99_ms", 1)),
         median("256", "requests_per_s"),
         pair(median("256", "p50_ms", 1), median("256", "p99_ms", 1)),
@@ -126,8 +132,8 @@ def _row(found: Measurements, subject: Subject) -> tuple[str, ...]:
     )
 
 
-def _with_range(spread: Spread | None) -> str:
-    return NOTHING if spread is None else f"{spread.median:,.0f} ({spread.low:,.0f} to {spread.high:,.0f})"
+def _range(spread: Spread | None) -> str:
+    return "" if spread is None else f" ({spread.low:,.0f} to {spread.high:,.0f})"
 
 
 def _engine_rows(found: Measurements) -> list[tuple[str, ...]]:
@@ -147,10 +153,16 @@ def _notes(run: Run) -> list[str]:
         f"- `{subject.name}`, {cell}: {reason}" for subject in run.subjects for cell, reason in subject.left_out.items()
     ]
     failed = [
-        f"- `{each.subject}`, {each.cell}, round {each.round + 1}: FAILED: {each.failure}"
+        f"- `{each.subject}`, {each.cell}, round {each.round + 1}: {FAILED}: {_short(each.failure or '')}"
         for each in run.measurements.failures
     ]
     return [*absent, *left_out, *failed]
+
+
+def _short(reason: str) -> str:
+    """On one line, and without its middle where it is long."""
+    reason = " ".join(reason.split())
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[:60]} … {reason[-LONGEST_REASON + 60 :]}"
 
 
 def _versions(run: Run) -> list[str]:

@@ -42,7 +42,7 @@ class Plan:
 
 
 class Runner:
-    """Carries out a plan. Files of bodies are kept in a directory of the caller's."""
+    """Carries out a plan. All files, those that servers make too, are kept in a directory of the caller's."""
 
     def __init__(self, plan: Plan, windows: Windows, directory: Path, tell: Callable[[str], None]) -> None:
         self._plan, self._windows, self._directory, self._tell = plan, windows, directory, tell
@@ -84,7 +84,9 @@ class Runner:
         """The start, then each cell. A failed start is the only measurement; a failed cell leaves the next ones be."""
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        server = Server(subject.command(port), subject.environment, ROOT)
+        # Sockets, caches and logs that a server keeps about itself go when the run's own files go.
+        homes = {"HOME": str(self._directory), "TMPDIR": str(self._directory)}
+        server = Server(subject.command(port), homes | dict(subject.environment), ROOT)
         try:
             try:
                 start_s = self._first_answer(server, subject, url)

@@ -46,7 +46,7 @@ def measured(title: str, subjects: Sequence[Subject], given: argparse.Namespace)
     plan = Plan(
         subjects, cells_named(given.cells), given.rounds, given.seconds, given.engine_seconds, generator, given.budget
     )
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         runner = Runner(plan, Windows.made(), Path(directory), lambda told: print(told, file=sys.stderr, flush=True))
         found = Measurements(runner.run())
     present = [subject for subject in subjects if subject.absent is None]

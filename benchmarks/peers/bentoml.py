@@ -8,7 +8,12 @@ from benchmarks.peers.tuning import Tuning
 TUNING = Tuning.told()
 
 
-@bentoml.service(workers=TUNING.workers, traffic={"timeout": 60}, metrics={"enabled": False})
+@bentoml.service(
+    workers=TUNING.workers,
+    traffic={"timeout": 60},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)
 class Forecaster:
     def __init__(self) -> None:
         self._network = Network(TUNING.threads)

@@ -1,8 +1,8 @@
 """MLServer: the Open Inference Protocol, adaptive batching, and a runtime of our own."""
 
-import asyncio
 import os
 
+import uvloop
 from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.codecs import NumpyCodec
 from mlserver.settings import ModelParameters
@@ -16,7 +16,7 @@ TUNING = Tuning.told()
 
 class Forecaster(MLModel):
     async def load(self) -> bool:
-        self._network = Network(TUNING.threads)
+        self._network = Network(TUNING.threads)  # in each worker
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
@@ -26,18 +26,19 @@ class Forecaster(MLModel):
         return InferenceResponse(id=payload.id, model_name=self.name, outputs=[output])
 
 
-def main() -> None:
+async def main() -> None:
     port = int(os.environ["PORT"])
     settings = Settings(
         debug=False, host="127.0.0.1", http_port=port, grpc_port=int(os.environ["GRPC_PORT"]), metrics_endpoint=None,
-        parallel_workers=TUNING.workers, gzip_enabled=False, load_models_at_startup=False, use_structured_logging=False,
+        parallel_workers=TUNING.workers, gzip_enabled=False, load_models_at_startup=False,
+        environments_dir=os.environ["TMPDIR"], metrics_dir=os.environ["TMPDIR"],
     )  # fmt: skip
     model = ModelSettings(
         name="tutorial", implementation=Forecaster, parameters=ModelParameters(version="1"),
         max_batch_size=TUNING.batch, max_batch_time=TUNING.wait_ms / 1000,
     )  # fmt: skip
-    asyncio.run(MLServer(settings).start([model]))
+    await MLServer(settings).start([model])  # made here, as its workers are started on the running loop
 
 
 if __name__ == "__main__":
-    main()
+    uvloop.run(main())  # as its own command does

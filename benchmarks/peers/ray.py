@@ -13,10 +13,16 @@ from benchmarks.peers.network import Network
 from benchmarks.peers.tuning import Tuning
 
 TUNING = Tuning.told()
+NO_ACCESS_LOG = {"enable_access_log": False}
 
 
 # A replica asks for half a core only so that Ray, which counts cores, places every process that is wanted.
-@serve.deployment(num_replicas=TUNING.workers, max_ongoing_requests=1024, ray_actor_options={"num_cpus": 0.5})
+@serve.deployment(
+    num_replicas=TUNING.workers,
+    max_ongoing_requests=1024,
+    ray_actor_options={"num_cpus": 0.5},
+    logging_config=NO_ACCESS_LOG,
+)
 class Forecaster:
     def __init__(self) -> None:
         self._network = Network(TUNING.threads)
@@ -35,7 +41,7 @@ def main() -> None:
         num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1",
         object_store_memory=256 * 2**20,
     )  # fmt: skip
-    serve.start(http_options={"host": "127.0.0.1", "port": int(os.environ["PORT"]), "access_log": False})
+    serve.start(http_options={"host": "127.0.0.1", "port": int(os.environ["PORT"])}, logging_config=NO_ACCESS_LOG)
     serve.run(
         Forecaster.bind(),  # type: ignore[attr-defined]  # serve.deployment adds it
         route_prefix="/predict",

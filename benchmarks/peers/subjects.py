@@ -15,10 +15,11 @@ from benchmarks.windows import F64, Affine
 
 ENVIRONMENTS = ROOT / ".peers"
 
-# What keeps every peer from reporting to its makers, and TensorFlow from talking.
+# What keeps every peer from reporting to its makers, Ray from listening to other machines, and TensorFlow from talking.
 QUIET = {
     "BENTOML_DO_NOT_TRACK": "True",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on those systems the loopback address is its default
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -35,8 +35,8 @@ def test_a_subject_is_one_line_with_medians_and_the_range_of_what_matters_most(r
     [row] = [line for line in as_markdown(run).splitlines() if "(`pricecast`)" in line]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == [
-        "Pricecast (`pricecast`)", "1", "–", "–", "7,000 (6,000 to 8,000)", "10.1 / 20.5", "–", "–", "–", "1.00",
-        "90 / 100",
+        "Pricecast (`pricecast`)", "1", "–", "–", "7,000 (6,000 to 8,000)", "10.1 / 20.5", "FAILED",
+        "FAILED", "–", "1.00", "90 / 100",
     ]  # fmt: skip
 
 
