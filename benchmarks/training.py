@@ -1,32 +1,32 @@
 """`python -m benchmarks.training`: an epoch of the tutorial's recipe, as Pricecast trains it and as plain Keras does.
 
-Both have the same arrays and the same network and take turns, so that a machine that slows down does so for both. Of
-each turn the first epoch does not count: Keras traces the network in it.
+Both have the same arrays and the same network and take turns, so that a machine that slows down does so for both; the
+processor time of this process stands beside the time on the wall, as others may keep the machine busy. Of each turn the
+first epoch does not count: Keras traces the network in it.
 """
 
 import argparse
 import os
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Self
 
 import numpy as np
 from sklearn.preprocessing import MinMaxScaler
 
 from app.artifact.transform import F32, F64, Affine, build
-from benchmarks.measurements import Spread, spread
+from benchmarks.measurements import spread
 from training import data, split
 from training.recipe import Recipe, load
 
-Turn = Callable[[int], list[float]]  # epochs to seconds of each
+Turn = Callable[[int], F64]  # epochs to (epochs, 2): seconds of each by the wall and of the processor
 
 
 class Clock:
     """A display that shows nothing and notes when each epoch began and ended."""
 
     def __init__(self) -> None:
-        self.moments = [time.perf_counter()]
+        self._moments = [now()]
 
     def __enter__(self) -> Self:
         return self
@@ -38,11 +38,18 @@ class Clock:
         pass
 
     def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
-        self.moments.append(time.perf_counter())
+        self.tick()
+
+    def tick(self) -> None:
+        self._moments.append(now())
 
     @property
-    def epochs_s(self) -> list[float]:
-        return np.diff(self.moments).tolist()
+    def epochs_s(self) -> F64:
+        return np.diff(self._moments, axis=0)
+
+
+def now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 def samples(recipe: Recipe) -> tuple[F32, F64]:
@@ -60,7 +67,7 @@ def ours(recipe: Recipe, train: tuple[F32, F64]) -> Turn:
     from training import networks  # not before it is known how much TensorFlow may say
     from training.fit import fit
 
-    def turn(epochs: int) -> list[float]:
+    def turn(epochs: int) -> F64:
         network = networks.build(recipe.network, train[0].shape[1], train[1].shape[1])
         clock = Clock()
         fit(network, recipe.training.model_copy(update={"epochs": epochs}), recipe.quantiles, train, None, clock)
@@ -74,22 +81,24 @@ def plain(recipe: Recipe, train: tuple[F32, F64]) -> Turn:
     import keras
     from keras import layers
 
-    def turn(epochs: int) -> list[float]:
+    def turn(epochs: int) -> F64:
         model = keras.Sequential([keras.Input(train[0].shape[1:])])
         for i, units in enumerate(recipe.network.units):
             model.add(layers.LSTM(units, return_sequences=i < len(recipe.network.units) - 1))
             model.add(layers.Dropout(recipe.network.dropout))
         model.add(layers.Dense(train[1].shape[1]))
         model.compile(optimizer="adam", loss="mean_squared_error")
-        moments = [time.perf_counter()]
-        tick = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: moments.append(time.perf_counter()))
+        clock = Clock()
+        tick = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: clock.tick())
         model.fit(*train, epochs=epochs, batch_size=recipe.training.batch, verbose=0, callbacks=[tick])
-        return np.diff(moments).tolist()
+        return clock.epochs_s
 
     return turn
 
 
-def said(found: Spread, unit: str) -> str:
+def said(values: Iterable[float], unit: str) -> str:
+    found = spread(values)
+    assert found is not None
     return f"{found.median:.3f}{unit} ({found.low:.3f} to {found.high:.3f})"
 
 
@@ -108,28 +117,18 @@ def main() -> None:
     print(f"{len(train[0])} windows, batches of {batch}, LSTM {recipe.network.units}, dropout {recipe.network.dropout}")
 
     began = time.perf_counter()
-    epochs_s: dict[str, list[float]] = {name: [] for name in turns}
-    ratios: list[float] = []
-    round_s = 0.0
-    while len(ratios) < asked.rounds and (round_began := time.perf_counter()) - began + round_s < asked.limit:
-        medians = {}
-        for name in sorted(turns, reverse=len(ratios) % 2 == 1):  # who goes first takes turns too
-            counted = turns[name](1 + asked.epochs)[1:]
-            epochs_s[name] += counted
-            medians[name] = statistics.median(counted)
-        round_s = time.perf_counter() - round_began
-        ratios.append(medians["Pricecast"] / medians["plain Keras"])
-        print(
-            f"round {len(ratios)}: " + ", ".join(f"{name} {middle:.3f} s" for name, middle in medians.items()),
-            flush=True,
-        )
-    for name, counted in epochs_s.items():
-        found = spread(counted)
-        assert found is not None
-        print(f"{name:12} {said(found, ' s')} an epoch, of {len(counted)}")
-    ratio = spread(ratios)
-    assert ratio is not None
-    print(f"Pricecast takes {said(ratio, ' ×')} the time of plain Keras, by {len(ratios)} rounds")
+    epochs_s: dict[str, list[F64]] = {name: [] for name in turns}  # by turn
+    rounds, round_s = 0, 0.0
+    while rounds < asked.rounds and (round_began := time.perf_counter()) - began + round_s < asked.limit:
+        for name in sorted(turns, reverse=rounds % 2 == 1):  # who goes first takes turns too
+            epochs_s[name].append(turns[name](1 + asked.epochs)[1:])
+        rounds, round_s = rounds + 1, time.perf_counter() - round_began
+    for column, clock in enumerate(("by the wall", "of the processor")):
+        medians = {name: [float(np.median(turn[:, column])) for turn in each] for name, each in epochs_s.items()}
+        for name, each in epochs_s.items():
+            print(f"{name:12} {said(np.concatenate(each)[:, column], ' s')} an epoch {clock}")
+        ratios = [own / other for own, other in zip(*(medians[name] for name in turns), strict=True)]
+        print(f"Pricecast takes {said(ratios, ' ×')} the time of plain Keras {clock}, in {rounds} rounds")
 
 
 if __name__ == "__main__":
