@@ -83,8 +83,10 @@ class Server:
         return [process for process in _children() if process not in self._before]
 
 
-def adopt_orphans() -> None:
-    """From now on, a descendant whose parent ends becomes our child, so that none can get away (Linux only)."""
+def guard() -> None:
+    """From now on nothing that was started gets away: SIGTERM stops servers on the way out, as Ctrl-C does, and a
+    descendant whose parent ends becomes our child (Linux only)."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

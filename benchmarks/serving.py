@@ -1,7 +1,6 @@
 """`python -m benchmarks.serving`: how fast Pricecast answers on this machine, beside what it could do at best."""
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -40,19 +39,19 @@ def measured(title: str, subjects: Sequence[Subject], given: argparse.Namespace)
     for subject in subjects:
         if subject.absent:
             print(f"{subject.name} is left out: {subject.absent}", file=sys.stderr)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped on the way out
-    processes.adopt_orphans()
+    processes.guard()
     generator = load.choose(given.load)
     plan = Plan(
         subjects, cells_named(given.cells), given.rounds, given.seconds, given.engine_seconds, generator, given.budget
     )
+    described = machine.description()  # before the run, which is a load itself
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         runner = Runner(plan, Windows.made(), Path(directory), lambda told: print(told, file=sys.stderr, flush=True))
         found = Measurements(runner.run())
     present = [subject for subject in subjects if subject.absent is None]
     return report.Run(
         title=title,
-        machine=machine.description(),
+        machine=described,
         generator=generator,
         rounds=given.rounds,
         seconds=given.seconds,

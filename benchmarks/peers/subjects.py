@@ -118,23 +118,29 @@ def _bentoml(python: Path, port: int, tuning: Tuning) -> list[str]:
 
 _MOSEC = Peer("mosec", _mosec, Tuning(batch=32, wait_ms=1), ("mosec", "onnxruntime"), "mosec")
 
+_SYNC = Peer(
+    "FastAPI, a plain endpoint", _uvicorn("sync"), Tuning(), ("fastapi", "onnxruntime"),
+    single=Request("/predict", lambda prices: {"prices": prices[0].tolist()}, lambda answer: answer["forecast"]),
+    many=Request("/predict/batch", _windows, _forecasts), subject={"batches": False},
+)  # fmt: skip
+
 PEERS = {
     "mosec": _MOSEC,
-    "mosec-tuned": replace(_MOSEC, label="mosec, tuned", tuning=Tuning(workers=2, batch=8, wait_ms=1)),
+    "mosec-tuned": replace(_MOSEC, label="mosec, tuned", tuning=Tuning(workers=2, batch=16, wait_ms=1)),
     "pytriton": Peer(
-        "PyTriton", _module("pytriton"), Tuning(workers=2, batch=256, wait_ms=0), ("nvidia-pytriton", "onnxruntime"),
+        "PyTriton", _module("pytriton"), Tuning(batch=256, wait_ms=0), ("nvidia-pytriton", "onnxruntime"),
         "pytriton", OPEN_INFERENCE, OPEN_INFERENCE,
     ),
     "bentoml": Peer(
-        "BentoML", _bentoml, Tuning(workers=1, threads=2, batch=256, wait_ms=1000), ("bentoml", "onnxruntime"),
+        "BentoML", _bentoml, Tuning(workers=2, batch=256, wait_ms=1000), ("bentoml", "onnxruntime"),
         "bentoml", BENTOML, BENTOML,
     ),
     "litserve": Peer(
-        "LitServe", _module("litserve"), Tuning(workers=2, batch=32, wait_ms=1), ("litserve", "onnxruntime"),
+        "LitServe", _module("litserve"), Tuning(batch=16, wait_ms=1), ("litserve", "onnxruntime"),
         "litserve",
     ),
     "mlserver": Peer(
-        "MLServer", _module("mlserver"), Tuning(workers=0, threads=2, batch=64, wait_ms=2), ("mlserver", "onnxruntime"),
+        "MLServer", _module("mlserver"), Tuning(batch=64, wait_ms=1), ("mlserver", "onnxruntime"),
         "mlserver", OPEN_INFERENCE, OPEN_INFERENCE,
     ),
     "ray": Peer(
@@ -142,14 +148,11 @@ PEERS = {
         subject={"start_limit_s": 90.0, "timeout_s": 30.0},
     ),
     "batched": Peer(
-        "FastAPI and batched", _uvicorn("batched"), Tuning(threads=2, batch=64, wait_ms=1),
+        "FastAPI and batched", _uvicorn("batched"), Tuning(workers=2, batch=64, wait_ms=1),
         ("batched", "fastapi", "onnxruntime"), "batched",
     ),
-    "sync": Peer(
-        "FastAPI, a plain endpoint", _uvicorn("sync"), Tuning(), ("fastapi", "onnxruntime"),
-        single=Request("/predict", lambda prices: {"prices": prices[0].tolist()}, lambda answer: answer["forecast"]),
-        many=Request("/predict/batch", _windows, _forecasts), subject={"batches": False},
-    ),
+    "sync": _SYNC,
+    "sync-2": replace(_SYNC, tuning=Tuning(workers=2)),
     "tutorial": Peer(
         "FastAPI and Keras, as in tutorials", _uvicorn("tutorial"), Tuning(), ("fastapi", "keras", "tensorflow-cpu"),
         subject={

@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--batch", type=_numbers, default=[8, 32, 256])
     parser.add_argument("--wait-ms", type=_numbers, default=[0, 1, 5])
     given = parser.parse_args()
-    processes.adopt_orphans()
+    processes.guard()
     grid = [Tuning(*each) for each in itertools.product(given.workers, given.threads, given.batch, given.wait_ms)]
     for name in given.peers:
         tried = {str(tuning): replace(PEERS[name], tuning=tuning) for tuning in grid}
