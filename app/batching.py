@@ -2,30 +2,31 @@
 
 What it promises:
 
-1. The engine has one or more lanes. A call starts the moment a lane is free; while all are busy, arrivals wait and go
-   together in the next call, oldest first. An optional delay (0 unless asked for) counts from the oldest waiting
-   arrival. Nothing polls.
-2. It counts windows, not requests. A call never holds more than `max_batch_windows`; a larger request is cut into
-   pieces, which may run in several lanes, and is joined again in order.
+1. The engine has one or more lanes. It dispatches the moment a lane is free, and lanes that are free together share
+   what waits; while all are busy, arrivals wait and go together in the next call, oldest first. An optional delay
+   (0 unless asked for) counts from the oldest waiting arrival. Nothing polls.
+2. It counts windows, not requests. A call never holds more than `max_batch_windows`; a larger request is computed in
+   pieces, which may run in several lanes, and is answered in order.
 3. The queue is bounded in windows. Full means `Overloaded` at once, and says when to come back by the measured rate.
 4. Each caller gets exactly its own results, once. Who cancels or runs out of time is dropped before the call, and
    nobody else notices. A deadline covers queue and computing.
 5. If a call fails, it is repeated in halves until the request that fails is alone: only that one fails.
 6. If the batcher's own bookkeeping fails, every waiter fails with it, `healthy` turns false, and `on_death` is told.
 7. `close` refuses new work, lets what was accepted finish until a deadline, and fails the rest.
+8. Identical windows in flight are computed once: who asks for what already waits, or is being computed, joins.
 
 It knows no model, no server and no metrics: the engine is an async callable, the clock is a parameter, and whoever
 wants to count is called back.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
 
 STOPPED = "the batcher of this model has stopped"
@@ -37,7 +38,6 @@ class Call:
     """One engine call, as told to `on_call` after it."""
 
     windows: int
-    requests: int
     waited_s: float  # of the oldest window in it
     took_s: float
     failed: bool
@@ -46,22 +46,18 @@ class Call:
 class _Request(Generic[Item, Result]):
     """One caller's items, and what has become of them."""
 
-    __slots__ = ("arrived", "future", "items", "missing", "results", "taken")
+    __slots__ = ("future", "items", "missing", "results")
 
-    def __init__(self, items: Sequence[Item], future: "asyncio.Future[list[Result]]", arrived: float) -> None:
+    def __init__(self, items: Sequence[Item], future: "asyncio.Future[list[Result]]") -> None:
         self.items = items
         self.future = future
-        self.arrived = arrived
-        self.taken = 0  # items handed to a lane so far; the others wait
         self.missing = len(items)
         self.results: list[Result | None] = [None] * len(items)
 
-    def fill(self, start: int, results: Sequence[Result]) -> None:
-        if self.future.done():
-            return
-        self.results[start : start + len(results)] = results
-        self.missing -= len(results)
-        if not self.missing:
+    def fill(self, index: int, result: Result) -> None:
+        self.results[index] = result
+        self.missing -= 1
+        if not self.missing and not self.future.done():
             self.future.set_result(self.results)  # type: ignore[arg-type]  # nothing is missing, so nothing is None
 
     def fail(self, error: Exception) -> None:
@@ -69,16 +65,19 @@ class _Request(Generic[Item, Result]):
             self.future.set_exception(error)
 
 
-class _Slice(NamedTuple, Generic[Item, Result]):
-    """A run of one request's items, in one call."""
+class _Window(Generic[Item, Result]):
+    """One item in flight, and the callers that wait for its result: each with the item's place in its request."""
 
-    request: _Request[Item, Result]
-    start: int
-    stop: int
+    __slots__ = ("arrived", "callers", "item")
 
-    @property
-    def items(self) -> Sequence[Item]:
-        return self.request.items[self.start : self.stop]
+    def __init__(self, item: Item, arrived: float) -> None:
+        self.item = item
+        self.arrived = arrived
+        self.callers: list[tuple[_Request[Item, Result], int]] = []
+
+    def wanted_by(self) -> Iterator[_Request[Item, Result]]:
+        """Those of the callers that have not left."""
+        return (request for request, _ in self.callers if not request.future.done())
 
 
 class Batcher(Generic[Item, Result]):
@@ -110,20 +109,29 @@ class Batcher(Generic[Item, Result]):
         self._on_call = on_call
         self._on_death = on_death
         self._lanes = lanes
-        self._waiting: dict[_Request[Item, Result], None] = {}  # oldest first; a dict, to leave from the middle
-        self._open: dict[_Request[Item, Result], None] = {}  # waiting or in a lane, not yet answered
-        self._calls: set[asyncio.Task[None]] = set()
-        self.queued_windows = 0  # those that wait for a lane
-        self._windows_per_s = 0.0  # of one lane; 0 until the first call has ended
+        self._waiting: dict[Item, _Window[Item, Result]] = {}  # oldest first; a dict, to join and leave in the middle
+        self._computing: dict[Item, _Window[Item, Result]] = {}
+        self._requests: set[_Request[Item, Result]] = set()  # accepted, and not left yet
+        self._workers: set[asyncio.Task[None]] = set()  # at most one a lane
+        self._calls = 0  # lanes that compute; a worker that has just begun does not yet
+        self.windows_per_s = 0.0  # of one lane, lately; 0 until the first call has ended
         self._alarm: asyncio.TimerHandle | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._closing = False
+        self._emptied: asyncio.Event | None = None  # while closing
         self._death: BaseException | None = None
 
     @property
     def healthy(self) -> bool:
-        return self._death is None and not self._closing
+        return self._death is None and self._emptied is None
+
+    @property
+    def requests_in_flight(self) -> int:
+        """Those accepted, and neither answered nor given up."""
+        return len(self._requests)
+
+    @property
+    def queued_windows(self) -> int:
+        """Those that wait for a lane."""
+        return len(self._waiting)
 
     async def submit(self, items: Sequence[Item], deadline_s: float | None = None) -> list[Result]:
         """The results for `items`, in order.
@@ -137,11 +145,7 @@ class Batcher(Generic[Item, Result]):
             DeadlineExceeded: not answered within `deadline_s`.
             Exception: what the call raised for these items alone.
         """
-        request = _Request(items, self._loop.create_future(), self._admit(len(items)))
-        self._waiting[request] = None
-        self._open[request] = None
-        self.queued_windows += len(items)
-        self._idle.clear()
+        request = self._accept(items)
         timer = None
         if deadline_s is not None:
             timer = self._loop.call_later(deadline_s, self._expire, request, deadline_s)
@@ -151,68 +155,82 @@ class Batcher(Generic[Item, Result]):
         finally:
             if timer is not None:
                 timer.cancel()
-            self._forget(request)
+            self._leave(request)
 
     async def close(self, drain_s: float) -> None:
         """Refuses new work at once; returns when all that was accepted is answered, or failed after `drain_s`."""
-        self._closing = True
+        emptied = self._emptied = self._emptied or asyncio.Event()
         self._dispatch()  # whoever still sits out a delay need not any more
         try:
             async with asyncio.timeout(drain_s):
-                await self._idle.wait()
+                if self._requests:
+                    await emptied.wait()
         except TimeoutError:
-            self._fail_open(Draining("the server is shutting down, and this request did not finish in time"))
-        for call in self._calls:
-            call.cancel()
+            self._fail_all(Draining("the server is shutting down, and this request did not finish in time"))
+        for worker in self._workers:
+            worker.cancel()
 
-    def _admit(self, windows: int) -> float:
-        """The time, if there is room now for so many windows."""
+    def _accept(self, items: Sequence[Item]) -> _Request[Item, Result]:
+        """A request for `items` on the books, each item joined to its like or put at the end of the queue."""
         if self._death is not None:
             raise NotReady(STOPPED)
-        if self._closing:
+        if self._emptied is not None:
             raise Draining("the server is shutting down")
-        if self.queued_windows + windows > self._max_queued_windows:
-            raise Overloaded("too many windows are waiting already", self._retry_after_s())
+        if len(self._waiting) + len(items) > self._max_queued_windows:  # perhaps: some may have their like in flight
+            fresh = set(items).difference(self._waiting, self._computing)
+            if len(self._waiting) + len(fresh) > self._max_queued_windows:
+                raise Overloaded("too many windows are waiting already", self._retry_after_s())
         try:
-            return self._clock()
+            arrived = self._clock()
         except Exception as error:
             self._die(error)
             raise NotReady(STOPPED) from error
+        request: _Request[Item, Result] = _Request(items, self._loop.create_future())
+        self._requests.add(request)
+        for index, item in enumerate(items):
+            window = self._computing.get(item) or self._waiting.get(item)
+            if window is None:
+                window = self._waiting[item] = _Window(item, arrived)
+            window.callers.append((request, index))
+        return request
 
     def _retry_after_s(self) -> float:
         """When the queue as it stands will have been worked off."""
-        rate = self._windows_per_s * self._lanes
-        return self.queued_windows / rate if rate else 1.0
+        rate = self.windows_per_s * self._lanes
+        return len(self._waiting) / rate if rate else 1.0
 
     def _expire(self, request: _Request[Item, Result], deadline_s: float) -> None:
         request.fail(DeadlineExceeded(f"no forecast within {deadline_s:g} s"))
-        self._forget(request)
+        self._leave(request)
 
-    def _forget(self, request: _Request[Item, Result]) -> None:
-        """Takes an answered, expired or cancelled request off the books."""
-        if request in self._waiting:
-            del self._waiting[request]
-            self.queued_windows -= len(request.items) - request.taken
-        self._open.pop(request, None)
-        if not self._open:
-            self._idle.set()
+    def _leave(self, request: _Request[Item, Result]) -> None:
+        """Takes a request off the books, and out of the queue what only it waits for. Leaving twice is fine."""
+        if request.missing:
+            for item in request.items:
+                window = self._waiting.get(item)
+                if window is not None:
+                    window.callers = [caller for caller in window.callers if caller[0] is not request]
+                    if not window.callers:
+                        del self._waiting[item]
+        self._requests.discard(request)
+        if self._emptied is not None and not self._requests:
+            self._emptied.set()
 
     def _dispatch(self) -> None:
-        """Fills free lanes with waiting windows."""
+        """Sets free lanes to work. They begin in the loop's next turn, so that what arrives in this one goes along."""
         try:
-            while len(self._calls) < self._lanes and self._waiting and self._is_due():
-                if batch := self._take():
-                    call = self._loop.create_task(self._run(batch))
-                    self._calls.add(call)
-                    call.add_done_callback(self._lane_freed)
+            while self._lanes > len(self._workers) < self._calls + len(self._waiting) and self._is_due():
+                worker = self._loop.create_task(self._work())
+                self._workers.add(worker)
+                worker.add_done_callback(self._lane_freed)
         except Exception as error:
             self._die(error)
 
     def _is_due(self) -> bool:
         """Whether the oldest has waited for its delay, or a call is full already; sets the alarm if not."""
-        if self._delay_s <= 0 or self.queued_windows >= self._max_batch_windows or self._closing:
+        if self._delay_s <= 0 or len(self._waiting) >= self._max_batch_windows or self._emptied is not None:
             return True
-        left_s = next(iter(self._waiting)).arrived + self._delay_s - self._clock()
+        left_s = next(iter(self._waiting.values())).arrived + self._delay_s - self._clock()
         if left_s <= 0:
             return True
         if self._alarm is not None:
@@ -220,73 +238,87 @@ class Batcher(Generic[Item, Result]):
         self._alarm = self._loop.call_later(left_s, self._dispatch)
         return False
 
-    def _take(self) -> list[_Slice[Item, Result]]:
-        """The next call's slices, oldest first; whoever has given up is passed over."""
-        batch = []
-        room = self._max_batch_windows
-        while self._waiting and room:
-            request = next(iter(self._waiting))
-            if request.future.done():
-                self._forget(request)
-                continue
-            start = request.taken
-            stop = min(start + room, len(request.items))
-            batch.append(_Slice(request, start, stop))
-            request.taken = stop
-            room -= stop - start
-            self.queued_windows -= stop - start
-            if stop == len(request.items):
-                del self._waiting[request]
-        return batch
+    async def _work(self) -> None:
+        """One lane at work, until nothing is due."""
+        due = True  # or nobody had set it to work; and what another lane has left of that is due as well
+        while due:
+            if windows := self._take():
+                self._calls += 1
+                try:
+                    await self._answer(windows)
+                finally:
+                    self._calls -= 1
+            due = bool(self._waiting) and self._is_due()
 
-    async def _run(self, batch: list[_Slice[Item, Result]]) -> None:
-        """One lane's work. A call that was cancelled from outside leaves nobody waiting."""
-        try:
-            await self._answer(batch)
-        except asyncio.CancelledError:
-            for piece in batch:
-                piece.request.fail(EngineFailed("the engine call was cancelled"))
-            raise
+    def _take(self) -> list[_Window[Item, Result]]:
+        """The oldest windows, as many as a call may hold or as leave other free lanes their share.
 
-    async def _answer(self, batch: list[_Slice[Item, Result]]) -> None:
-        batch = [piece for piece in batch if not piece.request.future.done()]
-        if not batch:
-            return
-        items = [item for piece in batch for item in piece.items]
-        started = self._clock()
-        failure: Exception | None = None
-        results: Sequence[Result] = ()
-        try:
-            results = await self._call(items)
-            if len(results) != len(items):
-                failure = EngineFailed(f"{len(items)} windows went in, {len(results)} forecasts came out")
-        except Exception as error:
-            failure = error
-        took_s = self._clock() - started
-        waited_s = started - batch[0].request.arrived
-        self._on_call(Call(len(items), len(batch), waited_s, took_s, failure is not None))
-        if failure is None:
-            self._measure(len(items), took_s)
-            offset = 0
-            for piece in batch:
-                size = piece.stop - piece.start
-                piece.request.fill(piece.start, results[offset : offset + size])
-                offset += size
-        elif len(batch) == 1:
-            batch[0].request.fail(failure)
+        Those whose callers have all left are passed over.
+        """
+        share = -(-len(self._waiting) // (self._lanes - self._calls))
+        room = min(share, self._max_batch_windows)
+        taken: list[_Window[Item, Result]] = []
+        unwanted: list[_Window[Item, Result]] = []
+        for window in self._waiting.values():
+            if len(taken) == room:
+                break
+            (taken if any(window.wanted_by()) else unwanted).append(window)
+        for window in unwanted:
+            del self._waiting[window.item]
+        for window in taken:
+            self._computing[window.item] = self._waiting.pop(window.item)
+        return taken
+
+    async def _answer(self, windows: list[_Window[Item, Result]]) -> None:
+        results = await self._compute(windows)
+        if not isinstance(results, Exception):
+            for window, result in zip(windows, results, strict=True):
+                del self._computing[window.item]
+                for request, index in window.callers:
+                    request.fill(index, result)
+        elif len(windows) == 1 or len({request for window in windows for request, _ in window.callers}) == 1:
+            # Alone: and not because the others have left meanwhile, or it would fail for what was wrong with theirs.
+            for window in windows:
+                del self._computing[window.item]  # who asks again gets another try
+                for request, _ in window.callers:
+                    request.fail(results)
         else:
-            half = len(batch) // 2
-            await self._answer(batch[:half])
-            await self._answer(batch[half:])
+            half = len(windows) // 2
+            for part in (windows[:half], windows[half:]):
+                wanted = [window for window in part if any(window.wanted_by())]
+                for window in set(part).difference(wanted):
+                    del self._computing[window.item]  # or who asks for it next would join what is never computed
+                if wanted:
+                    await self._answer(wanted)
 
-    def _measure(self, windows: int, took_s: float) -> None:
-        if took_s > 0:
-            memory = RATE_MEMORY if self._windows_per_s else 0.0
-            self._windows_per_s = memory * self._windows_per_s + (1 - memory) * windows / took_s
+    async def _compute(self, windows: list[_Window[Item, Result]]) -> Sequence[Result] | Exception:
+        """One engine call: as many results as windows, or why there are none."""
+        started = self._clock()
+        results: Sequence[Result] | Exception
+        try:
+            results = await self._call([window.item for window in windows])
+            if len(results) != len(windows):
+                results = EngineFailed(f"{len(windows)} windows went in, {len(results)} forecasts came out")
+        except asyncio.CancelledError:
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # a coroutine runs in a task
+                raise
+            results = EngineFailed("the engine call was cancelled")
+        except Exception as error:
+            results = error
+        took_s = self._clock() - started
+        failed = isinstance(results, Exception)
+        self._on_call(Call(len(windows), started - windows[0].arrived, took_s, failed))
+        if took_s > 0 and not failed:
+            memory = RATE_MEMORY if self.windows_per_s else 0.0
+            self.windows_per_s = memory * self.windows_per_s + (1 - memory) * len(windows) / took_s
+        return results
 
-    def _lane_freed(self, call: "asyncio.Task[None]") -> None:
-        self._calls.discard(call)
-        if not call.cancelled() and (error := call.exception()) is not None:
+    def _lane_freed(self, worker: "asyncio.Task[None]") -> None:
+        self._workers.discard(worker)
+        if worker.cancelled():
+            if self._emptied is None or self._requests:  # `close` cancels when nobody waits any more
+                self._die(asyncio.CancelledError("somebody cancelled a lane"))
+        elif error := worker.exception():
             self._die(error)
         self._dispatch()
 
@@ -294,11 +326,11 @@ class Batcher(Generic[Item, Result]):
         """Fails everyone rather than leave them waiting for an answer that cannot come."""
         first = self._death is None
         self._death = self._death or error
-        self._fail_open(NotReady(STOPPED))
+        self._fail_all(NotReady(STOPPED))
         if first:
             self._on_death(error)
 
-    def _fail_open(self, error: Exception) -> None:
-        for request in list(self._open):
+    def _fail_all(self, error: Exception) -> None:
+        for request in list(self._requests):
             request.fail(error)
-            self._forget(request)
+            self._leave(request)

@@ -1,10 +1,11 @@
 """The virtual loop: time that jumps, timers in order, and no waiting for what cannot come."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
-from tests.virtual_time import Deadlock, Unhandled, in_virtual_time, now, run, until
+from tests.virtual_time import Deadlock, Unhandled, VirtualTimeLoop, in_virtual_time, now, run, until
 
 HOUR_S = 3600.0
 MONTH_S = 30 * 24 * HOUR_S
@@ -169,3 +170,56 @@ def test_the_decorator_makes_an_async_function_a_plain_one() -> None:
 
     assert sleeps(HOUR_S, twice=True) == 2 * HOUR_S
     assert sleeps.__name__ == "sleeps"
+
+
+@pytest.fixture
+def loop() -> Iterator[VirtualTimeLoop]:
+    """One to be driven from outside."""
+    loop = VirtualTimeLoop()
+    yield loop
+    loop.close()
+
+
+def test_a_turn_runs_what_is_ready_and_not_what_that_makes_ready(loop: VirtualTimeLoop) -> None:
+    happened: list[str] = []
+    loop.call_soon(lambda: loop.call_soon(happened.append, "next"))
+    loop.call_soon(happened.append, "now")
+    loop.turn()
+    assert happened == ["now"]
+    loop.turn()
+    assert happened == ["now", "next"]
+
+
+def test_settling_runs_all_that_needs_no_time(loop: VirtualTimeLoop) -> None:
+    async def counts(turns: int) -> int:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return turns
+
+    counting, sleeping = loop.create_task(counts(100)), loop.create_task(asyncio.sleep(HOUR_S))
+    loop.settle()
+    assert counting.result() == 100
+    assert not sleeping.done()
+    assert loop.time() == 0.0
+    loop.run_until_complete(sleeping)  # and afterwards time jumps as ever
+    assert loop.time() == HOUR_S
+
+
+def test_settling_where_nothing_is_left_to_do_is_no_deadlock(loop: VirtualTimeLoop) -> None:
+    loop.settle()
+    loop.settle()
+    assert loop.time() == 0.0
+
+
+def test_time_advances_by_what_was_asked_and_what_happens_at_its_end_settles(loop: VirtualTimeLoop) -> None:
+    happened: list[tuple[str, float]] = []
+
+    def note(what: str) -> None:
+        happened.append((what, loop.time()))
+
+    loop.call_later(1.0, note, "before")
+    loop.call_later(2.0, lambda: loop.call_soon(note, "just now"))
+    loop.call_later(2.25, note, "after")
+    loop.advance(2.0)
+    assert happened == [("before", 1.0), ("just now", 2.0)]
+    assert loop.time() == 2.0

@@ -28,11 +28,16 @@ class _JumpingSelector(selectors.DefaultSelector):
     """Never blocks: the time it should have slept is added to its clock."""
 
     now_s = 0.0
+    when_settled: Callable[[], None] | None = None  # called instead of jumping, once
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
-        if ready:
+        if ready or timeout == 0:
             return ready
+        if self.when_settled is not None:
+            self.when_settled()
+            self.when_settled = None
+            return []
         if timeout is None:
             raise Deadlock("deadlock: nothing is ready and nothing is scheduled, so nothing can ever happen again")
         self.now_s += timeout
@@ -42,7 +47,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Starts at 0 s."""
+    """Starts at 0 s. Can be driven from outside, a turn or a moment at a time."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -50,6 +55,22 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.now_s
+
+    def turn(self) -> None:
+        """One turn: what is ready now runs, and what that makes ready does not."""
+        self.call_soon(self.stop)
+        self.run_forever()
+
+    def settle(self) -> None:
+        """Runs until nothing is ready. No time passes."""
+        self._jumping.when_settled = self.stop
+        self.run_forever()
+
+    def advance(self, by_s: float) -> None:
+        """Lets so much time pass, and settles."""
+        self.call_later(by_s, self.stop)
+        self.run_forever()
+        self.settle()
 
 
 def run(coroutine: Coroutine[Any, Any, Returned]) -> Returned:

@@ -1,20 +1,18 @@
-"""The batcher keeps each of its seven promises: shown one by one, then under random load. All times are virtual."""
+"""The batcher keeps each of its eight promises: shown one by one. All times are virtual.
+
+`test_batching_machine.py` holds it to all of them at once, whatever happens in whatever order.
+"""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import pytest
-from hypothesis import event, given, settings
-from hypothesis import strategies as st
 
 from app.batching import Batcher, Call
-from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded, PricecastError
-from tests.fakes import BadItems, FakeCall, Made, TurnedClock, answer
+from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded
+from tests.fakes import BadItems, FakeCall, TurnedClock, answer
 from tests.virtual_time import Deadlock, in_virtual_time, now, run, until
-
-Thing = TypeVar("Thing")
 
 HOUR_S = 3600.0
 
@@ -43,6 +41,7 @@ class Bench:
         lanes: int = 1,
         max_batch_windows: int = 4,
         max_queued_windows: int = 100,
+        least_share_windows: int = 1,
         delay_s: float = 0.0,
         clock: Callable[[], float] | None = None,
         on_call: Callable[[Call], None] | None = None,
@@ -55,6 +54,7 @@ class Bench:
             lanes=lanes,
             max_batch_windows=max_batch_windows,
             max_queued_windows=max_queued_windows,
+            least_share_windows=least_share_windows,
             delay_s=delay_s,
             clock=clock,
             on_call=on_call or self.told.append,
@@ -94,13 +94,11 @@ async def test_a_request_is_computed_at_once_while_a_lane_is_free() -> None:
 
 
 @in_virtual_time
-async def test_what_arrives_at_one_moment_after_the_lane_is_taken_waits() -> None:
+async def test_what_arrives_at_one_moment_goes_together() -> None:
     bench = Bench()
-    first, second, third = bench.ask(1), bench.ask(2), bench.ask(3)
-    assert await first == answered(1, at_s=1.0)
-    assert await second == answered(2, at_s=2.0)
-    assert await third == answered(3, at_s=2.0)
-    assert bench.call.seen == [(0.0, [1]), (1.0, [2, 3])]
+    asked = [bench.ask(1), bench.ask(2), bench.ask(3)]
+    assert await outcomes_of(*asked) == [answered(1, at_s=1.0), answered(2, at_s=1.0), answered(3, at_s=1.0)]
+    assert bench.call.seen == [(0.0, [1, 2, 3])]
 
 
 @in_virtual_time
@@ -148,6 +146,63 @@ async def test_two_lanes_work_side_by_side() -> None:
 
 
 @in_virtual_time
+async def test_lanes_that_are_free_together_share_what_waits_evenly() -> None:
+    bench = Bench(lanes=3, max_batch_windows=8)
+    asked = [bench.ask(*range(5)), bench.ask(5, 6), bench.ask(7)]
+    assert await outcomes_of(*asked) == [
+        answered(*range(5), at_s=1.0),
+        answered(5, 6, at_s=1.0),
+        answered(7, at_s=1.0),
+    ]
+    assert bench.call.seen == [(0.0, [0, 1, 2]), (0.0, [3, 4, 5]), (0.0, [6, 7])]
+
+
+@in_virtual_time
+async def test_no_lane_takes_fewer_than_the_least_share_if_there_are_as_many() -> None:
+    bench = Bench(lanes=3, max_batch_windows=8, least_share_windows=3)
+    await bench.ask(*range(5))
+    await bench.ask(5, 6)
+    await bench.ask(*range(7, 17))
+    assert bench.call.seen == [
+        (0.0, [0, 1, 2]),
+        (0.0, [3, 4]),
+        (1.0, [5, 6]),
+        (2.0, [7, 8, 9, 10]),
+        (2.0, [11, 12, 13]),
+        (2.0, [14, 15, 16]),
+    ]
+
+
+@in_virtual_time
+async def test_a_least_share_beyond_a_whole_call_leaves_no_lane_idle() -> None:
+    bench = Bench(lanes=2, max_batch_windows=4, least_share_windows=8)
+    await bench.ask(*range(8))
+    assert bench.call.seen == [(0.0, [0, 1, 2, 3]), (0.0, [4, 5, 6, 7])]
+
+
+@in_virtual_time
+async def test_lanes_are_at_work_while_they_compute() -> None:
+    bench = Bench(lanes=2)
+    bench.ask(1, 2)
+    bench.ask(3, at_s=0.5)
+    assert bench.batcher.lanes_at_work == 0
+    await until(0.25)
+    assert bench.batcher.lanes_at_work == 2
+    await until(1.25)
+    assert bench.batcher.lanes_at_work == 1
+    await until(2.25)
+    assert bench.batcher.lanes_at_work == 0
+
+
+@in_virtual_time
+async def test_a_lane_that_is_busy_has_no_share() -> None:
+    bench = Bench(lanes=3, max_batch_windows=8)
+    asked = [bench.ask(0), bench.ask(*range(1, 6), at_s=0.5)]
+    await outcomes_of(*asked)
+    assert bench.call.seen == [(0.0, [0]), (0.5, [1, 2, 3]), (0.5, [4, 5])]
+
+
+@in_virtual_time
 async def test_a_slow_call_holds_up_its_own_lane_only() -> None:
     bench = Bench(lanes=2, max_batch_windows=1)
     bench.call.takes_s = 10.0
@@ -173,10 +228,25 @@ async def test_a_delay_counts_from_the_oldest_arrival() -> None:
 
 @in_virtual_time
 async def test_a_full_batch_does_not_sit_out_the_delay() -> None:
-    bench = Bench(lanes=2, delay_s=0.5)
+    bench = Bench(delay_s=1.5)
     asked = [bench.ask(1, 2, 3), bench.ask(4, 5, at_s=0.25)]
-    assert await outcomes_of(*asked) == [answered(1, 2, 3, at_s=1.25), answered(4, 5, at_s=1.75)]
-    assert bench.call.seen == [(0.25, [1, 2, 3, 4]), (0.75, [5])]  # what was over counts from its own arrival
+    assert await outcomes_of(*asked) == [answered(1, 2, 3, at_s=1.25), answered(4, 5, at_s=2.75)]
+    assert bench.call.seen == [(0.25, [1, 2, 3, 4]), (1.75, [5])]  # what was over counts from its own arrival
+
+
+@in_virtual_time
+async def test_a_full_batch_is_shared_by_free_lanes_and_no_share_sits_out_the_delay() -> None:
+    bench = Bench(lanes=2, delay_s=0.5)
+    asked = [bench.ask(1, 2, 3), bench.ask(4, at_s=0.25)]
+    assert await outcomes_of(*asked) == [answered(1, 2, 3, at_s=1.25), answered(4, at_s=1.25)]
+    assert bench.call.seen == [(0.25, [1, 2]), (0.25, [3, 4])]
+
+
+@in_virtual_time
+async def test_when_the_oldest_has_waited_long_enough_all_lanes_go() -> None:
+    bench = Bench(lanes=2, delay_s=0.5)
+    await outcomes_of(bench.ask(1), bench.ask(2, at_s=0.25), bench.ask(3, at_s=0.375))
+    assert bench.call.seen == [(0.5, [1, 2]), (0.5, [3])]
 
 
 @in_virtual_time
@@ -244,13 +314,13 @@ async def test_an_hour_of_delay_is_one_timer() -> None:
 @in_virtual_time
 async def test_a_call_never_holds_more_than_its_windows() -> None:
     bench = Bench()
-    asked = [bench.ask(0), bench.ask(1, 2, 3), bench.ask(4, 5, 6), bench.ask(7, 8), bench.ask(9)]
+    asked = [bench.ask(0)]
+    asked += [bench.ask(1, 2, 3, at_s=0.25), bench.ask(4, 5, 6, at_s=0.5), bench.ask(7, 8, 9, at_s=0.75)]
     assert await outcomes_of(*asked) == [
         answered(0, at_s=1.0),
         answered(1, 2, 3, at_s=2.0),
         answered(4, 5, 6, at_s=3.0),
-        answered(7, 8, at_s=3.0),
-        answered(9, at_s=4.0),
+        answered(7, 8, 9, at_s=4.0),
     ]
     assert bench.call.seen == [(0.0, [0]), (1.0, [1, 2, 3, 4]), (2.0, [5, 6, 7, 8]), (3.0, [9])]
 
@@ -324,7 +394,7 @@ async def test_what_is_in_a_lane_does_not_count_as_queued() -> None:
 async def test_before_anything_is_measured_a_refusal_says_one_second() -> None:
     bench = Bench(max_queued_windows=4)
     bench.ask(1)
-    bench.ask(2, 3, 4, 5)
+    bench.ask(2, 3, 4, 5, at_s=0.25)
     assert await refusal(bench, 6, at_s=0.5) == 1.0
 
 
@@ -342,11 +412,10 @@ async def test_a_refusal_says_when_the_queue_will_have_been_worked_off() -> None
 async def test_two_lanes_work_a_queue_off_in_half_the_time() -> None:
     bench = Bench(lanes=2, max_queued_windows=6)
     bench.call.takes_s = 2.0
-    await outcomes_of(bench.ask(1, 2, 3, 4), bench.ask(5, 6, 7, 8, at_s=0.5))
-    bench.ask(9, at_s=3.0)
-    bench.ask(10, at_s=3.0)
-    bench.ask(11, 12, 13, 14, 15, at_s=3.25)
-    assert await refusal(bench, 16, 17, at_s=3.5) == 1.25
+    await bench.ask(1, 2, 3, 4)  # two windows in each lane: one window a second
+    bench.ask(5, 6, at_s=3.0)
+    bench.ask(7, 8, 9, 10, 11, at_s=3.25)
+    assert await refusal(bench, 12, 13, at_s=3.5) == 2.5
 
 
 @in_virtual_time
@@ -357,7 +426,7 @@ async def test_the_rate_is_a_running_mean_over_the_calls() -> None:
     bench.call.takes_s = 4.0
     await bench.ask(5, 6, 7, 8)  # 1 window a second
     bench.ask(9)
-    bench.ask(10, 11, 12, 13, 14)
+    bench.ask(10, 11, 12, 13, 14, at_s=6.25)
     assert await refusal(bench, 15, at_s=6.5) == pytest.approx(5 / (0.9 * 2 + 0.1 * 1))
 
 
@@ -369,9 +438,9 @@ async def test_the_rate_is_measured_by_the_clock_that_was_given() -> None:
     await until(0.5)
     clock.turn(8.0)
     await first
-    assert bench.told == [Call(windows=4, requests=1, waited_s=0.0, took_s=8.0, failed=False)]
+    assert bench.told == [Call(windows=4, waited_s=0.0, took_s=8.0, failed=False)]
     bench.ask(5)
-    bench.ask(6, 7, 8, 9)
+    bench.ask(6, 7, 8, 9, at_s=1.25)
     assert await refusal(bench, 10, at_s=1.5) == 8.0
 
 
@@ -384,7 +453,7 @@ async def test_calls_that_fail_or_take_no_time_say_nothing_of_the_rate() -> None
     bench.call.bad = {2}
     await bench.ask(2)
     bench.ask(3)
-    bench.ask(4, 5, 6, 7)
+    bench.ask(4, 5, 6, 7, at_s=1.25)
     assert await refusal(bench, 8, at_s=1.5) == 1.0
 
 
@@ -405,16 +474,9 @@ async def test_each_caller_gets_its_own_results_and_each_window_is_computed_once
 
 
 @in_virtual_time
-async def test_callers_with_equal_windows_are_each_answered() -> None:
-    bench = Bench()
-    asked = [bench.ask(0), bench.ask(7, 7), bench.ask(7)]
-    assert await outcomes_of(*asked) == [answered(0, at_s=1.0), answered(7, 7, at_s=2.0), answered(7, at_s=2.0)]
-
-
-@in_virtual_time
 async def test_who_cancels_while_waiting_is_dropped_before_the_call_and_frees_its_room() -> None:
     bench = Bench(max_queued_windows=4)
-    first, leaver, mate = bench.ask(1), bench.ask(2, 3), bench.ask(4, 5)
+    first, leaver, mate = bench.ask(1), bench.ask(2, 3, at_s=0.25), bench.ask(4, 5, at_s=0.25)
     await until(0.5)
     assert bench.batcher.queued_windows == 4
     leaver.cancel()
@@ -430,17 +492,13 @@ async def test_who_cancels_while_waiting_is_dropped_before_the_call_and_frees_it
 @in_virtual_time
 async def test_who_cancels_while_computing_disturbs_no_mate() -> None:
     bench = Bench()
-    first, before, leaver, after = bench.ask(0), bench.ask(1), bench.ask(2), bench.ask(3)
-    await until(1.5)
+    before, leaver, after = bench.ask(1), bench.ask(2), bench.ask(3)
+    await until(0.5)
     leaver.cancel()
     assert await cancelled(leaver)
-    assert now() == 1.5
-    assert await outcomes_of(first, before, after) == [
-        answered(0, at_s=1.0),
-        answered(1, at_s=2.0),
-        answered(3, at_s=2.0),
-    ]
-    assert bench.told[1] == Call(windows=3, requests=3, waited_s=1.0, took_s=1.0, failed=False)
+    assert now() == 0.5
+    assert await outcomes_of(before, after) == [answered(1, at_s=1.0), answered(3, at_s=1.0)]
+    assert bench.told == [Call(windows=3, waited_s=0.0, took_s=1.0, failed=False)]
     assert bench.batcher.healthy
 
 
@@ -471,33 +529,28 @@ async def test_who_cancels_between_dispatch_and_call_is_not_computed() -> None:
 
 
 @in_virtual_time
-async def test_who_is_cancelled_by_an_answered_caller_is_passed_over() -> None:
+async def test_who_leaves_at_the_moment_of_the_call_is_passed_over_and_takes_no_room_from_those_behind() -> None:
     bench = Bench()
-
-    async def asks_then_cancels(other: "asyncio.Task[Outcome]") -> None:
-        await bench.batcher.submit([1])
-        other.cancel()  # the answer is out and the lane not yet free: the next thing is a dispatch
-
-    leaver = bench.ask(2, at_s=0.5)
-    await asks_then_cancels(leaver)
+    first = bench.ask(1)
+    leaver, behind = bench.ask(2, 3, at_s=0.5), bench.ask(4, 5, 6, 7, at_s=0.75)
+    await until(0.875)
+    asyncio.get_running_loop().call_at(1.0, leaver.cancel)  # the call ended first: the lane goes on before they leave
     assert await cancelled(leaver)
-    assert bench.batcher.queued_windows == 0
-    assert await bench.ask(3, at_s=1.25) == answered(3, at_s=2.25)
-    assert bench.call.seen == [(0.0, [1]), (1.25, [3])]
+    assert await outcomes_of(first, behind) == [answered(1, at_s=1.0), answered(4, 5, 6, 7, at_s=2.0)]
+    assert bench.call.seen == [(0.0, [1]), (1.0, [4, 5, 6, 7])]
 
 
 @in_virtual_time
-async def test_who_is_passed_over_takes_no_room_from_those_behind() -> None:
+async def test_if_all_leave_at_the_moment_of_the_call_there_is_none() -> None:
     bench = Bench()
-
-    async def asks_then_cancels(other: "asyncio.Task[Outcome]") -> None:
-        await bench.batcher.submit([1])
-        other.cancel()
-
-    leaver, behind = bench.ask(2, 3, at_s=0.5), bench.ask(4, 5, 6, 7, at_s=0.75)
-    await asks_then_cancels(leaver)
-    assert await behind == answered(4, 5, 6, 7, at_s=2.0)
-    assert bench.call.seen == [(0.0, [1]), (1.0, [4, 5, 6, 7])]
+    first, leaver = bench.ask(1), bench.ask(2, at_s=0.5)
+    await until(0.875)
+    asyncio.get_running_loop().call_at(1.0, leaver.cancel)
+    assert await cancelled(leaver)
+    assert await first == answered(1, at_s=1.0)
+    assert bench.batcher.queued_windows == 0
+    assert await bench.ask(3, at_s=1.25) == answered(3, at_s=2.25)
+    assert bench.call.seen == [(0.0, [1]), (1.25, [3])]
 
 
 @in_virtual_time
@@ -515,10 +568,10 @@ async def test_nobody_minds_that_the_call_fails_of_who_has_left() -> None:
 @in_virtual_time
 async def test_a_deadline_that_passes_in_the_queue_drops_the_request_and_frees_its_room() -> None:
     bench = Bench(max_queued_windows=4)
-    first, hasty, mate = bench.ask(1), bench.ask(2, 3, deadline_s=0.5), bench.ask(4, 5)
+    first, hasty, mate = bench.ask(1), bench.ask(2, 3, at_s=0.125, deadline_s=0.5), bench.ask(4, 5, at_s=0.125)
     late = bench.ask(6, 7, at_s=0.75)
     outcome = await hasty
-    assert outcome.kind == (DeadlineExceeded, 0.5)
+    assert outcome.kind == (DeadlineExceeded, 0.625)
     assert str(outcome.value) == "no forecast within 0.5 s"
     assert bench.batcher.queued_windows == 2
     assert await outcomes_of(first, mate, late) == [
@@ -532,8 +585,8 @@ async def test_a_deadline_that_passes_in_the_queue_drops_the_request_and_frees_i
 @in_virtual_time
 async def test_a_deadline_covers_queue_and_computing_together() -> None:
     bench = Bench()
-    first, hasty, mate = bench.ask(1), bench.ask(2, deadline_s=1.5), bench.ask(3, deadline_s=2.5)
-    assert (await hasty).kind == (DeadlineExceeded, 1.5)
+    first, hasty, mate = bench.ask(1), bench.ask(2, at_s=0.25, deadline_s=1.5), bench.ask(3, at_s=0.25, deadline_s=2.0)
+    assert (await hasty).kind == (DeadlineExceeded, 1.75)
     assert await first == answered(1, at_s=1.0)
     assert await mate == answered(3, at_s=2.0)
     assert bench.call.seen == [(0.0, [1]), (1.0, [2, 3])]
@@ -590,22 +643,20 @@ async def test_a_lone_request_that_fails_gets_the_very_exception_of_the_call() -
 async def test_a_failing_request_is_found_by_halves_and_fails_alone() -> None:
     bench = Bench(max_batch_windows=8)
     bench.call.bad = {4}
-    first, *asked = [bench.ask(item) for item in range(6)]
-    await first
-    one, two, three, bad, five = await outcomes_of(*asked)
-    assert bench.call.seen[1:] == [
-        (1.0, [1, 2, 3, 4, 5]),
-        (2.0, [1, 2]),
-        (3.0, [3, 4, 5]),
-        (4.0, [3]),
-        (5.0, [4, 5]),
-        (6.0, [4]),
-        (7.0, [5]),
+    one, two, three, bad, five = await outcomes_of(*[bench.ask(item) for item in range(1, 6)])
+    assert bench.call.seen == [
+        (0.0, [1, 2, 3, 4, 5]),
+        (1.0, [1, 2]),
+        (2.0, [3, 4, 5]),
+        (3.0, [3]),
+        (4.0, [4, 5]),
+        (5.0, [4]),
+        (6.0, [5]),
     ]
-    assert [one, two] == [answered(1, at_s=3.0), answered(2, at_s=3.0)]
-    assert three == answered(3, at_s=5.0)
-    assert five == answered(5, at_s=8.0)
-    assert bad.kind == (BadItems, 7.0)
+    assert [one, two] == [answered(1, at_s=2.0), answered(2, at_s=2.0)]
+    assert three == answered(3, at_s=4.0)
+    assert five == answered(5, at_s=7.0)
+    assert bad.kind == (BadItems, 6.0)
     assert isinstance(bad.value, BadItems)
     assert bad.value.items == [4]
 
@@ -614,8 +665,7 @@ async def test_a_failing_request_is_found_by_halves_and_fails_alone() -> None:
 async def test_each_of_two_failing_requests_gets_its_own_exception() -> None:
     bench = Bench(max_batch_windows=8)
     bench.call.bad = {2, 6}
-    _, *asked = [bench.ask(0), bench.ask(1, 2), bench.ask(3), bench.ask(4, 5), bench.ask(6)]
-    outcomes = await outcomes_of(*asked)
+    outcomes = await outcomes_of(bench.ask(1, 2), bench.ask(3), bench.ask(4, 5), bench.ask(6))
     assert [str(outcome.value) for outcome in outcomes] == [
         "cannot compute [2]",
         "['<3>']",
@@ -628,40 +678,45 @@ async def test_each_of_two_failing_requests_gets_its_own_exception() -> None:
 async def test_what_arrives_while_halves_are_repeated_waits_for_the_lane() -> None:
     bench = Bench()
     bench.call.bad = {2}
-    first, bad, mate, late = bench.ask(0), bench.ask(2), bench.ask(3), bench.ask(4, at_s=1.5)
-    assert await outcomes_of(first, mate, late) == [
-        answered(0, at_s=1.0),
-        answered(3, at_s=4.0),
-        answered(4, at_s=5.0),
-    ]
-    assert (await bad).kind == (BadItems, 3.0)
+    bad, mate, late = bench.ask(2), bench.ask(3), bench.ask(4, at_s=0.5)
+    assert await outcomes_of(mate, late) == [answered(3, at_s=3.0), answered(4, at_s=4.0)]
+    assert (await bad).kind == (BadItems, 2.0)
+
+
+@in_virtual_time
+async def test_who_left_during_a_call_that_failed_is_dropped_and_those_who_stayed_are_not_blamed() -> None:
+    bench = Bench()
+    bench.call.bad = {1}
+    leaver, mate = bench.ask(1), bench.ask(2)
+    await until(0.5)
+    leaver.cancel()
+    assert await mate == answered(2, at_s=2.0)
+    assert bench.call.seen == [(0.0, [1, 2]), (1.0, [2])]
 
 
 @in_virtual_time
 async def test_who_leaves_while_halves_are_repeated_is_dropped_from_them() -> None:
     bench = Bench()
     bench.call.bad = {1}
-    asked = [bench.ask(0), bench.ask(1), bench.ask(2), bench.ask(3, deadline_s=2.5), bench.ask(4, deadline_s=2.25)]
+    asked = [bench.ask(1), bench.ask(2), bench.ask(3, deadline_s=1.5), bench.ask(4, deadline_s=1.25)]
     outcomes = await outcomes_of(*asked)
     assert [outcome.kind for outcome in outcomes] == [
-        (list, 1.0),
-        (BadItems, 4.0),
-        (list, 5.0),
-        (DeadlineExceeded, 2.5),
-        (DeadlineExceeded, 2.25),
+        (BadItems, 3.0),
+        (list, 4.0),
+        (DeadlineExceeded, 1.5),
+        (DeadlineExceeded, 1.25),
     ]
-    assert bench.call.seen[1:] == [(1.0, [1, 2, 3, 4]), (2.0, [1, 2]), (3.0, [1]), (4.0, [2])]
+    assert bench.call.seen == [(0.0, [1, 2, 3, 4]), (1.0, [1, 2]), (2.0, [1]), (3.0, [2])]
 
 
 @in_virtual_time
 async def test_a_larger_request_fails_as_a_whole_with_its_first_failing_piece() -> None:
-    bench = Bench(lanes=2)
+    bench = Bench()
     bench.call.bad = {5}
-    bench.call.takes_s_per_item = 0.25
     large, mate = bench.ask(*range(1, 15)), bench.ask(20)
     assert (await large).kind == (BadItems, 2.0)
-    assert await mate == answered(20, at_s=3.25)
-    assert bench.call.seen == [(0.0, [1, 2, 3, 4]), (0.0, [5, 6, 7, 8]), (2.0, [20])]  # and no more of the failed one
+    assert await mate == answered(20, at_s=3.0)
+    assert bench.call.seen == [(0.0, [1, 2, 3, 4]), (1.0, [5, 6, 7, 8]), (2.0, [20])]  # and no more of the failed one
 
 
 @in_virtual_time
@@ -677,50 +732,44 @@ async def test_a_wrong_number_of_results_fails_a_lone_request() -> None:
 async def test_a_wrong_number_of_results_is_given_to_nobody_and_told_apart_by_halves() -> None:
     bench = Bench()
     bench.call.lost = {2}
-    _, *asked = [bench.ask(0), bench.ask(1), bench.ask(2), bench.ask(3)]
-    one, lost, three = await outcomes_of(*asked)
-    assert one == answered(1, at_s=3.0)
-    assert lost.kind == (EngineFailed, 5.0)
-    assert three == answered(3, at_s=6.0)
+    one, lost, three = await outcomes_of(bench.ask(1), bench.ask(2), bench.ask(3))
+    assert one == answered(1, at_s=2.0)
+    assert lost.kind == (EngineFailed, 4.0)
+    assert three == answered(3, at_s=5.0)
 
 
 @in_virtual_time
-async def test_a_call_that_ends_as_cancelled_does_not_leave_its_callers_waiting() -> None:
+async def test_an_engine_call_cancelled_from_outside_has_failed_like_any_other() -> None:
+    seen: list[list[int]] = []
+
     async def gives_up(items: list[int]) -> list[str]:
-        raise asyncio.CancelledError  # as an executor does that was shut down with `cancel_futures`
+        seen.append(items)
+        if 1 in items:
+            raise asyncio.CancelledError  # as an executor does that was shut down with `cancel_futures`
+        return [answer(item) for item in items]
 
     batcher = Batcher(gives_up, lanes=1, max_batch_windows=4, max_queued_windows=100)
-    with pytest.raises(PricecastError):
-        await batcher.submit([1])
-
-
-@in_virtual_time
-async def test_a_repeated_half_that_ends_as_cancelled_does_not_leave_the_other_half_waiting() -> None:
-    async def gives_up(items: list[int]) -> list[str]:
-        await asyncio.sleep(1)
-        if items == [1]:
-            raise asyncio.CancelledError
-        raise BadItems(items)
-
-    batcher = Batcher(gives_up, lanes=1, max_batch_windows=4, max_queued_windows=100)
-    _, one, two = [asyncio.create_task(batcher.submit([item])) for item in range(3)]
-    with pytest.raises(PricecastError):
+    one, two = [asyncio.create_task(batcher.submit([item])) for item in (1, 2)]
+    with pytest.raises(EngineFailed, match="the engine call was cancelled"):
         await one
-    with pytest.raises((PricecastError, BadItems)):
-        await two
+    assert await two == [answer(2)]
+    assert seen == [[1, 2], [1], [2]]
+    assert batcher.healthy
 
 
 @in_virtual_time
-async def test_each_call_is_told_with_its_windows_requests_and_times() -> None:
+async def test_each_call_is_told_with_its_windows_and_times() -> None:
     bench = Bench()
     bench.call.bad = {6}
     bench.call.takes_s_per_item = 0.5
     await outcomes_of(bench.ask(1, 2), bench.ask(3, 4, 5, at_s=0.5), bench.ask(6, at_s=1.0))
     assert bench.told == [
-        Call(windows=2, requests=1, waited_s=0.0, took_s=2.0, failed=False),
-        Call(windows=4, requests=2, waited_s=1.5, took_s=3.0, failed=True),
-        Call(windows=3, requests=1, waited_s=4.5, took_s=2.5, failed=False),
-        Call(windows=1, requests=1, waited_s=6.5, took_s=1.5, failed=True),
+        Call(windows=2, waited_s=0.0, took_s=2.0, failed=False),
+        Call(windows=4, waited_s=1.5, took_s=3.0, failed=True),
+        Call(windows=2, waited_s=4.5, took_s=2.0, failed=False),
+        Call(windows=2, waited_s=6.5, took_s=2.0, failed=True),
+        Call(windows=1, waited_s=8.5, took_s=1.5, failed=False),
+        Call(windows=1, waited_s=9.5, took_s=1.5, failed=True),
     ]
 
 
@@ -838,6 +887,31 @@ async def test_a_call_that_still_runs_when_the_batcher_dies_is_answered_to_nobod
 
 
 @in_virtual_time
+async def test_if_somebody_cancels_a_lane_every_waiter_fails() -> None:
+    bench = Bench(lanes=2)
+    asked = [bench.ask(1), bench.ask(2), bench.ask(3, at_s=0.25)]
+    await until(0.5)
+    lane, *_ = asyncio.all_tasks() - {asyncio.current_task(), *asked}
+    lane.cancel()
+    outcomes = await outcomes_of(*asked)
+    assert [outcome.kind for outcome in outcomes] == [(NotReady, 0.5)] * 3
+    assert isinstance(bench.deaths[0], asyncio.CancelledError)
+    await assert_dead(bench, bench.deaths[0])
+
+
+@in_virtual_time
+async def test_who_waits_for_a_lane_that_somebody_cancels_does_not_sit_out_the_drain() -> None:
+    bench = Bench()
+    asked = bench.ask(1)
+    await until(0.25)
+    (lane,) = asyncio.all_tasks() - {asyncio.current_task(), asked}
+    asyncio.get_running_loop().call_at(0.5, lane.cancel)
+    await bench.batcher.close(HOUR_S)
+    assert (await asked).kind == (NotReady, 0.5)
+    assert now() == 0.5
+
+
+@in_virtual_time
 async def test_a_dead_batcher_closes_at_once() -> None:
     clock = TurnedClock(follows=now)
     bench = Bench(clock=clock)
@@ -856,7 +930,7 @@ async def test_a_dead_batcher_closes_at_once() -> None:
 @in_virtual_time
 async def test_closing_refuses_new_work_and_waits_for_what_was_accepted() -> None:
     bench = Bench()
-    first, waiting, late = bench.ask(1), bench.ask(2, 3), bench.ask(4, at_s=0.75)
+    first, waiting, late = bench.ask(1), bench.ask(2, 3, at_s=0.25), bench.ask(4, at_s=0.75)
     await until(0.5)
     await bench.batcher.close(HOUR_S)
     assert now() == 2.0
@@ -869,7 +943,7 @@ async def test_closing_refuses_new_work_and_waits_for_what_was_accepted() -> Non
 @in_virtual_time
 async def test_what_is_not_done_by_the_deadline_of_closing_fails() -> None:
     bench = Bench()
-    asked = [bench.ask(1), bench.ask(2), bench.ask(*range(3, 9))]
+    asked = [bench.ask(1), bench.ask(2, at_s=0.125), bench.ask(*range(3, 9), at_s=0.125)]
     await until(0.25)
     await bench.batcher.close(1.0)
     assert now() == 1.25
@@ -948,259 +1022,106 @@ async def test_the_shortest_of_two_closings_ends_it() -> None:
     assert (await asked).kind == (Draining, 1.5)
 
 
-# All of them at once, under random load.
-
-TICK_S = 1 / 16
-# Arrivals, calls and delays keep to whole ticks. What may happen to a request keeps to a fraction of its own, so that
-# nothing is ever at one moment with a dispatch and either order would be right.
-DEADLINE_OFF_S = 1 / 8 * TICK_S
-CANCEL_OFF_S = 3 / 8 * TICK_S
-CLOSE_OFF_S = 5 / 8 * TICK_S
-DRAIN_OFF_S = 2 / 8 * TICK_S
+# 8. Identical windows in flight are computed once.
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """One request of a random load."""
-
-    at_s: float
-    windows: int
-    bad: int | None  # the place of a window that cannot be computed; none if beyond the last
-    cancel_after_s: float | None
-    deadline_s: float | None
-
-
-@dataclass(frozen=True)
-class Load:
-    """A batcher's settings, and what is thrown at it."""
-
-    lanes: int
-    max_batch_windows: int
-    max_queued_windows: int
-    delay_s: float
-    takes_s: float
-    takes_s_per_item: float
-    arrivals: list[Arrival]
-    close_at_s: float | None
-    drain_s: float
-
-
-def ticks(least: int, most: int, off_s: float = 0.0) -> st.SearchStrategy[float]:
-    return st.integers(least, most).map(lambda count: count * TICK_S + off_s)
-
-
-def seldom(strategy: st.SearchStrategy[Thing]) -> st.SearchStrategy[Thing | None]:
-    return st.integers(0, 4).flatmap(lambda die: strategy if die == 4 else st.none())
-
-
-arrivals = st.builds(
-    Arrival,
-    at_s=ticks(0, 96),
-    windows=st.one_of(st.integers(1, 4), st.integers(1, 40)),
-    bad=seldom(st.integers(0, 12)),
-    cancel_after_s=seldom(ticks(0, 48, CANCEL_OFF_S)),
-    deadline_s=seldom(ticks(0, 64, DEADLINE_OFF_S)),
-)
-loads = st.builds(
-    Load,
-    lanes=st.integers(1, 3),
-    max_batch_windows=st.integers(1, 16),
-    max_queued_windows=st.integers(8, 160),
-    delay_s=st.one_of(st.just(0.0), ticks(1, 24)),
-    takes_s=ticks(1, 24),
-    takes_s_per_item=ticks(0, 2),
-    arrivals=st.one_of(st.lists(arrivals, min_size=1, max_size=8), st.lists(arrivals, min_size=12, max_size=30)),
-    close_at_s=seldom(ticks(0, 128, CLOSE_OFF_S)),
-    drain_s=ticks(0, 48, DRAIN_OFF_S),
-)
-
-
-class Caller:
-    """One request of a load, and what became of it."""
-
-    def __init__(self, number: int, arrival: Arrival) -> None:
-        self.arrival = arrival
-        self.items = range(100 * number, 100 * number + arrival.windows)
-        self.bad = {self.items[arrival.bad]} if arrival.bad is not None and arrival.bad < arrival.windows else set()
-        self.queued_before = 0
-        self.value: list[str] | Exception | None = None  # None if it was cancelled
-        self.gone_s = 0.0
-
-    async def live(self, batcher: Batcher[int, str], arrived: "list[Caller]") -> None:
-        await until(self.arrival.at_s)
-        arrived.append(self)
-        self.queued_before = batcher.queued_windows
-        try:
-            self.value = await batcher.submit(self.items, self.arrival.deadline_s)
-        except Exception as error:
-            self.value = error
-        finally:
-            self.gone_s = now()
-
-
-@dataclass
-class History:
-    """What happened under a load."""
-
-    load: Load
-    arrived: list[Caller]  # in the order of their arrival
-    made: list[Made]
-    told: list[Call]
-
-    def caller_of(self, item: int) -> Caller:
-        return next(caller for caller in self.arrived if item in caller.items)
-
-    def owners(self, made: Made) -> list[Caller]:
-        """Whose items are in a call, in their order there."""
-        return list(dict.fromkeys(self.caller_of(item) for item in made.items))
-
-    def busy_lanes(self, at_s: float) -> int:
-        """Calls that run at that moment, those that start then included and those that end then not."""
-        return sum(made.started_s <= at_s and (made.ended_s is None or made.ended_s > at_s) for made in self.made)
-
-    def due_s(self, caller: Caller) -> float:
-        """When its delay was over, if it was the oldest."""
-        due_s = caller.arrival.at_s + self.load.delay_s
-        if self.load.close_at_s is not None:
-            due_s = min(due_s, max(caller.arrival.at_s, self.load.close_at_s))
-        return due_s
-
-    def first_calls(self) -> Iterator[tuple[Made, list[int]]]:
-        """Each call that holds items never asked for before, and these items."""
-        known: set[int] = set()
-        for made in self.made:
-            if new := [item for item in made.items if item not in known]:
-                known.update(new)
-                yield made, new
-
-
-async def play(load: Load) -> History:
-    """Lets a load happen; nothing must be left of it."""
-    callers = [Caller(number, arrival) for number, arrival in enumerate(load.arrivals)]
-    bench = Bench(
-        lanes=load.lanes,
-        max_batch_windows=load.max_batch_windows,
-        max_queued_windows=load.max_queued_windows,
-        delay_s=load.delay_s,
-    )
-    bench.call.takes_s = load.takes_s
-    bench.call.takes_s_per_item = load.takes_s_per_item
-    bench.call.bad = {item for caller in callers for item in caller.bad}
-    arrived: list[Caller] = []
-    tasks = [asyncio.create_task(caller.live(bench.batcher, arrived)) for caller in callers]
-    for caller, task in zip(callers, tasks, strict=True):
-        if caller.arrival.cancel_after_s is not None:
-            asyncio.get_running_loop().call_at(caller.arrival.at_s + caller.arrival.cancel_after_s, task.cancel)
-    if load.close_at_s is not None:
-        await until(load.close_at_s)
-        await bench.batcher.close(load.drain_s)
-        assert now() <= load.close_at_s + load.drain_s
-    await asyncio.wait(tasks)
-    await asyncio.sleep(HOUR_S)
-    assert bench.batcher.healthy == (load.close_at_s is None)
-    assert bench.deaths == []
-    assert bench.batcher.queued_windows == 0
-    assert len(asyncio.all_tasks()) == 1
-    assert all(task.cancelled() == (caller.value is None) for caller, task in zip(callers, tasks, strict=True))
-    await bench.batcher.close(0.0)
-    return History(load, arrived, bench.call.made, bench.told)
-
-
-def check_outcome(caller: Caller, load: Load) -> None:
-    """One request ended in the one way that was right for it, and at the right time."""
-    arrival, value, gone_s = caller.arrival, caller.value, caller.gone_s
-    closed = load.close_at_s is not None and arrival.at_s > load.close_at_s
-    too_many = caller.queued_before + arrival.windows > load.max_queued_windows
-    if closed:
-        assert (type(value), gone_s) == (Draining, arrival.at_s)
-    elif too_many:
-        assert (type(value), gone_s) == (Overloaded, arrival.at_s)
-    elif isinstance(value, list):
-        assert value == [answer(item) for item in caller.items]
-        assert not caller.bad
-    elif isinstance(value, BadItems):
-        assert set(value.items) == caller.bad
-    elif isinstance(value, DeadlineExceeded):
-        assert arrival.deadline_s is not None
-        assert gone_s == arrival.at_s + arrival.deadline_s
-    elif isinstance(value, Draining):
-        assert load.close_at_s is not None
-        assert gone_s == load.close_at_s + load.drain_s
-    else:
-        assert value is None
-        assert arrival.cancel_after_s is not None
-        assert gone_s == arrival.at_s + arrival.cancel_after_s
-    if arrival.deadline_s is not None:
-        assert gone_s <= arrival.at_s + arrival.deadline_s
-    if arrival.cancel_after_s is not None:
-        assert gone_s <= arrival.at_s + arrival.cancel_after_s
-
-
-def check_calls(history: History) -> None:
-    """No call is too large, too many, or for somebody who has left; none repeats what was computed."""
-    for made in history.made:
-        assert 1 <= len(made.items) <= history.load.max_batch_windows
-        assert history.busy_lanes(made.started_s) <= history.load.lanes
-        for caller in history.owners(made):
-            assert caller.arrival.at_s <= made.started_s
-            if isinstance(caller.value, BadItems):  # a piece may start at the very moment at which another one fails
-                assert made.started_s <= caller.gone_s
-            else:
-                assert made.started_s < caller.gone_s
-    for number, made in enumerate(history.made):
-        failed = any(history.caller_of(item).bad & {item} for item in made.items)
-        assert len(set(made.items)) == len(made.items)
-        if not failed:
-            later = {item for other in history.made[number + 1 :] for item in other.items}
-            assert not later & set(made.items)
-
-
-def check_order(history: History) -> None:
-    """First come, first computed; and a request's own windows in their order."""
-    first_asked = [item for _, new in history.first_calls() for item in new]
-    asked = set(first_asked)
-    assert first_asked == [item for caller in history.arrived for item in caller.items if item in asked]
-
-
-def check_promptness(history: History) -> None:
-    """Nobody whose delay is over waits while a lane is free, and no delay is cut short but by a full call."""
-    moments = {made.started_s for made in history.made} | {made.ended_s for made in history.made if made.ended_s}
-    for made, new in history.first_calls():
-        for caller in {history.caller_of(item) for item in new}:
-            due_s = history.due_s(caller)
-            waited = [moment for moment in moments if due_s <= moment < made.started_s]
-            if due_s < made.started_s:
-                waited.append(due_s)
-            assert all(history.busy_lanes(moment) == history.load.lanes for moment in waited)
-        # A request that fails may still count as waiting at the moment of its failure.
-        if len(made.items) < history.load.max_batch_windows and not any(caller.bad for caller in history.arrived):
-            assert made.started_s >= history.due_s(history.owners(made)[0])
-
-
-def check_told(history: History) -> None:
-    """Each call that ended was told, as it was."""
-    ended = [
-        Call(
-            windows=len(made.items),
-            requests=len(history.owners(made)),
-            waited_s=made.started_s - history.owners(made)[0].arrival.at_s,
-            took_s=made.ended_s - made.started_s,
-            failed=any(item in caller.bad for caller in history.owners(made) for item in made.items),
-        )
-        for made in history.made
-        if made.ended_s is not None
+@in_virtual_time
+async def test_who_asks_for_what_waits_or_is_being_computed_joins() -> None:
+    bench = Bench()
+    asked = [
+        bench.ask(1, 7),
+        bench.ask(7, at_s=0.25),  # is being computed
+        bench.ask(2, 3, at_s=0.25),
+        bench.ask(3, 7, 4, 3, at_s=0.5),  # one waits, one is being computed, one is new; and one of its own again
     ]
-    assert sorted(history.told, key=repr) == sorted(ended, key=repr)
+    assert await outcomes_of(*asked) == [
+        answered(1, 7, at_s=1.0),
+        answered(7, at_s=1.0),
+        answered(2, 3, at_s=2.0),
+        answered(3, 7, 4, 3, at_s=2.0),
+    ]
+    assert bench.call.seen == [(0.0, [1, 7]), (1.0, [2, 3, 4])]
 
 
-@settings(max_examples=200, deadline=None)
-@given(loads)
-def test_all_promises_hold_under_random_load(load: Load) -> None:
-    history = run(play(load))
-    for caller in history.arrived:
-        check_outcome(caller, load)
-        event(type(caller.value).__name__)
-    check_calls(history)
-    check_order(history)
-    check_promptness(history)
-    check_told(history)
+@in_virtual_time
+async def test_what_has_been_answered_is_not_remembered() -> None:
+    bench = Bench()
+    await bench.ask(1)
+    assert await bench.ask(1, at_s=1.0) == answered(1, at_s=2.0)
+
+
+@in_virtual_time
+async def test_who_joins_takes_no_room_in_the_queue() -> None:
+    bench = Bench(max_queued_windows=2)
+    bench.ask(1)
+    bench.ask(2, 3, at_s=0.25)
+    await refusal(bench, 4, at_s=0.5)
+    await refusal(bench, 1, 2, 4, 4, at_s=0.5)
+    joined = bench.ask(1, 2, 3, 3, at_s=0.5)
+    await until(0.75)
+    assert bench.batcher.queued_windows == 2
+    assert await joined == answered(1, 2, 3, 3, at_s=2.0)
+
+
+@in_virtual_time
+async def test_what_two_wait_for_is_computed_for_the_one_who_stays() -> None:
+    bench = Bench()
+    first, leaver, stays = bench.ask(1), bench.ask(2, 3, at_s=0.25), bench.ask(3, at_s=0.5)
+    await until(0.75)
+    leaver.cancel()
+    assert await outcomes_of(first, stays) == [answered(1, at_s=1.0), answered(3, at_s=2.0)]
+    assert bench.call.seen == [(0.0, [1]), (1.0, [3])]
+
+
+@in_virtual_time
+async def test_who_joins_what_is_being_computed_keeps_it_when_the_first_to_ask_leaves() -> None:
+    bench = Bench()
+    leaver, joined = bench.ask(1), bench.ask(1, at_s=0.25)
+    await until(0.5)
+    leaver.cancel()
+    assert await joined == answered(1, at_s=1.0)
+    assert bench.call.seen == [(0.0, [1])]
+
+
+@in_virtual_time
+async def test_all_who_asked_for_a_window_that_fails_fail_and_who_asks_again_gets_another_try() -> None:
+    bench = Bench()
+    bench.call.bad = {1}
+    first, joined = bench.ask(1), bench.ask(1, at_s=0.5)
+    outcomes = await outcomes_of(first, joined)
+    assert [outcome.kind for outcome in outcomes] == [(BadItems, 1.0)] * 2
+    bench.call.bad = set()
+    assert await bench.ask(1, at_s=1.0) == answered(1, at_s=2.0)
+
+
+@in_virtual_time
+async def test_who_joins_one_window_of_a_request_does_not_fail_for_the_others() -> None:
+    bench = Bench()
+    bench.call.bad = {2}
+    asked, joined = bench.ask(1, 2), bench.ask(1, at_s=0.5)
+    assert await joined == answered(1, at_s=2.0)
+    assert (await asked).kind == (BadItems, 3.0)
+    assert bench.call.seen == [(0.0, [1, 2]), (1.0, [1]), (2.0, [2])]
+
+
+@in_virtual_time
+async def test_what_was_dropped_while_halves_were_repeated_can_be_asked_for_again() -> None:
+    bench = Bench()
+    bench.call.bad = {1}
+    bad, leaver = bench.ask(1), bench.ask(2)
+    await until(1.5)  # the first half is repeated, and the second has no caller left when its turn comes
+    leaver.cancel()
+    assert (await bad).kind == (BadItems, 2.0)
+    assert await bench.ask(2, at_s=2.25) == answered(2, at_s=3.25)
+
+
+@in_virtual_time
+async def test_who_joins_a_half_that_waits_for_its_turn_is_answered_with_it() -> None:
+    bench = Bench()
+    bench.call.bad = {1}
+    bad, leaver, joined = bench.ask(1), bench.ask(2), bench.ask(2, at_s=1.5)
+    await until(1.75)
+    leaver.cancel()
+    assert await joined == answered(2, at_s=3.0)
+    assert (await bad).kind == (BadItems, 2.0)
+    assert bench.call.seen == [(0.0, [1, 2]), (1.0, [1]), (2.0, [2])]
