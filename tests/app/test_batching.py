@@ -41,7 +41,6 @@ class Bench:
         lanes: int = 1,
         max_batch_windows: int = 4,
         max_queued_windows: int = 100,
-        least_share_windows: int = 1,
         delay_s: float = 0.0,
         clock: Callable[[], float] | None = None,
         on_call: Callable[[Call], None] | None = None,
@@ -54,7 +53,6 @@ class Bench:
             lanes=lanes,
             max_batch_windows=max_batch_windows,
             max_queued_windows=max_queued_windows,
-            least_share_windows=least_share_windows,
             delay_s=delay_s,
             clock=clock,
             on_call=on_call or self.told.append,
@@ -155,43 +153,6 @@ async def test_lanes_that_are_free_together_share_what_waits_evenly() -> None:
         answered(7, at_s=1.0),
     ]
     assert bench.call.seen == [(0.0, [0, 1, 2]), (0.0, [3, 4, 5]), (0.0, [6, 7])]
-
-
-@in_virtual_time
-async def test_no_lane_takes_fewer_than_the_least_share_if_there_are_as_many() -> None:
-    bench = Bench(lanes=3, max_batch_windows=8, least_share_windows=3)
-    await bench.ask(*range(5))
-    await bench.ask(5, 6)
-    await bench.ask(*range(7, 17))
-    assert bench.call.seen == [
-        (0.0, [0, 1, 2]),
-        (0.0, [3, 4]),
-        (1.0, [5, 6]),
-        (2.0, [7, 8, 9, 10]),
-        (2.0, [11, 12, 13]),
-        (2.0, [14, 15, 16]),
-    ]
-
-
-@in_virtual_time
-async def test_a_least_share_beyond_a_whole_call_leaves_no_lane_idle() -> None:
-    bench = Bench(lanes=2, max_batch_windows=4, least_share_windows=8)
-    await bench.ask(*range(8))
-    assert bench.call.seen == [(0.0, [0, 1, 2, 3]), (0.0, [4, 5, 6, 7])]
-
-
-@in_virtual_time
-async def test_lanes_are_at_work_while_they_compute() -> None:
-    bench = Bench(lanes=2)
-    bench.ask(1, 2)
-    bench.ask(3, at_s=0.5)
-    assert bench.batcher.lanes_at_work == 0
-    await until(0.25)
-    assert bench.batcher.lanes_at_work == 2
-    await until(1.25)
-    assert bench.batcher.lanes_at_work == 1
-    await until(2.25)
-    assert bench.batcher.lanes_at_work == 0
 
 
 @in_virtual_time
@@ -388,6 +349,20 @@ async def test_what_is_in_a_lane_does_not_count_as_queued() -> None:
     assert bench.batcher.queued_windows == 4
     await until(1.5)
     assert bench.batcher.queued_windows == 0
+
+
+@in_virtual_time
+async def test_requests_are_in_flight_from_their_acceptance_until_they_are_answered_or_given_up() -> None:
+    bench = Bench(max_queued_windows=4)
+    bench.ask(1)
+    bench.ask(1, 2, 3, at_s=0.25, deadline_s=0.5)
+    bench.ask(4, 5, 6, 7, 8, at_s=0.25)  # refused
+    await until(0.5)
+    assert bench.batcher.requests_in_flight == 2
+    await until(0.875)
+    assert bench.batcher.requests_in_flight == 1
+    await until(1.125)
+    assert bench.batcher.requests_in_flight == 0
 
 
 @in_virtual_time

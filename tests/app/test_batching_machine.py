@@ -130,14 +130,12 @@ class BatcherMachine(RuleBasedStateMachine):
         lanes=st.integers(1, 3),
         max_batch_windows=st.integers(1, 6),
         spare=st.integers(0, 12),
-        least_share_windows=st.sampled_from([1, 1, 2, 4]),
         delay=st.sampled_from([0, 0, 2]),
     )
-    def start(self, lanes: int, max_batch_windows: int, spare: int, least_share_windows: int, delay: int) -> None:
+    def start(self, lanes: int, max_batch_windows: int, spare: int, delay: int) -> None:
         self.lanes = lanes
         self.max_batch_windows = max_batch_windows
         self.max_queued_windows = max_batch_windows + spare
-        self.least_share_windows = least_share_windows
         self.delay_s = delay * TICK_S
 
         async def build() -> Batcher[int, str]:
@@ -146,7 +144,6 @@ class BatcherMachine(RuleBasedStateMachine):
                 lanes=self.lanes,
                 max_batch_windows=self.max_batch_windows,
                 max_queued_windows=self.max_queued_windows,
-                least_share_windows=self.least_share_windows,
                 delay_s=self.delay_s,
                 clock=self.clock,
                 on_call=self.on_call,
@@ -343,8 +340,7 @@ class BatcherMachine(RuleBasedStateMachine):
         free = self.lanes - len(self.running)
         wanted = [window for window in self.waiting.values() if window.wanted]
         least, most = (
-            min(max(-(-count // free), self.least_share_windows), self.max_batch_windows, len(wanted))
-            for count in (len(wanted), len(self.waiting))
+            min(-(-count // free), self.max_batch_windows, len(wanted)) for count in (len(wanted), len(self.waiting))
         )
         assert least <= len(items) <= most
         windows = [self.waiting[item] for item in items]
@@ -445,7 +441,7 @@ class BatcherMachine(RuleBasedStateMachine):
         if not self.deaths:
             assert all(window.wanted for window in self.waiting.values())
             assert self.batcher.queued_windows == len(self.waiting)
-            assert self.batcher.lanes_at_work == len(self.running)
+            assert self.batcher.requests_in_flight == len(self.callers)
             oldest_s = min((window.latest_s for window in self.waiting.values()), default=now_s)
             due = self.closing or oldest_s + self.delay_s <= now_s or len(self.waiting) >= self.max_batch_windows
             assert not self.waiting or not due or len(self.running) == self.lanes
