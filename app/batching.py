@@ -20,7 +20,7 @@ wants to count is called back.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -75,9 +75,9 @@ class _Window(Generic[Item, Result]):
         self.arrived = arrived
         self.callers: list[tuple[_Request[Item, Result], int]] = []
 
-    def wanted_by(self) -> Iterator[_Request[Item, Result]]:
+    def wanted_by(self) -> list[_Request[Item, Result]]:
         """Those of the callers that have not left."""
-        return (request for request, _ in self.callers if not request.future.done())
+        return [request for request, _ in self.callers if not request.future.done()]
 
 
 class Batcher(Generic[Item, Result]):
@@ -262,7 +262,7 @@ class Batcher(Generic[Item, Result]):
         for window in self._waiting.values():
             if len(taken) == room:
                 break
-            (taken if any(window.wanted_by()) else unwanted).append(window)
+            (taken if window.wanted_by() else unwanted).append(window)
         for window in unwanted:
             del self._waiting[window.item]
         for window in taken:
@@ -285,7 +285,7 @@ class Batcher(Generic[Item, Result]):
         else:
             half = len(windows) // 2
             for part in (windows[:half], windows[half:]):
-                wanted = [window for window in part if any(window.wanted_by())]
+                wanted = [window for window in part if window.wanted_by()]
                 for window in set(part).difference(wanted):
                     del self._computing[window.item]  # or who asks for it next would join what is never computed
                 if wanted:

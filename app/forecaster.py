@@ -1,14 +1,15 @@
 """A forecaster: one artifact version, loaded and proven, that turns windows of prices into quantiles of prices."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from app.artifact.manifest import Calibration, Golden, Range
 from app.artifact.store import Artifact
-from app.artifact.transform import F64, Transform
+from app.artifact.transform import F64, Encoded, Transform
 from app.engines.base import Engine
 from app.errors import ArtifactError, EngineFailed
 
@@ -23,6 +24,18 @@ class ForecastWarning:
 
     code: str
     detail: str
+
+
+class Answer(NamedTuple):
+    """What one window gets."""
+
+    quantiles: F64  # (H, Q) prices, rising along the last axis
+    warnings: Sequence[ForecastWarning]
+
+
+def pack(window: Sequence[float]) -> bytes:
+    """A window as bytes: cheap to compare, to keep, and to join to a batch."""
+    return struct.pack(f"{len(window)}d", *window)
 
 
 class Forecaster:
@@ -53,7 +66,24 @@ class Forecaster:
         Raises:
             EngineFailed: the network answered something that is not a number.
         """
-        encoded = self._transform.encode(windows)
+        return self._forecast(self._transform.encode(windows))
+
+    def answers(self, packed: Sequence[bytes]) -> list[Answer]:
+        """Forecast and warnings for each of B packed windows.
+
+        Raises:
+            EngineFailed: as `forecast`.
+        """
+        encoded = self._transform.encode(np.frombuffer(b"".join(packed)).reshape(len(packed), -1))
+        return list(map(Answer, self._forecast(encoded), self._warnings(encoded.observed)))
+
+    def fault(self, window: Sequence[float]) -> tuple[int, str] | None:
+        """(index in the window, reason) of the first price that this model cannot take, if there is one."""
+        if self._transform.is_harmless(min(window), max(window)):
+            return None
+        return next(((index, reason) for _, index, reason in self._transform.faults(np.array([window]))), None)
+
+    def _forecast(self, encoded: Encoded) -> F64:
         outputs = self.engine.run(encoded.inputs).reshape(-1, *self._offsets.shape).astype(np.float64)
         outputs += self._offsets  # none at the median
         if self._center == "last_price":  # which becomes the last price, and stays it however far an offset reaches
@@ -66,21 +96,19 @@ class Forecaster:
             raise EngineFailed("the network answered with something that is not a number")
         return prices
 
-    def faults(self, windows: F64) -> list[tuple[int, int, str]]:
-        """(row, index in the window, reason) for the first price of each of B rows that this model cannot take."""
-        return sorted(self._transform.faults(windows))
-
-    def warnings(self, windows: F64) -> list[list[ForecastWarning]]:
-        """What the caller of each of B windows should know."""
-        found: list[list[ForecastWarning]] = []
-        for low, high in self._transform.observed(windows).tolist():
+    def _warnings(self, observed: F64) -> list[Sequence[ForecastWarning]]:
+        """What the callers of B windows should know, of which (B, 2) was observed."""
+        found: list[Sequence[ForecastWarning]] = [()] * len(observed)
+        outside = (observed[:, 0] < self._range.low) | (observed[:, 1] > self._range.high)
+        for row in outside.nonzero()[0].tolist():
+            low, high = observed[row].tolist()
             sides = []
             if low < self._range.low:
                 sides.append(f"{low:.6g} is below {self._range.low:.6g}, the lowest")
             if high > self._range.high:
                 sides.append(f"{high:.6g} is above {self._range.high:.6g}, the highest")
             detail = f"{self._range.quantity} of the window: {' and '.join(sides)} in the training data"
-            found.append([ForecastWarning("outside_training_range", detail)] if sides else [])
+            found[row] = [ForecastWarning("outside_training_range", detail)]
         return found
 
 

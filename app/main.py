@@ -2,23 +2,27 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import numpy as np
 from fastapi import FastAPI, Response
 from fastapi_offline import FastAPIOffline
 from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
 from app.api import Models, WindowBatcher, health, models, openapi, predict, problems
-from app.artifact.transform import F64
+from app.api.express import Express
 from app.batching import Batcher
-from app.forecaster import EngineName, Forecaster
+from app.engines.choice import choose
+from app.forecaster import Answer, EngineName, Forecaster
 from app.registry import Registry
 from app.settings import Settings
 from app.telemetry import RequestScope, Telemetry
+
+QUICK_WINDOWS_PER_S = 1000  # of a model as quick as that, the only window there is may hold the event loop
 
 log = logging.getLogger(__name__)
 
@@ -68,29 +72,46 @@ class Service:
         return None
 
     def _run(self, forecaster: Forecaster) -> WindowBatcher:
-        """A batcher whose calls run in threads: NumPy and ONNX Runtime let go of the interpreter while they compute."""
-        lanes = self.settings.lanes or forecaster.engine.lanes
+        """A batcher whose calls run in threads: NumPy and ONNX Runtime let go of the interpreter while they compute.
+
+        But for a lone window with nobody else in flight: waking a thread costs more than the window holds anyone up.
+        """
+        lanes = self.settings.lanes or max(1, forecaster.engine.lanes // self.settings.workers)
         threads = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
         self._stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        loop = asyncio.get_running_loop()
 
-        def forecast(windows: list[F64]) -> list[F64]:
-            return list(forecaster.forecast(np.stack(windows)))
+        async def call(windows: list[bytes]) -> list[Answer]:
+            if len(windows) == 1 == batcher.requests_in_flight and batcher.windows_per_s > QUICK_WINDOWS_PER_S:
+                return forecaster.answers(windows)
+            return await loop.run_in_executor(threads, forecaster.answers, windows)
 
-        async def call(windows: list[F64]) -> Sequence[F64]:
-            return await asyncio.get_running_loop().run_in_executor(threads, forecast, windows)
-
-        return Batcher(
+        batcher: WindowBatcher = Batcher(
             call,
             lanes=lanes,
             max_batch_windows=self.settings.max_batch_windows,
             max_queued_windows=self.settings.max_queued_windows,
             delay_s=self.settings.batch_delay_s,
+            clock=time.monotonic,  # that of uvloop knows milliseconds only
             on_call=self._telemetry.called,
             on_death=_log_death,
         )
+        return batcher
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+class Application:
+    """What a server calls: FastAPI behind the express lane, and every request in its scope."""
+
+    def __init__(self, fastapi: FastAPI, service: Service, front: ASGIApp) -> None:
+        self.fastapi = fastapi
+        self.service = service
+        self._front = front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._front(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None) -> Application:
     """The application; models are loaded when it starts up.
 
     Args:
@@ -113,11 +134,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         swagger_ui_parameters={"tryItOutEnabled": True},
     )
-    app.state.service = service
-    app.add_middleware(RequestScope, telemetry=telemetry)
     problems.install(app)
     openapi.install(app)
-    app.include_router(predict.router(service.registry, settings))
+    forecasts = predict.router(service.registry, settings)
+    app.include_router(forecasts)
     app.include_router(models.router(service.registry))
     app.include_router(health.router(service.unready))
 
@@ -130,11 +150,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def root() -> RedirectResponse:
         return RedirectResponse("/docs")
 
-    return app
+    return Application(app, service, RequestScope(Express(app, forecasts.routes), telemetry))
 
 
 def _engine(settings: Settings) -> EngineName:
-    return "onnx" if settings.engine == "auto" else settings.engine
+    if settings.engine != "auto":
+        return settings.engine
+    choice = choose()
+    log.info("engine %s: %s", choice.engine, choice.reason)
+    return choice.engine
 
 
 def _log_failure(name: str, error: Exception) -> None:

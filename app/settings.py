@@ -22,10 +22,13 @@ class Settings(BaseSettings):
     models_dir: Path = Field(Path("models"), description="directory of published artifacts")
     default_model: str = Field("default", description="the model of a request that names none")
     engine: Literal["auto", "onnx", "keras"] = Field(
-        "auto", description="what executes the networks; `auto` is onnx, `keras` needs the train or gpu extra"
+        "auto", description="what executes the networks; `auto` is keras where it finds a GPU to use, else onnx"
+    )
+    workers: int = Field(
+        1, ge=1, le=64, description="server processes on the one port; see the README for how many pay"
     )
     lanes: int = Field(
-        0, ge=0, le=256, description="engine calls at once; 0 is what the engine suggests, one per usable core for onnx"
+        0, ge=0, le=256, description="engine calls at once in a worker; 0 is the worker's share of the usable cores"
     )
     max_batch_windows: int = Field(
         64, ge=1, le=4096, description="windows in one engine call; 16 to 64 is where a CPU core does most per second"

@@ -2,12 +2,13 @@
 
 import json
 import logging
+import os
 import re
 import time
-import uuid
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.artifact.manifest import Manifest
@@ -15,11 +16,12 @@ from app.batching import Call
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 WINDOWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's name for where several processes keep theirs
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Telemetry:
-    """The metrics of one process."""
+    """The metrics of one process, or its part of those of all workers."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -41,8 +43,13 @@ class Telemetry:
             "pricecast_engine_seconds", "Duration of one engine call.", buckets=LATENCY_BUCKETS_S, registry=registry
         )
         self._failed = Counter("pricecast_calls_failed", "Engine calls that failed.", registry=registry)
+        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._model = Gauge(
-            "pricecast_model_info", "1 for each served model version.", ["name", "version", "engine"], registry=registry
+            "pricecast_model_info",
+            "1 for each served model version.",
+            ["name", "version", "engine"],
+            registry=registry,
+            multiprocess_mode="livemax",
         )
 
     def called(self, call: Call) -> None:
@@ -59,12 +66,21 @@ class Telemetry:
 
     def answered(self, route: str, method: str, status: int, took_s: float) -> None:
         """Counts one request."""
-        self._requests.labels(route, method, status).inc()
-        self._latency.labels(route).observe(took_s)
+        found = self._answered.get((route, method, status))
+        if found is None:  # looking labels up costs more than counting
+            found = self._requests.labels(route, method, status), self._latency.labels(route)
+            self._answered[route, method, status] = found
+        requests, latency = found
+        requests.inc()
+        latency.observe(took_s)
 
     def exposition(self) -> bytes:
-        """All metrics in Prometheus's text format."""
-        return generate_latest(self.registry)
+        """All metrics in Prometheus's text format, summed over the workers."""
+        if SHARED_METRICS not in os.environ:
+            return generate_latest(self.registry)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone)
+        return generate_latest(everyone)
 
 
 class RequestScope:
@@ -79,8 +95,8 @@ class RequestScope:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        sent = dict(scope["headers"]).get(b"x-request-id", b"")
-        request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex.encode()
+        sent = dict(scope["headers"]).get(b"x-request-id")
+        request_id = sent if sent and REQUEST_ID.fullmatch(sent) else os.urandom(16).hex().encode()
         scope.setdefault("state", {})["request_id"] = request_id.decode()
         status = 500
 
@@ -106,6 +122,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "process": record.process,
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

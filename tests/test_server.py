@@ -128,9 +128,9 @@ import asyncio, sys
 from app.main import create_app
 app = create_app()
 async def serve():
-    async with app.router.lifespan_context(app):
-        assert app.state.service.unready() is None
-        assert sorted(app.state.service.registry.models) == ["default", "tutorial"]
+    async with app.fastapi.router.lifespan_context(app.fastapi):
+        assert app.service.unready() is None
+        assert sorted(app.service.registry.models) == ["default", "tutorial"]
 asyncio.run(serve())
 heavy = {name.partition(".")[0] for name in sys.modules} & {"tensorflow", "keras", "jax", "torch", "matplotlib", "onnx"}
 assert not heavy, heavy

@@ -77,7 +77,7 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
         engine = OnnxEngine(onnx)
         _compare(network, engine, train[0][:: max(1, len(train[0]) // 256)])
 
-        observed = np.concatenate([transform.observed(samples.windows) for samples in blocks.train])
+        observed = np.concatenate([transform.encode(samples.windows).observed for samples in blocks.train])
         seen = Range(quantity=transform.quantity, low=observed[:, 0].min(), high=observed[:, 1].max())
 
         def forecaster(calibration: Calibration) -> Forecaster:

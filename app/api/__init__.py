@@ -1,8 +1,8 @@
 """The service over HTTP. Its routes are given a registry of models, each with a batcher of windows in front."""
 
-from app.artifact.transform import F64
 from app.batching import Batcher
+from app.forecaster import Answer
 from app.registry import Registry
 
-WindowBatcher = Batcher[F64, F64]  # (W,) prices in, (H, Q) prices out
+WindowBatcher = Batcher[bytes, Answer]  # packed windows in
 Models = Registry[WindowBatcher]

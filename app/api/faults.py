@@ -1,9 +1,8 @@
 """What is wrong with a forecast request: every fault, at its place, before anything is computed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 from pydantic import ValidationError
 from pydantic_core import from_json
 
@@ -11,8 +10,8 @@ from app.api import Models, WindowBatcher
 from app.api.body import faults_of
 from app.api.schemas import Series
 from app.artifact.manifest import Manifest
-from app.artifact.transform import F64
 from app.errors import Fault, InvalidContent, PricecastError
+from app.forecaster import pack
 from app.registry import Model
 
 MOST_FAULTS = 100  # beside those of the series, of which each has one at most
@@ -39,28 +38,27 @@ def choice_faults(manifest: Manifest, horizon: int, levels: Sequence[int]) -> li
     return faults
 
 
-def read_windows(model: Model[WindowBatcher], series: Sequence[Asked]) -> tuple[F64, list[Fault]]:
-    """(B, W): the last prices of each series that has enough; and what is wrong with the series.
+def read_windows(model: Model[WindowBatcher], series: Iterable[Asked]) -> tuple[list[bytes], list[Fault]]:
+    """The last prices of each series, packed; and what is wrong with the series, at most one fault each.
 
     A series is at fault that is too short, has another's id, or has a price in its window that the model cannot take.
-    Where none is at fault, every series has its row.
+    Where none is at fault, every series has its window.
     """
     size = model.manifest.window
-    faults: dict[int, Fault] = {}
+    windows: list[bytes] = []
+    faults: list[Fault] = []
     ids: dict[str, str] = {}
-    for i, asked in enumerate(series):
-        if asked.id is not None and (first := ids.setdefault(asked.id, asked.pointer)) != asked.pointer:
-            faults[i] = Fault(f"{asked.pointer}/id", f"{first} has this id already", asked.id)
-        elif len(asked.prices) < size:
-            detail = f"{len(asked.prices)} prices; this model needs at least {size}"
-            faults[i] = Fault(f"{asked.pointer}/prices", detail, asked.id)
-    whole = [i for i in range(len(series)) if i not in faults]
-    windows = np.array([series[i].prices[-size:] for i in whole], dtype=np.float64).reshape(-1, size)
-    for row, index, reason in model.forecaster.faults(windows):
-        asked = series[whole[row]]
-        place = len(asked.prices) - size + index
-        faults[whole[row]] = Fault(f"{asked.pointer}/prices/{place}", reason, asked.id)
-    return windows, [faults[i] for i in sorted(faults)]
+    for pointer, name, prices in series:
+        if name is not None and (first := ids.setdefault(name, pointer)) != pointer:
+            faults.append(Fault(f"{pointer}/id", f"{first} has this id already", name))
+        elif len(prices) < size:
+            faults.append(Fault(f"{pointer}/prices", f"{len(prices)} prices; this model needs at least {size}", name))
+        elif (found := model.forecaster.fault(window := prices[-size:])) is not None:
+            index, reason = found
+            faults.append(Fault(f"{pointer}/prices/{len(prices) - size + index}", reason, name))
+        else:
+            windows.append(pack(window))
+    return windows, faults
 
 
 def batch_faults(error: ValidationError, raw: bytes, registry: Models, limit: int) -> list[Fault]:

@@ -1,23 +1,22 @@
 """POST /predict and POST /predict/batch: one mechanism, for one window or for many."""
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 from pydantic_core import to_json
-from starlette.requests import ClientDisconnect
 
 from app import errors
 from app.api import Models, WindowBatcher
 from app.api.body import documented_body, faults_of, read_body
+from app.api.client import WhileThere
 from app.api.faults import MOST_FAULTS, Asked, asked_in, batch_faults, choice_faults, read_windows, refuse_oversize
 from app.api.problems import documented
 from app.api.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
 from app.artifact.manifest import Manifest, columns_of
-from app.artifact.transform import F64
 from app.errors import InvalidContent
+from app.forecaster import Answer
 from app.registry import Model
 from app.settings import Settings
 
@@ -90,43 +89,22 @@ async def _answers(
     windows, faults = read_windows(model, series)
     if faults := choice_faults(model.manifest, body.horizon, body.levels) + faults:
         raise InvalidContent(faults)
-    forecasts = await _unless_gone(request, model.runner.submit(list(windows), deadline_s))
-    warnings = model.forecaster.warnings(windows)
-    answers = []
-    for quantiles, warned in zip(forecasts, warnings, strict=True):
-        answer = _select(quantiles[: body.horizon], model.manifest.levels, body.levels)
-        answers.append(answer | {"warnings": [{"code": w.code, "detail": w.detail} for w in warned]})
-    return answers
+    with WhileThere(request):
+        answers = await model.runner.submit(windows, deadline_s)
+    return [_select(answer, body.horizon, model.manifest.levels, body.levels) for answer in answers]
 
 
-async def _unless_gone(request: Request, forecasting: Coroutine[Any, Any, list[F64]]) -> list[F64]:
-    """The forecasts; or they are given up as soon as the client has gone, so that nobody waits behind them.
-
-    Raises:
-        ClientDisconnect: there is nobody to answer.
-    """
-    forecasts = asyncio.create_task(forecasting)
-    gone = asyncio.ensure_future(request.receive())  # the body has been read: what comes next is the disconnect
-    try:
-        await asyncio.wait((forecasts, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not forecasts.done():
-            raise ClientDisconnect
-        return forecasts.result()
-    finally:
-        forecasts.cancel()
-        gone.cancel()
-
-
-def _select(quantiles: F64, published: Sequence[int], levels: Sequence[int]) -> dict[str, Any]:
-    """What of (h, Q) quantiles of prices was asked for."""
-    columns = quantiles.T.tolist()  # (Q, h)
-    answer: dict[str, Any] = {"forecast": columns[len(published)]}
+def _select(answer: Answer, horizon: int, published: Sequence[int], levels: Sequence[int]) -> dict[str, Any]:
+    """What was asked for, of what the model says."""
+    columns = answer.quantiles[:horizon].T.tolist()  # (Q, h)
+    selected: dict[str, Any] = {"forecast": columns[len(published)]}
     if levels:
         ends = {level: columns_of(level, published) for level in levels}
-        answer["intervals"] = {
+        selected["intervals"] = {
             str(level): {"lower": columns[lower], "upper": columns[upper]} for level, (lower, upper) in ends.items()
         }
-    return answer
+    selected["warnings"] = [{"code": warning.code, "detail": warning.detail} for warning in answer.warnings]
+    return selected
 
 
 def _version(manifest: Manifest) -> dict[str, str]:

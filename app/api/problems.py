@@ -71,14 +71,23 @@ def documented(*kinds: type[errors.PricecastError]) -> dict[int | str, dict[str,
 
 def install(app: FastAPI) -> None:
     """Makes every error that leaves a route an answer of this form."""
-    app.add_exception_handler(errors.PricecastError, _domain_error)
-    app.add_exception_handler(HTTPException, _routing_error)
-    app.add_exception_handler(ClientDisconnect, _nobody_there)
-    app.add_exception_handler(Exception, _unexpected_error)
+    for kind in (errors.PricecastError, HTTPException, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, answer)
 
 
-async def _domain_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, errors.PricecastError)
+async def answer(request: Request, error: Exception) -> Response:
+    """What to say of an error that ended a request."""
+    if isinstance(error, errors.PricecastError):
+        return _domain_error(request, error)
+    if isinstance(error, HTTPException):
+        return _routing_error(request, error)
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)  # nginx's number for it; seen by the metrics only
+    log.error("request %s: unexpected %r", _request_id(request), error, exc_info=error)
+    return _problem(request, UNEXPECTED, "the server's log tells more, under this request_id")
+
+
+def _domain_error(request: Request, error: errors.PricecastError) -> Response:
     kind = next(TABLE[parent] for parent in type(error).__mro__ if parent in TABLE)
     headers = {}
     faults = None
@@ -90,29 +99,21 @@ async def _domain_error(request: Request, error: Exception) -> Response:
         faults = [FaultBody(pointer=f.pointer, detail=f.detail, id=f.id) for f in error.faults]
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request %s: %s", _request_id(request), error, exc_info=error)
-    return _answer(request, kind, str(error), headers, faults)
+    return _problem(request, kind, str(error), headers, faults)
 
 
-async def _routing_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+def _routing_error(request: Request, error: HTTPException) -> Response:
     status = HTTPStatus(error.status_code)
     kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
-    return _answer(request, kind, f"{request.method} on this path: {error.detail}", error.headers or {})
+    return _problem(request, kind, f"{request.method} on this path: {error.detail}", error.headers)
 
 
-async def _nobody_there(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # nginx's number for it; seen by the metrics only
-
-
-async def _unexpected_error(request: Request, error: Exception) -> Response:
-    log.error("request %s: %r; the server logs the traceback next", _request_id(request), error)
-    # Starlette answers this one from outside all other middleware, which would have set the header.
-    header = {"x-request-id": _request_id(request)}
-    return _answer(request, UNEXPECTED, "the server's log tells more, under this request_id", header)
-
-
-def _answer(
-    request: Request, kind: Kind, detail: str, headers: Mapping[str, str], faults: list[FaultBody] | None = None
+def _problem(
+    request: Request,
+    kind: Kind,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    faults: list[FaultBody] | None = None,
 ) -> Response:
     problem = Problem(
         type=f"urn:pricecast:{kind.slug}",
@@ -125,7 +126,7 @@ def _answer(
     return JSONResponse(
         problem.model_dump(exclude_none=True),
         status_code=kind.status,
-        headers=dict(headers),
+        headers=headers,
         media_type="application/problem+json",
     )
 

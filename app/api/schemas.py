@@ -42,7 +42,7 @@ Prices = Annotated[
 ]
 Horizon = Annotated[int, Field(ge=1, description="how many steps ahead; the model's manifest says how far it goes")]
 Levels = Annotated[
-    list[Annotated[int, Field(ge=1, le=99)]],
+    tuple[Annotated[int, Field(ge=1, le=99)], ...],
     Field(
         max_length=99, description="central intervals wanted, by coverage in percent; the model's manifest lists them"
     ),
@@ -59,7 +59,7 @@ ModelReference = Annotated[
 class PredictRequest(Body):
     prices: Prices
     horizon: Horizon = 1
-    levels: Levels = []
+    levels: Levels = ()  # not a list, of which every request would get a copy
     model: ModelReference | None = None
 
     model_config = ConfigDict(
@@ -75,7 +75,7 @@ class Series(Body):
 class BatchRequest(Body):
     series: list[Series] = Field(min_length=1, description="the server's limit is its setting max_request_windows")
     horizon: Horizon = 1
-    levels: Levels = []
+    levels: Levels = ()  # not a list, of which every request would get a copy
     model: ModelReference | None = None
 
     model_config = ConfigDict(

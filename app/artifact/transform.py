@@ -69,6 +69,7 @@ class Encoded:
     last: F64  # (B, 1, 1) the last price, in output units
     price: F64  # (B, 1, 1) the last price
     volatility: F64  # (B, 1, 1) per step; 1 where the transform knows none
+    observed: F64  # (B, 2) the least and the greatest of the quantity that the training range is about
 
 
 class Transform(Protocol):
@@ -79,16 +80,16 @@ class Transform(Protocol):
 
     @property
     def quantity(self) -> str:
-        """What `observed` measures, as the manifest's training range names it."""
+        """What `Encoded.observed` measures, as the manifest's training range names it."""
 
     def steps(self, window: int) -> int:
         """T for a window of `window` prices."""
 
+    def is_harmless(self, low: float, high: float) -> bool:
+        """Whether no window of prices from `low` to `high` can have a fault: the quick answer to the usual question."""
+
     def faults(self, windows: F64) -> list[tuple[int, int, str]]:
         """(row, index in the window, reason) for the first price of each row (B, W) that cannot be taken."""
-
-    def observed(self, windows: F64) -> F64:
-        """(B, 2): the least and the greatest of the quantity that the training range is about."""
 
     def encode(self, windows: F64) -> Encoded:
         """(B, W) prices to network input."""
@@ -115,11 +116,11 @@ class MinMaxPrice:
     def steps(self, window: int) -> int:
         return window
 
+    def is_harmless(self, low: float, high: float) -> bool:
+        return low >= -LARGEST_PRICE and high <= LARGEST_PRICE
+
     def faults(self, windows: F64) -> list[tuple[int, int, str]]:
         return _faults(windows, ~(np.abs(windows) <= LARGEST_PRICE), f"a price must lie within ±{LARGEST_PRICE:g}")
-
-    def observed(self, windows: F64) -> F64:
-        return np.stack([windows.min(axis=1), windows.max(axis=1)], axis=1)
 
     def encode(self, windows: F64) -> Encoded:
         scaled = self.affine(windows)  # (B, W)
@@ -128,6 +129,7 @@ class MinMaxPrice:
             last=scaled[:, -1, None, None],
             price=windows[:, -1, None, None],
             volatility=np.ones((len(windows), 1, 1)),
+            observed=np.stack([windows.min(axis=1), windows.max(axis=1)], axis=1),
         )
 
     def decode(self, outputs: F64, encoded: Encoded) -> F64:
@@ -162,6 +164,9 @@ class LogReturn:
     def steps(self, window: int) -> int:
         return window - 1
 
+    def is_harmless(self, low: float, high: float) -> bool:
+        return low >= 1 / LARGEST_PRICE and high <= min(LARGEST_PRICE, LARGEST_STEP * low)
+
     def faults(self, windows: F64) -> list[tuple[int, int, str]]:
         bad = ~((windows >= 1 / LARGEST_PRICE) & (windows <= LARGEST_PRICE))
         found = _faults(
@@ -176,10 +181,6 @@ class LogReturn:
             windows, jumps, f"the price changes by more than a factor of {LARGEST_STEP:g} in one step"
         )
 
-    def observed(self, windows: F64) -> F64:
-        volatility = self._volatility(np.diff(np.log(windows), axis=1))
-        return np.repeat(volatility[:, None], 2, axis=1)
-
     def encode(self, windows: F64) -> Encoded:
         returns = np.diff(np.log(windows), axis=1)  # (B, W-1)
         volatility = self._volatility(returns)[:, None]  # (B, 1)
@@ -190,6 +191,7 @@ class LogReturn:
             last=np.zeros((len(windows), 1, 1)),
             price=windows[:, -1, None, None],
             volatility=volatility[:, :, None],
+            observed=np.repeat(volatility, 2, axis=1),
         )
 
     def decode(self, outputs: F64, encoded: Encoded) -> F64:

@@ -19,7 +19,7 @@ from app.artifact.store import Artifact
 from app.artifact.transform import Affine, LogReturn, MinMaxPrice, Transform
 from app.engines.base import F32
 from app.errors import ArtifactError, EngineFailed
-from app.forecaster import GOLDEN_TOLERANCE, Forecaster, ForecastWarning, load, verify_golden
+from app.forecaster import GOLDEN_TOLERANCE, Forecaster, ForecastWarning, load, pack, verify_golden
 from tests.app.artifact.test_store import place, reseal
 from tests.strategies import F64, WINDOW, windows
 
@@ -222,13 +222,40 @@ def test_a_model_of_prices_can_be_centred_on_the_last_price_too(
     np.testing.assert_allclose(forecast, prices[:, -1], rtol=1e-12, atol=1e-12)
 
 
-def test_faults_come_in_the_order_of_the_rows(forecasters: dict[str, Forecaster]) -> None:
-    prices = np.full((4, WINDOW), 100.0)
-    prices[0, 30:] *= 1e7  # found by the transform after all that is not positive
-    prices[2, 5] = -1.0
-    prices[3, 7] = 1e31
-    assert [fault[:2] for fault in forecasters["default"].faults(prices)] == [(0, 30), (2, 5), (3, 7)]
-    assert [fault[:2] for fault in forecasters["tutorial"].faults(prices)] == [(3, 7)]
+@pytest.mark.parametrize(
+    ("index", "price", "default", "tutorial"),
+    [
+        (5, -1.0, 5, None),
+        (7, 1e31, 7, 7),
+        (7, -1e31, 7, 7),
+        (0, 0.0, 0, None),
+        (30, 1e9, 30, None),
+        (9, 1e7, None, None),
+    ],
+)
+def test_a_fault_is_at_the_first_price_that_the_model_cannot_take(
+    forecasters: dict[str, Forecaster], index: int, price: float, default: int | None, tutorial: int | None
+) -> None:
+    prices = [100.0] * WINDOW
+    prices[index] = price
+    for name, expected in (("default", default), ("tutorial", tutorial)):
+        found = forecasters[name].fault(prices)
+        assert (found and found[0]) == expected
+
+
+@modest
+@given(windows())
+def test_what_is_harmless_at_a_glance_has_no_fault_on_a_closer_look(prices: F64) -> None:
+    for transform in (OF_PRICES, OF_RETURNS):
+        if transform.is_harmless(float(prices.min()), float(prices.max())):
+            assert transform.faults(prices[None] if prices.ndim == 1 else prices) == []
+
+
+def test_answers_are_those_of_the_forecast_and_pair_with_their_windows(forecasters: dict[str, Forecaster]) -> None:
+    for forecaster in forecasters.values():
+        prices = np.random.default_rng(3).uniform(300, 310, (5, WINDOW))
+        answers = forecaster.answers([pack(row) for row in prices.tolist()])
+        np.testing.assert_array_equal([answer.quantiles for answer in answers], forecaster.forecast(prices))
 
 
 # Calibration, on an engine that says what it is told
@@ -356,8 +383,12 @@ def window(low: float, high: float) -> F64:
     return np.linspace(low, high, WINDOW)
 
 
+def warned(forecaster: Forecaster, *rows: F64) -> list[list[ForecastWarning]]:
+    return [list(answer.warnings) for answer in forecaster.answers([pack(row.tolist()) for row in rows])]
+
+
 def test_a_window_inside_the_training_range_gets_no_warning() -> None:
-    assert forecaster_for(100, 200).warnings(np.array([window(100, 200), window(150, 151)])) == [[], []]
+    assert warned(forecaster_for(100, 200), window(100, 200), window(150, 151)) == [[], []]
 
 
 @pytest.mark.parametrize(
@@ -371,12 +402,12 @@ def test_a_window_inside_the_training_range_gets_no_warning() -> None:
     ],
 )
 def test_a_window_outside_the_training_range_gets_one_warning(low: float, high: float, detail: str) -> None:
-    warnings = forecaster_for(100, 200).warnings(np.array([window(low, high)]))
+    warnings = warned(forecaster_for(100, 200), window(low, high))
     assert warnings == [[ForecastWarning("outside_training_range", f"price of the window: {detail}")]]
 
 
 def test_each_window_is_warned_of_by_itself() -> None:
-    warnings = forecaster_for(100, 200).warnings(np.array([window(100, 300), window(100, 200), window(1, 100)]))
+    warnings = warned(forecaster_for(100, 200), window(100, 300), window(100, 200), window(1, 100))
     assert [len(found) for found in warnings] == [1, 0, 1]
 
 
@@ -389,7 +420,7 @@ def test_each_window_is_warned_of_by_itself() -> None:
     ],
 )
 def test_a_model_of_returns_warns_of_volatility(low: float, high: float, detail: list[str]) -> None:
-    (warnings,) = forecaster_for(low, high, transform=OF_RETURNS).warnings(PRICES)
+    warnings = warned(forecaster_for(low, high, transform=OF_RETURNS), *PRICES)[0]
     assert [warning.detail for warning in warnings] == detail
 
 
@@ -398,8 +429,8 @@ def test_the_shipped_tutorial_warns_outside_its_training_prices(
 ) -> None:
     trained = artifacts["tutorial"].manifest.training_range
     low, high = trained.low, trained.high
-    rows = np.array([window(low, high), window(low / 2, high), window(low, high * 2)])
-    assert [[warning.code for warning in found] for found in forecasters["tutorial"].warnings(rows)] == [
+    rows = (window(low, high), window(low / 2, high), window(low, high * 2))
+    assert [[warning.code for warning in found] for found in warned(forecasters["tutorial"], *rows)] == [
         [],
         ["outside_training_range"],
         ["outside_training_range"],

@@ -49,6 +49,7 @@ READ: list[tuple[str, str, object]] = [
     ("MODELS_DIR", "elsewhere/models", Path("elsewhere/models")),
     ("DEFAULT_MODEL", "tutorial", "tutorial"),
     ("ENGINE", "keras", "keras"),
+    ("WORKERS", "8", 8),
     ("LANES", "4", 4),
     ("MAX_BATCH_WINDOWS", "4096", 4096),
     ("BATCH_DELAY_S", "0.002", 0.002),

@@ -14,8 +14,8 @@ def metric(telemetry: Telemetry, name: str, **labels: str) -> float | None:
 
 def test_an_engine_call_is_counted_with_its_windows_wait_and_duration() -> None:
     telemetry = Telemetry()
-    telemetry.called(Call(windows=7, requests=2, waited_s=0.5, took_s=0.25, failed=False))
-    telemetry.called(Call(windows=3, requests=1, waited_s=0.0, took_s=0.25, failed=True))
+    telemetry.called(Call(windows=7, waited_s=0.5, took_s=0.25, failed=False))
+    telemetry.called(Call(windows=3, waited_s=0.0, took_s=0.25, failed=True))
     assert metric(telemetry, "pricecast_call_windows_sum") == 10
     assert metric(telemetry, "pricecast_queue_seconds_sum") == 0.5
     assert metric(telemetry, "pricecast_engine_seconds_count") == 2

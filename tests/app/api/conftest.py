@@ -7,9 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
-from app.main import create_app
+from app.main import Application, create_app
 from app.settings import Settings
 
 Call = Callable[[httpx.AsyncClient], Coroutine[Any, Any, Any]]
@@ -18,7 +17,7 @@ Call = Callable[[httpx.AsyncClient], Coroutine[Any, Any, Any]]
 class Client:
     """Sends requests to an application that has started, on one event loop."""
 
-    def __init__(self, app: FastAPI, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, app: Application, loop: asyncio.AbstractEventLoop) -> None:
         self.app = app
         self._loop = loop
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
@@ -46,7 +45,7 @@ def client(shipped: Path) -> Iterator[Client]:
 def start(settings: Settings) -> Iterator[Client]:
     app = create_app(settings)
     with asyncio.Runner() as runner:
-        lifespan = app.router.lifespan_context(app)
+        lifespan = app.fastapi.router.lifespan_context(app.fastapi)
         runner.run(_enter(lifespan))
         try:
             yield Client(app, runner.get_loop())

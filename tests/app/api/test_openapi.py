@@ -80,7 +80,7 @@ def test_invented_paths_and_methods_make_no_metrics_of_their_own(client: Client)
 
 def test_the_document_is_made_once(client: Client) -> None:
     assert client.get("/openapi.json").json() == client.get("/openapi.json").json()
-    assert client.app.openapi() is client.app.openapi()
+    assert client.app.fastapi.openapi() is client.app.fastapi.openapi()
 
 
 def test_unknown_paths_and_methods_are_problems_too(client: Client) -> None:

@@ -9,8 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.artifact.transform import F64
-from app.forecaster import Forecaster
+from app.forecaster import Answer, Forecaster
 from app.settings import Settings
 from tests.app.api.conftest import Client, start
 
@@ -29,7 +28,8 @@ def waiting(shipped: Path) -> Iterator[Client]:
 
 
 async def together(client: httpx.AsyncClient, requests: int) -> list[httpx.Response]:
-    return await asyncio.gather(*(client.post("/predict", json={"prices": PRICES}) for _ in range(requests)))
+    bodies = [{"prices": [100.0 + i, *PRICES[1:]]} for i in range(requests)]  # none alike: those share a place
+    return await asyncio.gather(*(client.post("/predict", json=body) for body in bodies))
 
 
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(waiting: Client) -> None:
@@ -48,7 +48,7 @@ def test_a_deadline_that_passes_is_told(waiting: Client) -> None:
 
 def test_while_draining_new_work_is_refused(waiting: Client) -> None:
     async def drain_then_ask(http: httpx.AsyncClient) -> httpx.Response:
-        await waiting.app.state.service.drain()
+        await waiting.app.service.drain()
         return await http.post("/predict", json={"prices": PRICES})
 
     response = waiting.run(drain_then_ask)
@@ -59,14 +59,14 @@ def test_while_draining_new_work_is_refused(waiting: Client) -> None:
 @pytest.fixture
 def poisoned(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A server whose engine fails on any call that holds a window starting at 666."""
-    healthy = Forecaster.forecast
+    healthy = Forecaster.answers
 
-    def forecast(self: Forecaster, windows: F64) -> F64:
-        if (windows[:, 0] == 666).any():
+    def answers(self: Forecaster, packed: list[bytes]) -> list[Answer]:
+        if any(np.frombuffer(window)[0] == 666 for window in packed):
             raise RuntimeError("secret-4711")
-        return healthy(self, windows)
+        return healthy(self, packed)
 
-    monkeypatch.setattr(Forecaster, "forecast", forecast)
+    monkeypatch.setattr(Forecaster, "answers", answers)
     yield from start(Settings(models_dir=shipped, batch_delay_s=0.05))
 
 
@@ -88,7 +88,7 @@ def test_a_batcher_that_has_died_makes_the_server_unready(shipped: Path, caplog:
         raise RuntimeError("bookkeeping")
 
     for client in start(Settings(models_dir=shipped)):
-        runner = client.app.state.service.registry.get().runner
+        runner = client.app.service.registry.get().runner
         runner._on_call = broken
         assert client.post("/predict", json={"prices": PRICES}).status_code == 503
         assert "has stopped" in client.get("/health/ready").json()["detail"]

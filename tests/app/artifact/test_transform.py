@@ -133,7 +133,9 @@ def test_a_batch_is_its_rows_one_by_one(transform: Transform, prices: F64, seed:
         np.testing.assert_allclose(batch.volatility[here], alone.volatility, rtol=1e-12)
         np.testing.assert_allclose(decoded[here], transform.decode(outputs[here], alone), rtol=1e-12)
         np.testing.assert_allclose(targets[here], transform.targets(prices[here, :HORIZON], alone), rtol=1e-12)
-        np.testing.assert_allclose(transform.observed(prices)[here], transform.observed(prices[here]), rtol=1e-12)
+        np.testing.assert_allclose(
+            transform.encode(prices).observed[here], transform.encode(prices[here]).observed, rtol=1e-12
+        )
 
 
 @BOTH
@@ -148,7 +150,7 @@ def test_what_has_no_faults_is_encoded_to_finite_numbers(transform: Transform, p
         assert part.shape == (len(prices), 1, 1)
         assert np.isfinite(part).all()
     assert np.isfinite(encoded.inputs).all()
-    assert transform.observed(prices).shape == (len(prices), 2)
+    assert transform.encode(prices).observed.shape == (len(prices), 2)
 
 
 # Log returns and their volatility
@@ -201,7 +203,7 @@ def test_volatility_is_the_weighted_root_mean_square_of_capped_returns() -> None
     transform = log_return(winsor=1.5, decay=0.5)
     prices = window_of(*returns)
     np.testing.assert_allclose(transform.encode(prices).volatility[0, 0], expected, rtol=1e-9)
-    np.testing.assert_allclose(transform.observed(prices), [[expected, expected]], rtol=1e-9)
+    np.testing.assert_allclose(transform.encode(prices).observed, [[expected, expected]], rtol=1e-9)
 
 
 @pytest.mark.parametrize("steps_ago", [0, 1, 5, 20, 40])
@@ -213,7 +215,7 @@ def test_a_split_does_not_blind_the_forecast(steps_ago: int) -> None:
 
     def rise(winsor: float) -> float:
         transform = log_return(winsor=winsor)
-        before, after = transform.observed(np.concatenate([window_of(*quiet), window_of(*split)]))[:, 0]
+        before, after = transform.encode(np.concatenate([window_of(*quiet), window_of(*split)])).observed[:, 0]
         np.testing.assert_allclose(before, 0.01, rtol=1e-9)
         return float(after / before) - 1
 
@@ -252,7 +254,7 @@ def test_minmax_price_shows_the_network_scaled_prices() -> None:
     np.testing.assert_allclose(encoded.inputs[:, :, 0], [[0, 0.25, 1], [-0.25, -0.5, 1.25]], atol=1e-7)
     np.testing.assert_allclose(encoded.last[:, 0, 0], [1, 1.25])
     assert encoded.volatility.tolist() == [[[1.0]], [[1.0]]]
-    assert transform.observed(prices).tolist() == [[50, 250], [-50, 300]]
+    assert transform.encode(prices).observed.tolist() == [[50, 250], [-50, 300]]
 
 
 def test_the_shipped_tutorial_scales_its_training_range_to_zero_and_one(shipped: Path) -> None:

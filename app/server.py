@@ -1,0 +1,86 @@
+"""One server process: uvicorn around the application, until SIGTERM or Ctrl-C."""
+
+import asyncio
+import gc
+import multiprocessing
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from app.main import Service, create_app
+from app.settings import Settings
+
+SWITCH_INTERVAL_S = 5e-5  # Python's own 5 ms would let the event loop keep a lane waiting longer than it computes
+
+
+class Server(uvicorn.Server):
+    """uvicorn, leaving in order: unready first, a grace for load balancers, then drained, and exit code 0.
+
+    A second signal ends it at once. A worker leaves when its supervisor says so, or has gone.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._service = service
+        self._on_ready = on_ready
+        self._supervisor = multiprocessing.parent_process()
+        self._exit_at: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what is alive now lives as long as the process: no collection need ever look at it again
+        if self.started:
+            self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._supervisor is not None and sig == signal.SIGINT:
+            return  # Ctrl-C reaches every process of a terminal; the supervisor passes it on as SIGTERM
+        if self._exit_at is not None:
+            self.should_exit = self.force_exit = True
+            return
+        self._service.leave()
+        self._exit_at = time.monotonic() + self._service.settings.drain_grace_s
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._supervisor is not None and self._exit_at is None and not self._supervisor.is_alive():
+            self.handle_exit(signal.SIGTERM, None)
+        if self._exit_at is not None and time.monotonic() >= self._exit_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        draining = asyncio.create_task(self._service.drain())
+        await super().shutdown(sockets)
+        await draining
+
+
+def serve(
+    settings: Settings, listener: socket.socket | None = None, on_ready: Callable[[], None] = lambda: None
+) -> int:
+    """Serves until told to leave; returns the exit code.
+
+    Args:
+        listener: bound already; without one, the settings' host and port are.
+        on_ready: called when requests are answered.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        proxy_headers=False,  # nothing here asks who the client is
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=int(settings.drain_deadline_s) + 1,  # later than the drain, which fails the rest
+    )
+    server = Server(config, app.service, on_ready)
+    server.run(None if listener is None else [listener])
+    return 0 if server.started else 1
