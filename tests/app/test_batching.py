@@ -1019,6 +1019,13 @@ async def test_who_asks_for_what_waits_or_is_being_computed_joins() -> None:
 
 
 @in_virtual_time
+async def test_a_window_that_is_twice_in_one_request_is_computed_once_and_answers_both() -> None:
+    bench = Bench(max_batch_windows=1)
+    assert await bench.ask(7, 7, 1) == answered(7, 7, 1, at_s=2.0)
+    assert bench.call.seen == [(0.0, [7]), (1.0, [1])]
+
+
+@in_virtual_time
 async def test_what_has_been_answered_is_not_remembered() -> None:
     bench = Bench()
     await bench.ask(1)
