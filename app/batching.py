@@ -129,6 +129,11 @@ class Batcher(Generic[Item, Result]):
         return len(self._requests)
 
     @property
+    def windows_in_flight(self) -> int:
+        """Those that wait for a lane or are in a call, each counted once."""
+        return len(self._waiting) + len(self._computing)
+
+    @property
     def queued_windows(self) -> int:
         """Those that wait for a lane."""
         return len(self._waiting)

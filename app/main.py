@@ -23,6 +23,7 @@ from app.settings import Settings
 from app.telemetry import RequestScope, Telemetry
 
 QUICK_WINDOWS_PER_S = 1000  # of a model as quick as that, the only window there is may hold the event loop
+BULK_WINDOWS = 8  # in a request, which then costs a lane far more than the event loop
 
 log = logging.getLogger(__name__)
 
@@ -74,22 +75,26 @@ class Service:
     def _run(self, forecaster: Forecaster) -> WindowBatcher:
         """A batcher whose calls run in threads: NumPy and ONNX Runtime let go of the interpreter while they compute.
 
-        But for a lone window with nobody else in flight: waking a thread costs more than the window holds anyone up.
+        The event loop needs a core as well, unless requests are large. A lone window is computed in the loop itself:
+        to wake a thread would take longer than it holds anyone up.
         """
-        lanes = self.settings.lanes or max(1, forecaster.engine.lanes // self.settings.workers)
-        threads = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
-        self._stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        engine = forecaster.engine
+        lanes = self.settings.lanes or max(1, engine.lanes // self.settings.workers)
+        few = lanes if engine.is_on_device or self.settings.lanes else max(1, lanes - 1)
+        beside_the_loop, all_lanes = self._threads(few), self._threads(lanes)
         loop = asyncio.get_running_loop()
 
         async def call(windows: list[bytes]) -> list[Answer]:
             if len(windows) == 1 == batcher.requests_in_flight and batcher.windows_per_s > QUICK_WINDOWS_PER_S:
                 return forecaster.answers(windows)
+            is_bulk = batcher.windows_in_flight >= BULK_WINDOWS * batcher.requests_in_flight
+            threads = all_lanes if is_bulk else beside_the_loop
             return await loop.run_in_executor(threads, forecaster.answers, windows)
 
         batcher: WindowBatcher = Batcher(
             call,
-            lanes=lanes,
-            max_batch_windows=self.settings.max_batch_windows,
+            lanes=max(lanes, 2 * few),  # so that a thread finds its next call ready, however busy the loop is
+            max_batch_windows=self.settings.max_batch_windows or engine.batch_windows,
             max_queued_windows=self.settings.max_queued_windows,
             delay_s=self.settings.batch_delay_s,
             clock=time.monotonic,  # that of uvloop knows milliseconds only
@@ -97,6 +102,11 @@ class Service:
             on_death=_log_death,
         )
         return batcher
+
+    def _threads(self, number: int) -> ThreadPoolExecutor:
+        threads = ThreadPoolExecutor(number, thread_name_prefix="lane")
+        self._stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        return threads
 
 
 class Application:

@@ -15,6 +15,7 @@ import uvicorn
 from app.main import Service, create_app
 from app.settings import Settings
 
+GARBAGE_OBJECTS = 50_000  # Python's own 700 take a few requests in flight for garbage, and search them again and again
 SWITCH_INTERVAL_S = 5e-5  # Python's own 5 ms would let the event loop keep a lane waiting longer than it computes
 
 
@@ -35,6 +36,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()  # what is alive now lives as long as the process: no collection need ever look at it again
+        gc.set_threshold(GARBAGE_OBJECTS, 10, 10)
         if self.started:
             self._on_ready()
 

@@ -28,10 +28,13 @@ class Settings(BaseSettings):
         1, ge=1, le=64, description="server processes on the one port; see the README for how many pay"
     )
     lanes: int = Field(
-        0, ge=0, le=256, description="engine calls at once in a worker; 0 is the worker's share of the usable cores"
+        0, ge=0, le=256, description="threads that compute in a worker; 0 is its share of the cores, less one for HTTP"
     )
     max_batch_windows: int = Field(
-        64, ge=1, le=4096, description="windows in one engine call; 16 to 64 is where a CPU core does most per second"
+        0,
+        ge=0,
+        le=4096,
+        description="windows in an engine call; 0 is what suits the engine: 32 for onnx, 512 for keras",
     )
     batch_delay_s: float = Field(
         0.0,

@@ -1,7 +1,7 @@
 """POST /predict and POST /predict/batch: one mechanism, for one window or for many."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
@@ -14,7 +14,7 @@ from app.api.client import WhileThere
 from app.api.faults import MOST_FAULTS, Asked, asked_in, batch_faults, choice_faults, read_windows, refuse_oversize
 from app.api.problems import documented
 from app.api.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
-from app.artifact.manifest import Manifest, columns_of
+from app.artifact.manifest import columns_of
 from app.errors import InvalidContent
 from app.forecaster import Answer
 from app.registry import Model
@@ -40,14 +40,9 @@ def router(registry: Models, settings: Settings) -> APIRouter:
     )
     async def predict(request: Request) -> Response:
         """The next prices after the ones sent: the median, and on request the intervals around it."""
-        raw = await read_body(request, settings.max_body_bytes)
-        try:
-            body = PredictRequest.model_validate_json(raw)
-        except ValidationError as error:
-            raise InvalidContent(faults_of(error)[:MOST_FAULTS]) from None
-        model = registry.get(body.model)
-        [answer] = await _answers(request, model, body, [Asked("", None, body.prices)], settings.deadline_s)
-        return _json(answer | {"model": _version(model.manifest)})
+        question = _one(await read_body(request, settings.max_body_bytes), registry)
+        [answer] = await _answers(request, question, settings.deadline_s)
+        return _json(answer | {"model": _version(question)})
 
     @routes.post(
         "/predict/batch",
@@ -60,46 +55,68 @@ def router(registry: Models, settings: Settings) -> APIRouter:
     async def predict_batch(request: Request) -> Response:
         """All series are answered, in order, or the request is refused and every bad series named."""
         raw = await read_body(request, settings.max_body_bytes)
-        try:
-            body = BatchRequest.model_validate_json(raw)
-        except ValidationError as error:
-            raise InvalidContent(batch_faults(error, raw, registry, settings.max_request_windows)) from None
-        refuse_oversize(len(body.series), settings.max_request_windows)
-        model = registry.get(body.model)
-        answers = await _answers(request, model, body, asked_in(body.series), settings.deadline_s)
-        ids = [{} if series.id is None else {"id": series.id} for series in body.series]
+        question = _many(raw, registry, settings.max_request_windows)
+        answers = await _answers(request, question, settings.deadline_s)
+        ids = [{} if name is None else {"id": name} for name in question.ids]
         forecasts = [each | answer for each, answer in zip(ids, answers, strict=True)]
-        return _json({"forecasts": forecasts, "model": _version(model.manifest)})
+        return _json({"forecasts": forecasts, "model": _version(question)})
 
     return routes
 
 
-async def _answers(
-    request: Request,
-    model: Model[WindowBatcher],
-    body: PredictRequest | BatchRequest,
-    series: Sequence[Asked],
-    deadline_s: float,
-) -> list[dict[str, Any]]:
-    """One answer for each series, in order.
+class Question(NamedTuple):
+    """A request while it waits: all that its answer needs, and no more the text and the lists of prices it came as."""
 
+    model: Model[WindowBatcher]
+    horizon: int
+    levels: Sequence[int]
+    ids: list[str | None]
+    windows: list[bytes]
+
+
+def _one(raw: bytes, registry: Models) -> Question:
+    try:
+        body = PredictRequest.model_validate_json(raw)
+    except ValidationError as error:
+        raise InvalidContent(faults_of(error)[:MOST_FAULTS]) from None
+    return _question(registry, body, [Asked("", None, body.prices)])
+
+
+def _many(raw: bytes, registry: Models, limit: int) -> Question:
+    try:
+        body = BatchRequest.model_validate_json(raw)
+    except ValidationError as error:
+        raise InvalidContent(batch_faults(error, raw, registry, limit)) from None
+    refuse_oversize(len(body.series), limit)
+    return _question(registry, body, asked_in(body.series))
+
+
+def _question(registry: Models, body: PredictRequest | BatchRequest, series: Sequence[Asked]) -> Question:
+    """
     Raises:
         InvalidContent: names every fault of the request that the model's manifest and transform can find.
     """
+    model = registry.get(body.model)
     windows, faults = read_windows(model, series)
     if faults := choice_faults(model.manifest, body.horizon, body.levels) + faults:
         raise InvalidContent(faults)
+    return Question(model, body.horizon, body.levels, [asked.id for asked in series], windows)
+
+
+async def _answers(request: Request, question: Question, deadline_s: float) -> list[dict[str, Any]]:
+    """One answer for each series, in order."""
     with WhileThere(request):
-        answers = await model.runner.submit(windows, deadline_s)
-    return [_select(answer, body.horizon, model.manifest.levels, body.levels) for answer in answers]
+        answers = await question.model.runner.submit(question.windows, deadline_s)
+    return [_select(answer, question) for answer in answers]
 
 
-def _select(answer: Answer, horizon: int, published: Sequence[int], levels: Sequence[int]) -> dict[str, Any]:
+def _select(answer: Answer, question: Question) -> dict[str, Any]:
     """What was asked for, of what the model says."""
-    columns = answer.quantiles[:horizon].T.tolist()  # (Q, h)
+    published = question.model.manifest.levels
+    columns = answer.quantiles[: question.horizon].T.tolist()  # (Q, h)
     selected: dict[str, Any] = {"forecast": columns[len(published)]}
-    if levels:
-        ends = {level: columns_of(level, published) for level in levels}
+    if question.levels:
+        ends = {level: columns_of(level, published) for level in question.levels}
         selected["intervals"] = {
             str(level): {"lower": columns[lower], "upper": columns[upper]} for level, (lower, upper) in ends.items()
         }
@@ -107,7 +124,8 @@ def _select(answer: Answer, horizon: int, published: Sequence[int], levels: Sequ
     return selected
 
 
-def _version(manifest: Manifest) -> dict[str, str]:
+def _version(question: Question) -> dict[str, str]:
+    manifest = question.model.manifest
     return {"name": manifest.name, "version": manifest.version}
 
 

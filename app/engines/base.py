@@ -9,7 +9,7 @@ F32 = npt.NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """One loaded network. Safe to call from as many threads at once as it has lanes."""
+    """One loaded network. Safe to call from several threads at once."""
 
     @property
     def name(self) -> str:
@@ -17,7 +17,15 @@ class Engine(Protocol):
 
     @property
     def lanes(self) -> int:
-        """Calls that may run at once with profit."""
+        """Calls that may run at once with profit, if nothing else has to be done."""
+
+    @property
+    def batch_windows(self) -> int:
+        """The most windows in a call that still add to what it does per second."""
+
+    @property
+    def is_on_device(self) -> bool:
+        """Whether it computes elsewhere than on the cores that everything else needs too."""
 
     @property
     def steps_and_features(self) -> tuple[int, int]:

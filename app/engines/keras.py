@@ -25,6 +25,8 @@ class KerasEngine:
     """
 
     name = "keras"
+    is_on_device = True
+    batch_windows = 512
     lanes = 2  # so that the device computes one batch while NumPy encodes or decodes another
 
     def __init__(self, path: Path, sizes: tuple[int, ...] = (1, 8, 64, 512, 4096)) -> None:

@@ -15,8 +15,10 @@ class OnnxEngine:
     """
 
     name = "onnx"
+    batch_windows = 32  # a core does as much per second from 6 on; more at once only keep callers waiting
+    is_on_device = False
 
-    def __init__(self, model: bytes, lanes: int | None = None) -> None:
+    def __init__(self, model: bytes) -> None:
         """
         Raises:
             Exception: ONNX Runtime's own, where the model cannot be loaded.
@@ -27,7 +29,7 @@ class OnnxEngine:
         options.log_severity_level = 3
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0]
-        self.lanes = lanes or _cores()
+        self.lanes = _cores()
 
     @property
     def steps_and_features(self) -> tuple[int, int]:

@@ -268,6 +268,8 @@ class FakeEngine:
     outputs: list[list[float]]
     name: str = "fake"
     lanes: int = 1
+    batch_windows: int = 1
+    is_on_device: bool = False
     steps_and_features: tuple[int, int] = (WINDOW - 1, 1)
     seen: list[F32] = field(default_factory=list)
 

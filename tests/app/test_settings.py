@@ -85,7 +85,7 @@ def test_no_setting_is_left_out_of_these_tests() -> None:
         ("ENGINE", ""),
         ("LANES", "-1"),
         ("LANES", "257"),
-        ("MAX_BATCH_WINDOWS", "0"),
+        ("MAX_BATCH_WINDOWS", "-1"),
         ("MAX_BATCH_WINDOWS", "4097"),
         ("MAX_BATCH_WINDOWS", "1.5"),
         ("BATCH_DELAY_S", "-0.001"),

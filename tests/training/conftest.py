@@ -68,6 +68,8 @@ class SayingEngine:
 
     name = "saying"
     lanes = 1
+    batch_windows = 1
+    is_on_device = False
     steps_and_features = (59, 1)
 
     def __init__(self, say: Callable[[F32], F64]) -> None:
