@@ -81,14 +81,14 @@ class Service:
         engine = forecaster.engine
         lanes = self.settings.lanes or max(1, engine.lanes // self.settings.workers)
         few = lanes if engine.is_on_device or self.settings.lanes else max(1, lanes - 1)
-        beside_the_loop, all_lanes = self._threads(few), self._threads(lanes)
+        beside_the_loop, all_cores = self._threads(few, "lane"), self._threads(lanes, "bulk")
         loop = asyncio.get_running_loop()
 
         async def call(windows: list[bytes]) -> list[Answer]:
-            if len(windows) == 1 == batcher.requests_in_flight and batcher.windows_per_s > QUICK_WINDOWS_PER_S:
+            if len(windows) == 1 == batcher.windows_in_flight and batcher.windows_per_s > QUICK_WINDOWS_PER_S:
                 return forecaster.answers(windows)
             is_bulk = batcher.windows_in_flight >= BULK_WINDOWS * batcher.requests_in_flight
-            threads = all_lanes if is_bulk else beside_the_loop
+            threads = all_cores if is_bulk else beside_the_loop
             return await loop.run_in_executor(threads, forecaster.answers, windows)
 
         batcher: WindowBatcher = Batcher(
@@ -103,8 +103,8 @@ class Service:
         )
         return batcher
 
-    def _threads(self, number: int) -> ThreadPoolExecutor:
-        threads = ThreadPoolExecutor(number, thread_name_prefix="lane")
+    def _threads(self, number: int, name: str) -> ThreadPoolExecutor:
+        threads = ThreadPoolExecutor(number, thread_name_prefix=name)
         self._stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         return threads
 

@@ -37,8 +37,10 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()  # what is alive now lives as long as the process: no collection need ever look at it again
         gc.set_threshold(GARBAGE_OBJECTS, 10, 10)
-        if self.started:
-            self._on_ready()
+
+    async def main_loop(self) -> None:
+        self._on_ready()
+        await super().main_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._supervisor is not None and sig == signal.SIGINT:

@@ -7,11 +7,13 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
+from typing import Any
 
 from prometheus_client import multiprocess
 
@@ -84,13 +86,13 @@ class Supervisor:
 
     def _wait(self) -> None:
         """Until a worker says something or ends."""
-        ends = {worker.process.sentinel: worker for worker in self._workers}
-        words = {worker.pipe: worker for worker in self._workers if not worker.is_heard}
-        for event in wait([*ends, *words]):
-            if isinstance(event, Connection):
-                words[event].hear()
-            elif isinstance(event, int):
-                self._has_ended(ends[event])
+        reactions: dict[Any, Callable[[], None]] = {}
+        for worker in self._workers:
+            reactions[worker.process.sentinel] = partial(self._has_ended, worker)
+            if not worker.is_heard:
+                reactions[worker.pipe] = worker.hear
+        for event in wait(list(reactions)):
+            reactions[event]()
 
     def _has_ended(self, worker: _Worker) -> None:
         worker.hear()

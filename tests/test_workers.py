@@ -109,7 +109,7 @@ def test_a_second_signal_ends_all_at_once() -> None:
 
 
 def test_workers_leave_when_their_supervisor_is_gone() -> None:
-    with running(workers="2", drain_grace_s="0") as (server, _):
+    with running(measured=True, workers="2", drain_grace_s="0") as (server, _):
         workers = workers_of(server)
         server.process.kill()
         server.process.wait()

@@ -132,7 +132,7 @@ PEERS = {
         "pytriton", OPEN_INFERENCE, OPEN_INFERENCE,
     ),
     "bentoml": Peer(
-        "BentoML", _bentoml, Tuning(workers=2, batch=256, wait_ms=1000), ("bentoml", "onnxruntime"),
+        "BentoML", _bentoml, Tuning(workers=2, batch=64, wait_ms=1000), ("bentoml", "onnxruntime"),
         "bentoml", BENTOML, BENTOML,
     ),
     "litserve": Peer(

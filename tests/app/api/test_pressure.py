@@ -41,6 +41,17 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(waiting: Client
     assert int(refused.headers["retry-after"]) >= 1
 
 
+def test_identical_windows_in_flight_are_computed_once_for_all_who_ask(shipped: Path) -> None:
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        return await asyncio.gather(*(http.post("/predict", json={"prices": PRICES}) for _ in range(20)))
+
+    for client in start(Settings(models_dir=shipped, batch_delay_s=0.05)):
+        responses: list[httpx.Response] = client.run(ask)
+        assert {response.status_code for response in responses} == {200}
+        assert len({response.text for response in responses}) == 1
+        assert "pricecast_call_windows_sum 1.0" in client.get("/metrics").text
+
+
 def test_a_deadline_that_passes_is_told(waiting: Client) -> None:
     response = waiting.post("/predict", json={"prices": PRICES})
     assert (response.status_code, response.json()["type"]) == (504, "urn:pricecast:deadline-exceeded")
