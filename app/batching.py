@@ -153,7 +153,8 @@ class Batcher(Generic[Item, Result]):
         request = self._accept(items)
         timer = None
         if deadline_s is not None:
-            timer = self._loop.call_later(deadline_s, self._expire, request, deadline_s)
+            late = DeadlineExceeded(f"no forecast within {deadline_s:g} s")
+            timer = self._loop.call_later(deadline_s, request.fail, late)
         try:
             self._dispatch()
             return await request.future
@@ -203,10 +204,6 @@ class Batcher(Generic[Item, Result]):
         """When the queue as it stands will have been worked off."""
         rate = self.windows_per_s * self._lanes
         return len(self._waiting) / rate if rate else 1.0
-
-    def _expire(self, request: _Request[Item, Result], deadline_s: float) -> None:
-        request.fail(DeadlineExceeded(f"no forecast within {deadline_s:g} s"))
-        self._leave(request)
 
     def _leave(self, request: _Request[Item, Result]) -> None:
         """Takes a request off the books, and out of the queue what only it waits for. Leaving twice is fine."""

@@ -85,7 +85,8 @@ class Service:
         loop = asyncio.get_running_loop()
 
         async def call(windows: list[bytes]) -> list[Answer]:
-            if len(windows) == 1 == batcher.windows_in_flight and batcher.windows_per_s > QUICK_WINDOWS_PER_S:
+            is_lone = len(windows) == 1 == batcher.windows_in_flight
+            if is_lone and not engine.is_on_device and batcher.windows_per_s > QUICK_WINDOWS_PER_S:
                 return forecaster.answers(windows)
             is_bulk = batcher.windows_in_flight >= BULK_WINDOWS * batcher.requests_in_flight
             threads = all_cores if is_bulk else beside_the_loop

@@ -40,7 +40,10 @@ class Telemetry:
             buckets=LATENCY_BUCKETS_S, registry=registry,
         )  # fmt: skip
         self._took = Histogram(
-            "pricecast_engine_seconds", "Duration of one engine call.", buckets=LATENCY_BUCKETS_S, registry=registry
+            "pricecast_engine_seconds",
+            "One engine call, with its wait for a thread.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
         )
         self._failed = Counter("pricecast_calls_failed", "Engine calls that failed.", registry=registry)
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}

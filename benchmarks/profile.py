@@ -179,7 +179,9 @@ async def measure(connections: list[int], rounds: int, times: int) -> dict[str, 
         configs = {}
         for name, stage in stages.items():
             app = await stack.enter_async_context(stage())
-            configs[name] = uvicorn.Config(app, access_log=False, server_header=False, log_config=None, lifespan="off")
+            configs[name] = uvicorn.Config(
+                app, access_log=False, server_header=False, log_config=None, proxy_headers=False, lifespan="off"
+            )
             configs[name].load()
         gc.collect()
         gc.freeze()

@@ -12,6 +12,8 @@ import httpx
 import psutil
 import pytest
 
+from app import workers
+from app.settings import Settings
 from tests.server import ServerProcess, running
 
 pytestmark = pytest.mark.slow
@@ -144,3 +146,23 @@ def test_a_port_that_is_taken_is_told_and_stops_the_start() -> None:
         with pytest.raises(AssertionError, match="cannot listen on"):
             server.wait_until_listening()
         assert server.stop() == 1
+
+
+def test_a_worker_that_is_started_while_all_are_leaving_leaves_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    class Process:
+        def terminate(self) -> None:
+            ended.append("terminated")
+
+    class Worker:
+        def __init__(self, settings: Settings) -> None:
+            self.process = Process()
+
+    monkeypatch.setattr(workers, "_Worker", Worker)
+    supervisor = workers.Supervisor(Settings(workers=2))
+    supervisor._start_one()
+    assert not ended
+    supervisor._pass_on(signal.SIGTERM, None)
+    supervisor._start_one()
+    assert ended == ["terminated"] * 2

@@ -170,3 +170,26 @@ def test_the_engine_is_chosen_by_the_machine_unless_it_is_set(
 
 def test_an_application_is_what_servers_call(client: Client) -> None:
     assert isinstance(client.app, Application)
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_counted_and_no_error(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = iter([{"type": "http.request", "body": b'{"pri', "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def ask(_: httpx.AsyncClient) -> None:
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers}
+        await client.app(scope, receive, send)
+
+    client.run(ask)
+    assert sent[0]["status"] == 499
+    assert not caplog.records
+    assert 'route="/predict",status="499"} 1.0' in client.get("/metrics").text
