@@ -25,7 +25,7 @@ def description() -> dict[str, str]:
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "load before": f"{os.getloadavg()[0]:.1f}",  # of other work: near 0, or the figures are of a shared machine
         "python": platform.python_version(),
         "onnxruntime": importlib.metadata.version("onnxruntime"),
