@@ -153,8 +153,7 @@ class Batcher(Generic[Item, Result]):
         request = self._accept(items)
         timer = None
         if deadline_s is not None:
-            late = DeadlineExceeded(f"no forecast within {deadline_s:g} s")
-            timer = self._loop.call_later(deadline_s, request.fail, late)
+            timer = self._loop.call_later(deadline_s, _expire, request, deadline_s)
         try:
             self._dispatch()
             return await request.future
@@ -336,3 +335,7 @@ class Batcher(Generic[Item, Result]):
         for request in list(self._requests):
             request.fail(error)
             self._leave(request)
+
+
+def _expire(request: _Request[Item, Result], deadline_s: float) -> None:
+    request.fail(DeadlineExceeded(f"no forecast within {deadline_s:g} s"))

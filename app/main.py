@@ -81,7 +81,8 @@ class Service:
         engine = forecaster.engine
         lanes = self.settings.lanes or max(1, engine.lanes // self.settings.workers)
         few = lanes if engine.is_on_device or self.settings.lanes else max(1, lanes - 1)
-        beside_the_loop, all_cores = self._threads(few, "lane"), self._threads(lanes, "bulk")
+        beside_the_loop = self._threads(few, "lane")
+        all_cores = self._threads(lanes, "bulk") if lanes > few else beside_the_loop
         loop = asyncio.get_running_loop()
 
         async def call(windows: list[bytes]) -> list[Answer]:

@@ -25,7 +25,7 @@ class Settings(BaseSettings):
         "auto", description="what executes the networks; `auto` is keras where it finds a GPU to use, else onnx"
     )
     workers: int = Field(
-        1, ge=1, le=64, description="server processes on the one port; see the README for how many pay"
+        1, ge=1, le=64, description="server processes on the one port; more pay where HTTP fills a core and others idle"
     )
     lanes: int = Field(
         0, ge=0, le=256, description="threads that compute in a worker; 0 is its share of the cores, less one for HTTP"

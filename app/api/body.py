@@ -27,7 +27,7 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     announced = headers.get(b"content-length", b"")
     if announced.isdigit() and int(announced) > limit_bytes:
         raise BodyTooLarge(limit_bytes)
-    body = b""
+    body = bytearray()  # bytes would be copied whole for every piece that a client cares to send
     more = True
     while more:
         message = await request.receive()
@@ -37,7 +37,7 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
         if len(body) > limit_bytes:
             raise BodyTooLarge(limit_bytes)
         more = message.get("more_body", False)
-    return body
+    return bytes(body)
 
 
 def faults_of(error: ValidationError) -> list[Fault]:
