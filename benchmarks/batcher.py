@@ -17,7 +17,7 @@ from benchmarks.measurements import Spread, spread
 
 GOAL_US = 10.0  # a request
 REPEATS = 15
-WINDOW_BYTES = 60 * 4
+WINDOW_BYTES = 60 * 8
 DEADLINE_S = 30.0
 MAX_BATCH_WINDOWS = 256
 

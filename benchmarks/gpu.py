@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import packages_distributions, version
 from itertools import pairwise
 from pathlib import Path
@@ -27,13 +28,13 @@ from app.forecaster import GOLDEN_TOLERANCE, Forecaster, load
 from benchmarks.device import Device
 from benchmarks.load import Order, make
 from benchmarks.measurements import Spread, spread
+from benchmarks.windows import random_walks
 from tests.server import ServerProcess
 
 MODELS = Path(__file__).parent.parent / "models"
 SIZES = [2**power for power in range(14)]  # 1 to 8192 windows in a call
 LEAST_CALLS = 3
 LOADS = ((1, 64), (256, 8), (1024, 8))  # series in a request, connections
-SEED = 7
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def engine(artifact: Artifact, seconds: float) -> Iterator[str]:
         inputs = artifact.transform.encode(windows).inputs
         off = difference(ours.engine.run(inputs), onnx.engine.run(inputs))
         assert off <= GOLDEN_TOLERANCE, f"{size} windows: Keras is off ONNX Runtime by {off:.2g}"
-        took = calls(lambda inputs=inputs: ours.engine.run(inputs), seconds)  # type: ignore[misc]
+        took = calls(partial(ours.engine.run, inputs), seconds)
         medians[size] = took.median
         transfers_s = size * work.bytes / device.link_bytes_per_s + work.bytes_per_call / device.memory_bytes_per_s
         one, lanes = (windows_per_s(ours, windows, threads, seconds) for threads in (1, ours.engine.lanes))
@@ -139,12 +140,6 @@ def requests(series: int, count: int, window: int) -> Iterator[bytes]:
     for walks in np.split(random_walks(series * count, window), count):
         rows = [{"prices": walk} for walk in walks.tolist()]
         yield json.dumps(rows[0] if series == 1 else {"series": rows}).encode()
-
-
-def random_walks(count: int, steps: int) -> F64:
-    random = np.random.default_rng(SEED)
-    walks: F64 = np.round(300 * np.exp(np.cumsum(random.normal(0, 0.01, (count, steps)), axis=1)), 2)
-    return walks
 
 
 def difference(ours: F32, theirs: F32) -> float:

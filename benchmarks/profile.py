@@ -9,6 +9,7 @@ import asyncio
 import gc
 import json
 import statistics
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -34,6 +35,7 @@ from app.registry import Registry
 from app.server import SWITCH_INTERVAL_S
 from app.settings import Settings
 from app.telemetry import RequestScope, Telemetry
+from benchmarks.windows import WINDOW, random_walks
 
 MODEL = "tutorial"
 BODIES = 1024
@@ -87,10 +89,8 @@ class Connection:
 
 def requests() -> list[bytes]:
     """Requests of which no two hold the same window."""
-    rng = np.random.default_rng(5)
     found = []
-    prices = rng.uniform(300, 700, (BODIES, 1)) * np.exp(rng.normal(0, 0.01, (BODIES, 60)).cumsum(axis=1))
-    for row in prices.round(2).tolist():
+    for row in random_walks(BODIES, WINDOW).tolist():
         body = json.dumps({"prices": row, "model": MODEL}).encode()
         head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         found.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -198,8 +198,6 @@ async def measure(connections: list[int], rounds: int, times: int) -> dict[str, 
 
 
 def main() -> None:
-    import sys
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--times", type=int, default=2048, help="requests in one measurement")

@@ -7,35 +7,15 @@ import argparse
 import importlib.util
 import statistics
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from app.engines.base import F32
-from benchmarks.windows import ARTIFACT, WINDOW
+from benchmarks.engine import MODEL, Run, measure, session
+from benchmarks.windows import WINDOW
 
-MODEL = ARTIFACT / "model.onnx"
 SIZES = (1, 4, 16, 32, 64, 256)
-
-Run = Callable[[F32], Any]
-
-
-def onnx(threads: int = 1, *, arena: bool = True, pattern: bool = True, **entries: str) -> Run:
-    """A session with these options, ready to be called."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = arena
-    options.enable_mem_pattern = pattern
-    options.log_severity_level = 3
-    for name, value in entries.items():
-        options.add_session_config_entry(f"session.{name.replace('__', '.')}", value)
-    session = ort.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda inputs: session.run(None, {name: inputs})
 
 
 def openvino(precision: str, streams: int) -> Run:
@@ -57,37 +37,19 @@ def openvino(precision: str, streams: int) -> Run:
 def variants() -> dict[str, tuple[Run, int]]:
     """What is compared: how to run it, and in how many threads at once."""
     found: dict[str, tuple[Run, int]] = {
-        "one session of one thread, one caller": (onnx(), 1),
-        "one session of one thread, two callers (as served)": (onnx(), 2),
-        "the same without an arena": (onnx(arena=False), 2),
-        "the same without memory patterns": (onnx(pattern=False), 2),
-        "the same with denormals as zero": (onnx(set_denormal_as_zero="1"), 2),
-        "one session of two threads, spinning": (onnx(2, intra_op__allow_spinning="1"), 1),
-        "one session of two threads, not spinning": (onnx(2, intra_op__allow_spinning="0"), 1),
+        "one session of one thread, one caller": (session(), 1),
+        "one session of one thread, two callers (as served)": (session(), 2),
+        "the same without an arena": (session(arena=False), 2),
+        "the same without memory patterns": (session(pattern=False), 2),
+        "the same with denormals as zero": (session(set_denormal_as_zero="1"), 2),
+        "one session of two threads, spinning": (session(2, intra_op__allow_spinning="1"), 1),
+        "one session of two threads, not spinning": (session(2, intra_op__allow_spinning="0"), 1),
     }
     if importlib.util.find_spec("openvino") is not None:
         found["OpenVINO float32, one caller"] = (openvino("f32", 1), 1)
         found["OpenVINO float32, two callers"] = (openvino("f32", 2), 2)
         found["OpenVINO bfloat16, two callers"] = (openvino("bf16", 2), 2)
     return found
-
-
-def rate(run: Run, callers: int, inputs: F32, seconds: float) -> float:
-    """Windows per second of so many threads that call without a pause."""
-    done = [0] * callers
-    begun = time.perf_counter()
-
-    def work(caller: int) -> None:
-        while time.perf_counter() - begun < seconds:
-            run(inputs)
-            done[caller] += len(inputs)
-
-    threads = [threading.Thread(target=work, args=(caller,)) for caller in range(callers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(done) / (time.perf_counter() - begun)
 
 
 def off_by(run: Run, exact: Run) -> float:
@@ -103,13 +65,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement")
     given = parser.parse_args()
     compared = variants()
-    exact = onnx()
+    exact = session()
     found: dict[tuple[str, int], list[float]] = {}
     for _ in range(given.rounds):
         for size in SIZES:
-            inputs = np.random.default_rng(size).random((size, WINDOW, 1), dtype=np.float32)
             for name, (run, callers) in compared.items():
-                found.setdefault((name, size), []).append(rate(run, callers, inputs, given.seconds))
+                figures = measure([run] * callers, size, given.seconds)
+                found.setdefault((name, size), []).append(figures["windows_per_s"])
     print("| windows/s, by windows in a call | " + " | ".join(map(str, SIZES)) + " | off by |")
     print("|---" * (len(SIZES) + 2) + "|")
     for name, (run, _) in compared.items():

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.windows import F64, MANY
+from app.artifact.transform import F64
+from benchmarks.windows import MANY
 
 ROOT = Path(__file__).parent.parent
 PYTHON = Path(sys.executable)

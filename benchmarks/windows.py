@@ -6,10 +6,9 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
-F64 = npt.NDArray[np.float64]
+from app.artifact.transform import F64, Affine
 
 ARTIFACT = Path(__file__).parent.parent / "models" / "tutorial" / "1"
 WINDOW = 60
@@ -19,18 +18,17 @@ SEED = 7
 LARGEST_ERROR = 1e-4  # of an answer, relative: what float32 arithmetic in another order may cost, and no more
 
 
-@dataclass(frozen=True)
-class Affine:
-    """The artifact's fitted scaler: `scaled = scale · price + offset`."""
+@cache
+def affine() -> Affine:
+    """The artifact's fitted scaler."""
+    return Affine.of(joblib.load(ARTIFACT / "scaler.joblib"))
 
-    scale: float
-    offset: float
 
-    @classmethod
-    @cache
-    def of_artifact(cls) -> "Affine":
-        scaler = joblib.load(ARTIFACT / "scaler.joblib")
-        return cls(float(scaler.scale_[0]), float(scaler.min_[0]))
+def random_walks(count: int, steps: int, start: float | F64 = 300.0, random: np.random.Generator | None = None) -> F64:
+    """(count, steps) prices in cents, no two rows alike."""
+    random = random or np.random.default_rng(SEED)
+    walks: F64 = np.round(start * np.exp(np.cumsum(random.normal(0, 0.01, (count, steps)), axis=1)), 2)
+    return walks
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,11 @@ class Windows:
     def made(cls) -> "Windows":
         """Random walks in the range that the network was trained on, in cents; computed here, with nothing between."""
         random = np.random.default_rng(SEED)
-        start = random.uniform(150, 600, (POOL, 1))
-        prices = np.round(start * np.exp(np.cumsum(random.normal(0, 0.01, (POOL, WINDOW)), axis=1)), 2)
-        affine = Affine.of_artifact()
+        prices = random_walks(POOL, WINDOW, random.uniform(150, 600, (POOL, 1)), random)
         session = ort.InferenceSession(ARTIFACT / "model.onnx", providers=["CPUExecutionProvider"])
-        inputs = (prices * affine.scale + affine.offset)[:, :, None].astype(np.float32)
+        inputs = affine()(prices)[:, :, None].astype(np.float32)
         outputs = session.run(None, {session.get_inputs()[0].name: inputs})[0].reshape(POOL).astype(np.float64)
-        return cls(prices, (outputs - affine.offset) / affine.scale)
+        return cls(prices, affine().inverse(outputs))
 
     def fault(self, rows: slice, answered: list[float]) -> str | None:
         """What is wrong with the forecasts that were answered to these windows, if anything is."""

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from app.artifact.transform import F64
 from benchmarks.peers.tuning import Tuning
 from benchmarks.processes import free_port
 from benchmarks.subjects import PYTHON, ROOT, Request, Subject
-from benchmarks.windows import F64, Affine
+from benchmarks.windows import affine
 
 ENVIRONMENTS = ROOT / ".peers"
 
@@ -65,8 +66,8 @@ class Peer:
 
     def subject_named(self, name: str) -> Subject:
         python = PYTHON if self.directory is None else ENVIRONMENTS / self.directory / "bin" / "python"
-        affine = Affine.of_artifact()
-        scaler = {"SCALER_SCALE": repr(affine.scale), "SCALER_OFFSET": repr(affine.offset)}
+        scales = affine()
+        scaler = {"SCALER_SCALE": repr(scales.scale), "SCALER_OFFSET": repr(scales.offset)}
         return Subject(
             name=name,
             label=self.label,
