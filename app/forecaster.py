@@ -2,28 +2,20 @@
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from app.artifact.manifest import Calibration, Golden, Range
-from app.artifact.store import Artifact
+from app.artifact.store import MANIFEST, Artifact
 from app.artifact.transform import F64, Encoded, Transform
 from app.engines.base import Engine
 from app.errors import ArtifactError, EngineFailed
+from app.warning import ForecastWarning, Watch
 
 EngineName = Literal["onnx", "keras"]
 
 GOLDEN_TOLERANCE = 1e-5  # relative; what two engines may differ by in float32
-
-
-@dataclass(frozen=True)
-class ForecastWarning:
-    """Something that makes a forecast less trustworthy than the evidence says; `code` is stable, `detail` is prose."""
-
-    code: str
-    detail: str
 
 
 class Answer(NamedTuple):
@@ -47,14 +39,14 @@ class Forecaster:
         engine: Engine,
         calibration: Calibration,
         quantiles: Sequence[float],
-        training_range: Range,
+        training_ranges: Sequence[Range],
     ) -> None:
         """
         Args:
             quantiles: the Q probabilities of the network's outputs, rising, the median among them.
         """
         self._transform = transform
-        self._range = training_range
+        self._watch = Watch(training_ranges)
         self._center = calibration.center
         self._median = list(quantiles).index(0.5)
         self._offsets = _signed(np.asarray(calibration.offsets, dtype=np.float64))  # (H, Q)
@@ -74,8 +66,9 @@ class Forecaster:
         Raises:
             EngineFailed: as `forecast`.
         """
-        encoded = self._transform.encode(np.frombuffer(b"".join(packed)).reshape(len(packed), -1))
-        return list(map(Answer, self._forecast(encoded), self._warnings(encoded.observed)))
+        windows = np.frombuffer(b"".join(packed)).reshape(len(packed), -1)
+        encoded = self._transform.encode(windows)
+        return list(map(Answer, self._forecast(encoded), self._watch.warnings(windows, encoded.observed)))
 
     def fault(self, window: Sequence[float]) -> tuple[int, str] | None:
         """(index in the window, reason) of the first price that this model cannot take, if there is one."""
@@ -92,24 +85,12 @@ class Forecaster:
             np.maximum(outputs[:, :, self._median :], encoded.last, out=outputs[:, :, self._median :])
         outputs.sort(axis=2)  # rearranged, so that no two quantiles cross (Chernozhukov et al., 2010)
         prices = self._transform.decode(outputs, encoded)
+        below, above = prices[:, :, : self._median], prices[:, :, self._median + 1 :]
+        np.minimum.accumulate(below, axis=1, out=below)  # an interval reaches at least as far as the one a step before
+        np.maximum.accumulate(above, axis=1, out=above)
         if not np.isfinite(prices).all():
             raise EngineFailed("the network answered with something that is not a number")
         return prices
-
-    def _warnings(self, observed: F64) -> list[Sequence[ForecastWarning]]:
-        """What the callers of B windows should know, of which (B, 2) was observed."""
-        found: list[Sequence[ForecastWarning]] = [()] * len(observed)
-        outside = (observed[:, 0] < self._range.low) | (observed[:, 1] > self._range.high)
-        for row in outside.nonzero()[0].tolist():
-            low, high = observed[row].tolist()
-            sides = []
-            if low < self._range.low:
-                sides.append(f"{low:.6g} is below {self._range.low:.6g}, the lowest")
-            if high > self._range.high:
-                sides.append(f"{high:.6g} is above {self._range.high:.6g}, the highest")
-            detail = f"{self._range.quantity} of the window: {' and '.join(sides)} in the training data"
-            found[row] = [ForecastWarning("outside_training_range", detail)]
-        return found
 
 
 def load(artifact: Artifact, engine: EngineName) -> Forecaster:
@@ -123,18 +104,25 @@ def load(artifact: Artifact, engine: EngineName) -> Forecaster:
     file = artifact.path / ("model.onnx" if engine == "onnx" else "model.keras")
     try:
         started = _start(artifact, engine)
-        steps, features = started.steps_and_features
+        shape = started.steps_and_features
     except Exception as error:  # whatever a model file can do to its reader
         reason = str(error).replace(str(file), file.name)  # where it lies is nobody's business but the log's
         raise ArtifactError(file, f"the network cannot be loaded: {reason}") from error
-    expected = (artifact.transform.steps(manifest.window), 1)
-    if (steps, features) != expected:
+    steps, features = artifact.transform.shape(manifest.window)
+    if shape != (steps, features):
         raise ArtifactError(
             file,
-            f"the network takes {steps} steps of {features}; a window of {manifest.window} gives {expected[0]} of 1",
+            f"the network takes {shape[0]} steps of {shape[1]}; "
+            f"a window of {manifest.window} gives {steps} of {features}",
+        )
+    ranges = tuple(each.quantity for each in manifest.training_ranges)
+    if ranges != artifact.transform.quantities:
+        raise ArtifactError(
+            artifact.path / MANIFEST,
+            f"training_ranges must be of {', '.join(artifact.transform.quantities)}, not of {', '.join(ranges)}",
         )
     forecaster = Forecaster(
-        artifact.transform, started, manifest.calibration, manifest.quantiles, manifest.training_range
+        artifact.transform, started, manifest.calibration, manifest.quantiles, manifest.training_ranges
     )
     try:
         verify_golden(forecaster, manifest.golden)

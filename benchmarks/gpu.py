@@ -49,12 +49,14 @@ class Work:
     def of(cls, artifact: Artifact) -> "Work":
         """Of the products alone: what is done gate by gate is a hundredth of them."""
         manifest = artifact.manifest
-        steps, outputs = artifact.transform.steps(manifest.window), manifest.horizon * len(manifest.quantiles)
-        widths = [1, *manifest.network.units]
-        weights = sum(4 * units * (below + units) for below, units in pairwise(widths))
+        steps, features = artifact.transform.shape(manifest.window)
+        outputs = manifest.horizon * len(manifest.quantiles)
+        recurrent = [features, *manifest.network.units]
+        dense = [recurrent[-1], *filter(None, [manifest.network.head]), outputs]
+        weights = sum(4 * units * (below + units) for below, units in pairwise(recurrent))
         return cls(
-            flops=2 * (steps * weights + widths[-1] * outputs),
-            bytes=4 * (steps + outputs),
+            flops=2 * (steps * weights + sum(below * above for below, above in pairwise(dense))),
+            bytes=4 * (steps * features + outputs),
             bytes_per_call=4 * manifest.network.parameters,
         )
 

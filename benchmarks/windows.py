@@ -8,9 +8,11 @@ import joblib
 import numpy as np
 import onnxruntime as ort
 
+from app.artifact import store
 from app.artifact.transform import F64, Affine
 
-ARTIFACT = Path(__file__).parent.parent / "models" / "tutorial" / "1"
+MODELS = Path(__file__).parent.parent / "models"
+ARTIFACT = MODELS / "tutorial" / store.current(MODELS, "tutorial")
 WINDOW = 60
 POOL = 4096  # different windows: far more than connections, so that no two requests in flight are alike
 MANY = 256  # windows in a request of many

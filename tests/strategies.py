@@ -37,6 +37,15 @@ def constants(draw: st.DrawFn, window: int = WINDOW) -> F64:
 
 
 @st.composite
+def ticked(draw: st.DrawFn, window: int = WINDOW) -> F64:
+    """(W,) a walk in whole ticks, of half its lowest price at most: many prices are those of the step before."""
+    walk = draw(walks(window))
+    tick = walk.min() * draw(st.floats(-4, np.log10(0.5)).map(lambda power: float(10**power)))
+    prices: F64 = tick * np.round(walk / tick)
+    return prices
+
+
+@st.composite
 def single_jumps(draw: st.DrawFn, window: int = WINDOW) -> F64:
     """(W,) a walk or a constant, all of it multiplied by one factor from one place on."""
     prices: F64 = draw(st.one_of(constants(window), walks(window))).copy()
@@ -53,5 +62,6 @@ def zigzags(draw: st.DrawFn, window: int = WINDOW) -> F64:
 
 def windows(rows: int = 4, window: int = WINDOW, zigzag: bool = True) -> st.SearchStrategy[F64]:
     """(B, W) up to `rows` windows, each of any kind."""
-    kinds = [constants(window), walks(window), single_jumps(window), *([zigzags(window)] if zigzag else [])]
+    kinds = [constants(window), walks(window), ticked(window), single_jumps(window)]
+    kinds += [zigzags(window)] if zigzag else []
     return st.lists(st.one_of(kinds), min_size=1, max_size=rows).map(np.array)

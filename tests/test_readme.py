@@ -9,6 +9,8 @@ import pytest
 
 from app.artifact import store
 from app.settings import PREFIX, Settings
+from app.warning import CODES
+from tests.conftest import MODELS, version_of
 from tests.server import ROOT, running
 from tests.tools import tool
 
@@ -36,9 +38,14 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert rows == {name.upper(): str(field.default) for name, field in Settings.model_fields.items()}
 
 
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_of_a_warning_is_documented(code: str) -> None:
+    assert f"`{code}`" in README
+
+
 def test_the_figures_are_those_of_the_shipped_models() -> None:
     for name in ("default", "tutorial"):
-        manifest = store.read_version(ROOT / "models", name, "1").manifest
+        manifest = store.read_version(MODELS, name, version_of(name)).manifest
         first = [score for score in manifest.evidence.scores if score.horizon == 1]
         [row] = [line for line in README.splitlines() if line.startswith(f"| `{name}`")]
         assert f"{np.mean([score.rmse / score.rmse_last_price for score in first]):.3f}" in row

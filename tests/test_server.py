@@ -19,6 +19,7 @@ import pytest
 from app.artifact import store
 from app.artifact.transform import F64
 from app.forecaster import load
+from tests.conftest import version_of
 from tests.server import ROOT, ServerProcess, running
 
 pytestmark = pytest.mark.slow
@@ -119,7 +120,9 @@ def test_metrics_count_what_was_asked(shipped: Path) -> None:
     assert float(lines['pricecast_requests_total{method="POST",route="/predict",status="422"}']) == 1
     assert float(lines['pricecast_requests_total{method="POST",route="/predict/batch",status="200"}']) == 1
     assert float(lines["pricecast_call_windows_sum"]) == 105
-    assert float(lines['pricecast_model_info{engine="onnx",name="tutorial",version="1"}']) == 1
+    assert (
+        float(lines[f'pricecast_model_info{{engine="onnx",name="tutorial",version="{version_of("tutorial")}"}}']) == 1
+    )
 
 
 def test_the_onnx_engine_needs_neither_tensorflow_nor_keras() -> None:

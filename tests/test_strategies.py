@@ -16,6 +16,7 @@ from tests.strategies import (
     jumps,
     scales,
     single_jumps,
+    ticked,
     volatilities,
     walks,
     windows,
@@ -65,6 +66,14 @@ def test_a_walk_has_no_jump(prices: F64) -> None:
 
 
 @quick
+@given(ticked())
+def test_ticked_prices_are_few_and_have_no_jump(prices: F64) -> None:
+    assert prices.shape == (WINDOW,)
+    assert (prices > 0).all()
+    assert steps(prices).max() <= np.e * 1.001
+
+
+@quick
 @given(zigzags())
 def test_a_zigzag_goes_back_and_forth(prices: F64) -> None:
     assert steps(prices).min() >= 1.25
@@ -84,6 +93,7 @@ CORNERS: dict[str, st.SearchStrategy[F64]] = {
     "huge prices": windows().filter(lambda prices: bool(prices.min() > 1e7)),
     "a constant row": windows().filter(lambda prices: bool((np.ptp(prices, axis=1) == 0).any())),
     "a quiet row": windows().filter(lambda prices: bool((steps(prices).max(axis=1) < 1.0001).any())),
+    "a row of a few ticks": windows().filter(lambda prices: any(2 < len(set(row)) < 10 for row in prices.tolist())),
     "several rows": windows().filter(lambda prices: len(prices) > 1),
     "a jump from calm": single_jumps().filter(lambda prices: len(set(prices)) == 2),
     "a jump amid a walk": single_jumps().filter(lambda prices: len(set(prices)) > 2),

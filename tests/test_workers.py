@@ -14,6 +14,7 @@ import pytest
 
 from app import workers
 from app.settings import Settings
+from tests.conftest import version_of
 from tests.server import ServerProcess, running
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,10 @@ def test_metrics_are_those_of_all_workers_whichever_is_asked(two: tuple[ServerPr
         values = dict(line.rsplit(" ", 1) for line in lines if line[0] != "#")
         assert float(values['pricecast_requests_total{method="POST",route="/predict",status="200"}']) == 40
         assert float(values["pricecast_call_windows_sum"]) == 40
-        assert float(values['pricecast_model_info{engine="onnx",name="default",version="1"}']) == 1
+        assert (
+            float(values[f'pricecast_model_info{{engine="onnx",name="default",version="{version_of("default")}"}}'])
+            == 1
+        )
 
 
 def test_a_worker_that_dies_is_replaced_and_the_others_go_on(two: tuple[ServerProcess, httpx.Client]) -> None:

@@ -27,15 +27,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train.add_argument("--name", help="name to publish under; the recipe's unless given")
     train.add_argument("--seed", type=int, help="the recipe's unless given")
     train.add_argument("--out", type=Path, default=Path("models"), help="directory of models (default: models)")
+    train.set_defaults(run=_train)
+    one = verbs.add_parser("backtest", help="judge a published model on prices it was not fitted on")
+    one.add_argument("model", help="name or name@version")
+    one.set_defaults(run=_backtest)
+    several = verbs.add_parser("compare", help="judge published models side by side, on the same origins")
+    several.add_argument("models", metavar="model", nargs="+", help="name or name@version")
+    several.set_defaults(run=_compare)
+    for verb in (one, several):
+        prices = verb.add_mutually_exclusive_group(required=True)
+        prices.add_argument("--csv", type=Path, help="prices to judge on")
+        prices.add_argument("--sample", action="store_true", help="the test block of the (first) model's sample stocks")
+        prices.add_argument("--unseen", action="store_true", help="sp500, nasdaq, wti and vix: trained on by no recipe")
+        verb.add_argument("--column", help="the column of prices in the CSV file")
+        verb.add_argument("--models", dest="models_dir", type=Path, default=Path("models"), help="directory of models")
+        verb.add_argument("--out", type=Path, help="directory of the report (default: one under backtests)")
     chosen = parser.parse_args(arguments)
+    verb = verbs.choices[chosen.verb]
     if chosen.csv and not chosen.column:
-        train.error("--csv needs --column")
-    if chosen.test_csv and not chosen.csv:
-        train.error("--test-csv needs --csv")
+        verb.error("--csv needs --column")
+    if chosen.verb == "train" and chosen.test_csv and not chosen.csv:
+        verb.error("--test-csv needs --csv")
+    if chosen.verb != "train" and chosen.column and not chosen.csv:
+        verb.error("--column needs --csv")
     try:
-        return _train(chosen)
+        return int(chosen.run(chosen))
     except (RecipeError, DataError, ArtifactError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a directory that cannot be written to
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was published", file=sys.stderr)
@@ -52,18 +73,42 @@ def _train(chosen: argparse.Namespace) -> int:
     store.check_name(chosen.out, name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length
     from training import run  # imports Keras: seconds that no mistyped command should cost
-    from training.backtest import table
     from training.fit import display
+    from training.tables import overview, text
 
     try:
-        published = run.run(
-            recipe, name, chosen.out, display(recipe.training.epochs), lambda line: print(line, flush=True)
-        )
+        published = run.run(recipe, name, chosen.out, display(recipe.training.epochs), _say)
     except run.NetworkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"\n{table(published.evidence.scores)}\n\n{published.evidence.summary}\n\npublished {published.path}")
+    print(
+        f"\n{text(overview(published.evidence.scores))}\n\n{published.evidence.summary}\n\npublished {published.path}"
+    )
     return 0
+
+
+def _backtest(chosen: argparse.Namespace) -> int:
+    from training import judge  # imports SciPy, Matplotlib and arch: a second
+    from training.published import open_version
+
+    model = open_version(chosen.models_dir, chosen.model)
+    out = judge.judge(model, judge.prices(model, chosen.csv, chosen.column, chosen.unseen), chosen.out, _say)
+    print(f"written {out / 'report.html'}")
+    return 0
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    from training import compare, judge
+    from training.published import open_version
+
+    models = [open_version(chosen.models_dir, reference) for reference in dict.fromkeys(chosen.models)]
+    prices = judge.prices(models[0], chosen.csv, chosen.column, chosen.unseen)
+    print(f"written {compare.compare(models, prices, chosen.out, _say)}")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Backtest: forecasts of exactly what would be served, scored against outcomes and baselines."""
+"""Backtest: forecasts of exactly what would be served, beside what came."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from app.artifact.manifest import Evidence, Score, columns_of
+from app.artifact.evidence import Score
+from app.artifact.manifest import columns_of
 from app.artifact.transform import F64
 from app.forecaster import Forecaster
-from training import baselines, metrics
+from training import baselines, metrics, significance
+from training.data import DataError, Series
 from training.split import Samples
 
 SIGNIFICANCE = 0.05
 CHUNK = 1024  # windows in one engine call
+HORIZONS = (1, 5, 10, 20)  # that are scored, and the last
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +28,22 @@ class Backtest:
     forecasts: F64  # (N, H, Q)
     quantiles: Sequence[float]
     levels: Sequence[int]
+    seen: bool = True  # whether earlier prices of the series were trained on
 
     @property
     def median(self) -> F64:
         """(N, H)"""
         return self.forecasts[:, :, len(self.levels)]
+
+    @property
+    def last(self) -> F64:
+        """(N,) the last prices."""
+        return self.samples.windows[:, -1]
+
+    @property
+    def positive(self) -> bool:
+        """Whether all prices have a logarithm."""
+        return bool((self.samples.windows > 0).all() and (self.samples.futures > 0).all())
 
     def interval(self, level: int) -> tuple[F64, F64]:
         """(N, H) lower and upper prices."""
@@ -37,49 +51,99 @@ class Backtest:
         return self.forecasts[:, :, lower], self.forecasts[:, :, upper]
 
 
-def run(forecaster: Forecaster, samples: Samples, quantiles: Sequence[float], levels: Sequence[int]) -> Backtest:
+def run(
+    forecaster: Forecaster, samples: Samples, quantiles: Sequence[float], levels: Sequence[int], seen: bool = True
+) -> Backtest:
     """Forecasts every window of a block."""
     chunks = [samples.windows[i : i + CHUNK] for i in range(0, len(samples), CHUNK)]
     forecasts = np.concatenate([forecaster.forecast(chunk) for chunk in chunks])
-    return Backtest(samples, forecasts, quantiles, levels)
+    return Backtest(samples, forecasts, quantiles, levels, seen)
+
+
+def whole(
+    forecaster: Forecaster,
+    series: Series,
+    window: int,
+    horizon: int,
+    quantiles: Sequence[float],
+    levels: Sequence[int],
+) -> Backtest:
+    """Forecasts every window of a series that was not trained on.
+
+    Raises:
+        DataError: the series is too short for a single one.
+    """
+    return run(forecaster, tail(series, 0, window, horizon), quantiles, levels, seen=False)
+
+
+def tail(series: Series, first: int, window: int, horizon: int) -> Samples:
+    """Every sample of a series whose future begins in row `first` or later.
+
+    Raises:
+        DataError: there is none.
+    """
+    origins = np.arange(max(first, window) - 1, len(series.prices) - horizon)
+    if not len(origins):
+        reason = f"{len(series.prices)} prices are too few: a window of {window} and {horizon} steps ahead"
+        raise DataError(series.name, reason + (f" from price {first + 1} on" if first else ""))
+    rows = np.lib.stride_tricks.sliding_window_view(series.prices, window + horizon)  # (M, W+H)
+    chosen = rows[origins - (window - 1)]
+    return Samples(series, origins, chosen[:, :window], chosen[:, window:])
+
+
+def scored_horizons(horizon: int) -> list[int]:
+    """1, 5, 10, 20 and the last, of those there are."""
+    return sorted({h for h in HORIZONS if h < horizon} | {horizon})
 
 
 def score(test: Backtest) -> list[Score]:
-    """The figures of one series, a row for each horizon."""
-    windows, futures = test.samples.windows, test.samples.futures
-    horizon = futures.shape[1]
-    last = baselines.last_price(windows, horizon)  # (N, H)
-    # Pinball losses are relative to the price, so that a dear year counts no more than a cheap one.
-    scale = last[:, 0] if (last > 0).all() else 1.0
+    """The figures of one series that need its forecasts only, a row for each horizon that is scored."""
+    futures, last = test.samples.futures, test.last
+    # Losses of quantiles are relative to the price, so that a dear year counts no more than a cheap one.
+    scale = last if (last > 0).all() else 1.0
     walk = None
-    if test.levels and (windows > 0).all():
-        walk = baselines.ewma_random_walk(windows, horizon, test.quantiles)
+    if test.levels and (test.samples.windows > 0).all():
+        walk = baselines.ewma_random_walk(test.samples.windows, futures.shape[1], test.quantiles)
     first_date, last_date = _dates(test.samples)
+    changes = np.diff(test.samples.series.prices[: test.samples.origins[0] + 1])
     rows = []
-    for h in range(horizon):
-        forecast, outcome, before = test.median[:, h], futures[:, h], last[:, h]
-        loss, baseline_loss = _squared(forecast, outcome, before), _squared(before, outcome, before)
+    for horizon in scored_horizons(futures.shape[1]):
+        h = horizon - 1
+        forecast, outcome = test.median[:, h], futures[:, h]
+        loss, baseline_loss = squared(forecast, outcome, last), squared(last, outcome, last)
+        losses = metrics.pinball_losses(test.forecasts[:, h], outcome, test.quantiles, scale) if test.levels else None
+        sides = {level: [side[:, h] for side in test.interval(level)] for level in test.levels}
         rows.append(
             Score(
                 instrument=test.samples.series.name,
-                horizon=h + 1,
+                seen=test.seen,
+                horizon=horizon,
                 origins=len(test.samples),
                 first_date=first_date,
                 last_date=last_date,
                 rmse=metrics.rmse(forecast, outcome),
-                rmse_last_price=metrics.rmse(before, outcome),
+                rmse_last_price=metrics.rmse(last, outcome),
                 mae=metrics.mae(forecast, outcome),
-                mae_last_price=metrics.mae(before, outcome),
+                mae_last_price=metrics.mae(last, outcome),
+                mase=metrics.scaled(metrics.mae(forecast, outcome), changes),
+                rmsse=metrics.root_scaled(metrics.rmse(forecast, outcome), changes),
                 skill=metrics.skill(loss, baseline_loss),
-                skill_p_value=metrics.diebold_mariano(loss, baseline_loss, h + 1),
-                copy_ratio=metrics.copy_ratio(forecast, before, outcome),
-                correlation_last=metrics.correlation(forecast, before),
+                skill_p_value=significance.diebold_mariano(loss, baseline_loss, horizon),
+                skill_p_value_nested=significance.clark_west(*moves(test, h), horizon),
+                copy_ratio=metrics.copy_ratio(forecast, last, outcome),
+                correlation_last=metrics.correlation(forecast, last),
                 correlation_next=metrics.correlation(forecast, outcome),
-                coverage={str(level): _coverage(test, level, h) for level in test.levels},
-                pinball=metrics.pinball(test.forecasts[:, h], outcome, test.quantiles, scale) if test.levels else None,
+                coverage={str(level): metrics.coverage(low, high, outcome) for level, (low, high) in sides.items()},
+                pinball=None if losses is None else float(losses.mean()),
                 pinball_random_walk=(
                     None if walk is None else metrics.pinball(walk[:, h], outcome, test.quantiles, scale)
                 ),
+                crps=None if losses is None else float(metrics.crps(losses, test.quantiles).mean()),
+                winkler={
+                    str(level): float(np.mean(metrics.winkler(low, high, outcome, level) / scale))
+                    for level, (low, high) in sides.items()
+                },
+                pit=metrics.pit(test.forecasts[:, h], outcome).tolist() if test.levels else [],
             )
         )
     return rows
@@ -96,74 +160,7 @@ def has_skill(scores: Sequence[Score]) -> bool:
     return better and bool(p_values) and min(p_values) * len(scores) < SIGNIFICANCE
 
 
-def evidence(scores: Sequence[Score], held: bool) -> Evidence:
-    """The figures and what they amount to.
-
-    Args:
-        held: whether the median is held at the last price, for want of skill on the validation block.
-    """
-    first = [score for score in scores if score.horizon == 1]
-    skilled = not held and has_skill(first)
-    names = ", ".join(score.instrument for score in first)
-    sentences = [_point_sentence(first, held, skilled)]
-    for level in sorted({int(level) for score in first for level in score.coverage}):
-        if level in (80, 95):
-            held_prices = np.mean([score.coverage[str(level)] for score in first])
-            sentences.append(f"The {level}% intervals held the next price {held_prices:.1f}% of the time.")
-    sentences.append(f"Measured on {sum(score.origins for score in first)} unseen steps of {names}.")
-    return Evidence(point_skill="some" if skilled else "none", summary=" ".join(sentences), scores=list(scores))
-
-
-def table(scores: Sequence[Score]) -> str:
-    """The figures as aligned text."""
-    levels = sorted({int(level) for score in scores for level in score.coverage})
-    head = ["instrument", "h", "n", "RMSE", "last price", "ratio", "skill", "p", "copy", *(f"{lv}%" for lv in levels)]
-    if levels:
-        head += ["pinball/RW"]
-    rows = [head]
-    for s in scores:
-        row = [s.instrument, str(s.horizon), str(s.origins), f"{s.rmse:.4g}", f"{s.rmse_last_price:.4g}"]
-        row += [f"{rmse_ratio(s):.4f}", f"{s.skill:+.4f}"]
-        row += ["-" if s.skill_p_value is None else f"{s.skill_p_value:.3f}", f"{s.copy_ratio:.2f}"]
-        row += [f"{s.coverage[str(level)]:.1f}" for level in levels]
-        if s.pinball is not None and s.pinball_random_walk:
-            row += [f"{s.pinball / s.pinball_random_walk:.4f}"]
-        rows.append(row)
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(head))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=False)) for row in rows)
-
-
-def is_lagged_copy(score: Score) -> bool:
-    """Whether forecasts follow the last price more closely than the price they forecast, and are no better than it."""
-    return score.skill <= 0 and score.correlation_last > score.correlation_next
-
-
-def rmse_ratio(score: Score) -> float:
-    """Of the median to the last price; 1 where no price moves and none was forecast to."""
-    return score.rmse / score.rmse_last_price if score.rmse_last_price else 1.0 + (score.rmse > 0)
-
-
-def _point_sentence(first: Sequence[Score], held: bool, skilled: bool) -> str:
-    ratio = float(np.mean([rmse_ratio(score) for score in first]))
-    skill = float(np.mean([score.skill for score in first]))
-    if held:
-        return "No point skill was found, so the median repeats the last price."
-    if skilled:
-        return f"The median beats repeating the last price: skill {skill:.1%}, RMSE ratio {ratio:.3f}."
-    copy = ", and follows it like a lagged copy" if all(is_lagged_copy(score) for score in first) else ""
-    if ratio > 1:
-        return f"No point skill: the median misses by {ratio:.2f} times as much as repeating the last price{copy}."
-    if skill <= 0:
-        return f"No point skill: the median is no better than repeating the last price{copy}."
-    return f"No point skill: what the median gains on repeating the last price ({skill:.2%}) is within chance."
-
-
-def _coverage(test: Backtest, level: int, h: int) -> float:
-    lower, upper = test.interval(level)
-    return metrics.coverage(lower[:, h], upper[:, h], test.samples.futures[:, h])
-
-
-def _squared(forecast: F64, outcome: F64, last: F64) -> F64:
+def squared(forecast: F64, outcome: F64, last: F64) -> F64:
     """Squared error in log returns, of positive prices; in price, where some are not and have no logarithm.
 
     A forecast of nothing or less counts as a millionth of the last price.
@@ -175,11 +172,23 @@ def _squared(forecast: F64, outcome: F64, last: F64) -> F64:
     return in_log
 
 
-def _dates(samples: Samples) -> tuple[date | None, date | None]:
-    """Of the first and the last price that was forecast."""
+def moves(test: Backtest, h: int) -> tuple[F64, F64]:
+    """(N,) forecast by the median and come, h + 1 steps ahead: log returns, or changes where some have no logarithm."""
+    forecast, outcome, last = test.median[:, h], test.samples.futures[:, h], test.last
+    if not ((outcome > 0).all() and (last > 0).all()):
+        return forecast - last, outcome - last
+    return np.log(np.maximum(forecast / last, 1e-6)), np.log(outcome / last)
+
+
+def dates_of(samples: Samples, start: int, stop: int) -> tuple[date | None, date | None]:
+    """Of the first and the last price that was forecast from origins start ≤ i < stop."""
     dates: Any = samples.series.dates
     if dates is None:
         return None, None
-    moments = dates[[samples.origins[0] + 1, samples.origins[-1] + samples.futures.shape[1]]].astype("datetime64[D]")
-    first, last = moments.tolist()
+    moments = dates[[samples.origins[start] + 1, samples.origins[stop - 1] + samples.futures.shape[1]]]
+    first, last = moments.astype("datetime64[D]").tolist()
     return first, last
+
+
+def _dates(samples: Samples) -> tuple[date | None, date | None]:
+    return dates_of(samples, 0, len(samples))

@@ -1,4 +1,5 @@
-"""Price series and where they come from: the pinned sample stocks, or a CSV file of the user's own.
+"""Price series and where they come from: the pinned sample stocks, a CSV file of the user's own, or, for judging only,
+the daily series that come with `arch`.
 
 Whatever cannot be used raises `DataError`, which names the file and, where there is one, the line. What is plain is
 tidied and said in `Series.notes`; what could be meant in two ways is refused.
@@ -12,6 +13,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,12 @@ STOCKS_VERSION = "2026.1"
 STOCKS_SHA256 = "5abadf99b2d394f920120a27de6f0df129859d71d4cfb0bf661bcc99446ab1fd"  # of stocks.csv.gz in that release
 STOCK_NAMES = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 STOCK_COLUMNS = ("open", "high", "low", "close", "adj_close")
+UNSEEN = {  # the column of each; no recipe trains on them
+    "sp500": "Adj Close",  # S&P 500, 1999-2018
+    "nasdaq": "Adj Close",  # Nasdaq Composite, 1999-2018
+    "wti": "DCOILWTICO",  # crude oil at Cushing, in US dollars, 1986-2019
+    "vix": "vix",  # expected volatility of the S&P 500, in percent, 2014-2019: not a price, and far from a random walk
+}
 
 _NO_PRICE = {"", "null", "na", "n/a", "nan", "-"}
 _DATE_COLUMNS = {"date", "datetime", "time", "timestamp"}
@@ -84,6 +93,37 @@ def stocks(names: Sequence[str], column: str = "adj_close") -> list[Series]:
         dates = np.array(table["date"], dtype="datetime64[s]")  # (N,)
         series.append(Series(name, prices, dates, source, sha256))
     return series
+
+
+def unseen(names: Sequence[str] = tuple(UNSEEN)) -> list[Series]:
+    """The named daily series of `arch`, in the order asked for: for judging only, never for training.
+
+    Rows without a value, or with one that is not positive, are dropped and noted. Raises DataError where the package
+    is missing or has no such series.
+    """
+    if unknown := [name for name in names if name not in UNSEEN]:
+        raise DataError("arch.data", f"no series {unknown[0]!r}; there are {', '.join(UNSEEN)}")
+    return [_unseen(name) for name in names]
+
+
+def _unseen(name: str) -> Series:
+    try:
+        table = import_module(f"arch.data.{name}").load()
+        release = version("arch")
+    except ImportError:
+        raise DataError("arch", "not installed; pip install arch") from None
+    column = UNSEEN[name]
+    values = table[column].to_numpy(dtype=np.float64)  # (N,)
+    dates = table.index.to_numpy().astype("datetime64[s]")  # (N,)
+    missing, negative = np.isnan(values), values <= 0
+    notes = [
+        f"{count} rows {which} dropped"
+        for count, which in ((missing.sum(), "without a value"), (negative.sum(), "that are not positive"))
+        if count
+    ]
+    prices, dates = values[~missing & ~negative], dates[~missing & ~negative]
+    source = f"arch {release} data.{name}, column {column}"
+    return Series(name, prices, dates, source, hashlib.sha256(prices.tobytes()).hexdigest(), tuple(notes))
 
 
 def read_csv(path: Path, column: str) -> Series:

@@ -97,11 +97,14 @@ def _lstm(graph: _Graph, layer: layers.LSTM) -> None:
 
 
 def _dense(graph: _Graph, layer: layers.Dense) -> None:
-    if layer.get_config()["activation"] != "linear":
-        raise ExportError(f"{layer.name}: only a linear dense layer has an ONNX form here")
+    activation = layer.get_config()["activation"]
+    if activation not in ("linear", "relu"):
+        raise ExportError(f"{layer.name}: only a dense layer that is linear or rectified has an ONNX form here")
     kernel, bias = (*layer.get_weights(), np.zeros(layer.units))[:2]
     n = layer.name
     graph.then("Gemm", n, graph.weight(f"{n}.kernel", kernel), graph.weight(f"{n}.bias", bias))
+    if activation == "relu":
+        graph.then("Relu", f"{n}.relu")
 
 
 def _nothing(graph: _Graph, layer: keras.layers.Layer) -> None:

@@ -4,25 +4,16 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.artifact.transform import F32, F64
+from app.artifact.evidence import Curve
+from training.batches import Encoded, Redrawn
 from training.networks import Pinball
 from training.recipe import Training
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Loss by epoch; `validation` is empty where there was no validation block."""
-
-    loss: list[float]
-    validation: list[float]
-    best: int  # index of the epoch whose weights were kept
 
 
 class Display(Protocol):
@@ -93,35 +84,47 @@ def fit(
     network: keras.Model,
     recipe: Training,
     quantiles: Sequence[float],
-    train: tuple[F32, F64],
-    validation: tuple[F32, F64] | None,
+    train: Encoded | Redrawn,
+    validation: Encoded | None,
     show: Display,
 ) -> Curve:
-    """Trains `network` in place; with `patience`, keeps the weights of the epoch with the best validation loss.
-
-    Args:
-        train, validation: inputs (N, T, F) and targets (N, H).
-    """
+    """Trains `network` in place; with `patience`, keeps the weights of the epoch with the best validation loss."""
+    redrawn = isinstance(train, Redrawn)
+    batches = len(train) if redrawn else math.ceil(len(train[0]) / recipe.batch)
     network.compile(
-        optimizer=keras.optimizers.Adam(recipe.learning_rate, global_clipnorm=recipe.clip_norm),
+        optimizer=keras.optimizers.Adam(_rate(recipe, recipe.epochs * batches), global_clipnorm=recipe.clip_norm),
         loss=Pinball(quantiles) if recipe.loss == "pinball" else "mean_squared_error",
     )
-    callbacks: list[keras.callbacks.Callback] = [_Teller(show, recipe.epochs, math.ceil(len(train[0]) / recipe.batch))]
+    callbacks: list[keras.callbacks.Callback] = [_Teller(show, recipe.epochs, batches)]
     if recipe.patience is not None:
         callbacks.append(keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True))
     with show:
         history = network.fit(
-            *train,
+            *([train] if redrawn else train),
             validation_data=validation,
             epochs=recipe.epochs,
-            batch_size=recipe.batch,
+            batch_size=None if redrawn else recipe.batch,
+            shuffle=not redrawn,  # it shuffles itself
             callbacks=callbacks,
             verbose=0,
         ).history
     curve = [float(loss) for loss in history["loss"]]
     checked = [float(loss) for loss in history.get("val_loss", [])]
     best = checked.index(min(checked)) if recipe.patience is not None else len(curve) - 1
-    return Curve(curve, checked, best)
+    return Curve(loss=curve, validation=checked, best=best)
+
+
+def _rate(recipe: Training, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    warmup = max(1, steps // 50)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, steps - warmup),
+        alpha=0.01,
+        warmup_target=recipe.learning_rate,
+        warmup_steps=warmup,
+    )
 
 
 class _Teller(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type hints

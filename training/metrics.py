@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from app.artifact.transform import F64
 
@@ -24,29 +23,6 @@ def skill(loss: F64, baseline_loss: F64) -> float:
     """
     ours, theirs = float(np.mean(loss)), float(np.mean(baseline_loss))
     return 1 - ours / theirs if theirs else -float(ours > 0)
-
-
-def diebold_mariano(loss: F64, baseline_loss: F64, horizon: int) -> float | None:
-    """One-sided p-value that the forecasts are no better than the baseline's; None where the losses are the same.
-
-    Diebold & Mariano (1995), with a Bartlett window over `horizon` − 1 lags, the small-sample factor of Harvey,
-    Leybourne & Newbold (1997), and Student's t with N − 1 degrees of freedom.
-
-    Args:
-        loss, baseline_loss: (N,) of the same outcomes.
-        horizon: steps ahead; forecasts overlap by one less.
-    """
-    n = len(loss)
-    gain = baseline_loss - loss
-    centred = gain - gain.mean()
-    variance = float(centred @ centred) / n
-    for lag in range(1, horizon):
-        variance += 2 * (1 - lag / horizon) * float(centred[lag:] @ centred[:-lag]) / n
-    if n < 2 or variance <= 1e-18 * float(np.mean(baseline_loss)) ** 2:
-        return None
-    factor = (n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n
-    statistic = gain.mean() / np.sqrt(variance / n) * np.sqrt(max(factor, 0.0))
-    return float(stats.t.sf(statistic, n - 1))
 
 
 def copy_ratio(forecast: F64, last: F64, outcome: F64) -> float:
@@ -70,7 +46,56 @@ def coverage(lower: F64, upper: F64, outcome: F64) -> float:
 
 
 def pinball(forecast: F64, outcome: F64, quantiles: Sequence[float], scale: F64 | float = 1.0) -> float:
-    """Mean pinball loss (Koenker & Bassett, 1978) of (N, Q) quantiles against (N,) outcomes, over `scale`."""
-    error = (outcome - forecast.T) / scale  # (Q, N)
-    tau: npt.NDArray[np.float64] = np.asarray(quantiles)[:, None]
-    return float(np.mean(np.maximum(tau * error, (tau - 1) * error)))
+    """Mean pinball loss of (N, Q) quantiles against (N,) outcomes, over `scale`."""
+    return float(np.mean(pinball_losses(forecast, outcome, quantiles, scale)))
+
+
+def pinball_losses(forecast: F64, outcome: F64, quantiles: Sequence[float], scale: F64 | float = 1.0) -> F64:
+    """(N, Q) pinball losses (Koenker & Bassett, 1978) of (N, Q) quantiles against (N,) outcomes, over `scale`."""
+    error = ((outcome - forecast.T) / scale).T  # (N, Q)
+    tau: npt.NDArray[np.float64] = np.asarray(quantiles)
+    losses: F64 = np.maximum(tau * error, (tau - 1) * error)
+    return losses
+
+
+def crps(losses: F64, quantiles: Sequence[float]) -> F64:
+    """(N,) continuous ranked probability scores from (N, Q) pinball losses.
+
+    The score is twice the integral of the pinball loss over all probabilities (Laio & Tamea, 2007); here by the
+    trapezoidal rule, over the quantiles there are and the ends, where the loss is 0. Quantiles that do not reach far
+    out give a score that is too small, for each of two forecasters alike.
+    """
+    ends = np.zeros((len(losses), 1))
+    whole = np.concatenate([ends, losses, ends], axis=1)  # (N, Q+2)
+    score: F64 = 2 * np.trapezoid(whole, [0.0, *quantiles, 1.0], axis=1)
+    return score
+
+
+def winkler(lower: F64, upper: F64, outcome: F64, level: int) -> F64:
+    """(N,) interval scores (Winkler, 1972): the width, and what lies outside of it times 2/α."""
+    outside = np.maximum(lower - outcome, 0) + np.maximum(outcome - upper, 0)
+    score: F64 = upper - lower + 2 / (1 - level / 100) * outside
+    return score
+
+
+def pit(forecast: F64, outcome: F64) -> F64:
+    """(Q+1,) percent of outcomes below, between and above (N, Q) quantiles (Dawid, 1984); on one it is above it."""
+    above = (outcome[:, None] >= forecast).sum(axis=1)  # (N,)
+    counts = np.bincount(above, minlength=forecast.shape[1] + 1)
+    return 100 * counts / len(outcome)
+
+
+def scaled(error: float, changes: F64) -> float | None:
+    """A mean absolute error over that of repeating the last price before: MASE (Hyndman & Koehler, 2006).
+
+    Args:
+        changes: one-step changes before the first forecast; None where there are none.
+    """
+    usual = float(np.mean(np.abs(changes))) if len(changes) else 0.0
+    return error / usual if usual else None
+
+
+def root_scaled(error: float, changes: F64) -> float | None:
+    """The same of root mean squares: RMSSE (Makridakis, Spiliotis & Assimakopoulos, 2022)."""
+    usual = float(np.sqrt(np.mean(changes**2))) if len(changes) else 0.0
+    return error / usual if usual else None

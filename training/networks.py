@@ -10,18 +10,21 @@ from app.artifact.transform import F64
 from training.recipe import Network
 
 
-def build(recipe: Network, steps: int, outputs: int, start_at: F64 | None = None) -> keras.Model:
-    """A network from (B, steps, 1) to (B, outputs).
+def build(recipe: Network, shape: tuple[int, int], outputs: int, start_at: F64 | None = None) -> keras.Model:
+    """A network from (B, T, F) to (B, outputs).
 
     Args:
+        shape: (T, F), steps and features.
         start_at: (outputs,) what the untrained network answers to everything; drawn at random unless given.
     """
-    network = keras.Sequential([keras.Input((steps, 1), name="window")], name="network")
+    network = keras.Sequential([keras.Input(shape, name="window")], name="network")
     for i, units in enumerate(recipe.units):
         last = i == len(recipe.units) - 1
         network.add(layers.LSTM(units, return_sequences=not last))
         if recipe.dropout:
             network.add(layers.Dropout(recipe.dropout))
+    if recipe.head:
+        network.add(layers.Dense(recipe.head, activation="relu"))
     network.add(layers.Dense(outputs, kernel_initializer="glorot_uniform" if start_at is None else "zeros"))
     if start_at is not None:
         network.layers[-1].bias.assign(start_at)

@@ -37,7 +37,7 @@ def paths(simulated: Sequence[Series]) -> list[Instrument]:
         return []
     rows = sum(len(series.prices) for series in simulated)
     digest = sha256("".join(series.sha256 for series in simulated).encode()).hexdigest()
-    source = f"{len(simulated)} simulated paths"
+    source = f"{len(simulated)} simulated paths, and as many anew for each epoch"
     return [Instrument(name="synthetic", source=source, rows=rows, first_date=None, last_date=None, sha256=digest)]
 
 

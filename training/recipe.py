@@ -26,8 +26,10 @@ class Data(Part):
         None, description="what followed them: the test block, right after the file's last row"
     )
     column: str = Field("adj_close", description="of the stocks and of the files")
-    synthetic_paths: int = Field(0, ge=0, le=100_000)
-    synthetic_length: int = Field(500, ge=100, le=100_000)
+    synthetic_paths: int = Field(0, ge=0, le=100_000, description="simulated; those to train on anew for each epoch")
+    synthetic_length: int = Field(500, ge=100, le=100_000, description="prices in a path")
+    synthetic_stride: int = Field(1, ge=1, le=1000, description="steps between the windows of a path")
+    unseen: list[str] = Field([], description="series that judge the model, and that it never learns from")
 
     @model_validator(mode="after")
     def _names_some(self) -> Self:
@@ -63,12 +65,17 @@ class Network(Part):
     cell: Literal["lstm"] = "lstm"
     units: list[Annotated[int, Field(ge=1, le=4096)]] = Field(min_length=1, max_length=16)
     dropout: float = Field(0.0, ge=0, lt=1, description="after each recurrent layer, while training")
+    head: int = Field(0, ge=0, le=4096, description="units of a rectified dense layer before the outputs; 0 has none")
 
 
 class Training(Part):
     loss: Literal["mse", "pinball"]
     optimizer: Literal["adam"] = "adam"
     learning_rate: float = Field(0.001, gt=0, le=1)
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant",
+        description="cosine rises to the learning rate in a fiftieth of all steps, then falls to 1% of it",
+    )
     batch: int = Field(32, ge=1)
     epochs: int = Field(ge=1, le=10_000)
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient")

@@ -13,19 +13,22 @@ import numpy as np
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from app.artifact import store
-from app.artifact.manifest import Calibration, Draft, Evidence, Golden, Network, Range
+from app.artifact.evidence import Evidence
+from app.artifact.manifest import Calibration, Draft, Golden, Network, Range
 from app.artifact.transform import F32, F64, Affine, Transform, build
 from app.engines.onnx import OnnxEngine
 from app.errors import EngineFailed
 from app.forecaster import GOLDEN_TOLERANCE, Forecaster, load
-from training import backtest, calibrate, data, networks, provenance, report, split, synthetic
+from training import backtest, calibrate, data, evidence, networks, provenance, report, split, synthetic
 from training.backtest import Backtest
+from training.batches import Encoded, Redrawn
 from training.export import to_onnx
 from training.fit import Display, fit
-from training.recipe import Recipe
+from training.recipe import Recipe, Split
 from training.split import Blocks, Samples
 
 GOLDEN_WINDOWS = 4
+ANEW = 2**31  # from the seed of an epoch's paths to that of the next's: further than recipes' seeds can be apart
 LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "scikit-learn", "joblib")
 
 
@@ -56,29 +59,33 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
     keras.utils.set_random_seed(recipe.seed)
     with store.staging(models_dir, name) as stage:
         market, simulated, test_rows = _series(recipe)
+        unseen = data.unseen(recipe.data.unseen)
         for series in market:
             say(f"{series.name}: {len(series.prices)} prices" + "".join(f"; {note}" for note in series.notes))
-        blocks, judged = split.blocks(market, simulated, recipe.split, recipe.window, recipe.horizon, test_rows)
+        blocks, judged = split.blocks(
+            market, simulated, recipe.split, recipe.window, recipe.horizon, test_rows, recipe.data.synthetic_stride
+        )
         _refuse_empty(recipe, blocks)
 
         scaler, transform = _fit_scaler(recipe, blocks.train)
         joblib.dump(scaler, stage.path / "scaler.joblib")
         train = _encode(transform, blocks.train)
         validation = _encode(transform, blocks.validation) if blocks.validation else None
-        say(f"{len(train[0])} windows to train on, {len(validation[0]) if validation else 0} to validate")
+        redrawn = _redrawn(recipe, transform, judged.train if market else []) if simulated else None
+        count, anew = (redrawn.samples, ", the simulated ones anew for each epoch") if redrawn else (len(train[0]), "")
+        say(f"{count} windows to train on{anew}; {len(validation[0]) if validation else 0} to validate")
 
         outputs = recipe.horizon * len(recipe.quantiles)
         start_at = _empirical_quantiles(train[1], recipe.quantiles) if recipe.training.loss == "pinball" else None
-        network = networks.build(recipe.network, transform.steps(recipe.window), outputs, start_at)
-        curve = fit(network, recipe.training, recipe.quantiles, train, validation, show)
+        network = networks.build(recipe.network, transform.shape(recipe.window), outputs, start_at)
+        curve = fit(network, recipe.training, recipe.quantiles, redrawn or train, validation, show)
         networks.bare(network).save(stage.path / "model.keras")
         onnx = to_onnx(network)
         (stage.path / "model.onnx").write_bytes(onnx)
         engine = OnnxEngine(onnx)
         _compare(network, engine, train[0][:: max(1, len(train[0]) // 256)])
 
-        observed = np.concatenate([transform.encode(samples.windows).observed for samples in blocks.train])
-        seen = Range(quantity=transform.quantity, low=observed[:, 0].min(), high=observed[:, 1].max())
+        seen = _ranges(transform, blocks.train)
 
         def forecaster(calibration: Calibration) -> Forecaster:
             return Forecaster(transform, engine, calibration, recipe.quantiles, seen)
@@ -87,11 +94,15 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
             calibration = calibrate.measure(recipe, forecaster, transform, judged.validation, blocks.calibration)
             served = forecaster(calibration)
             tests = [backtest.run(served, samples, recipe.quantiles, recipe.levels) for samples in judged.test]
+            tests += [
+                backtest.whole(served, series, recipe.window, recipe.horizon, recipe.quantiles, recipe.levels)
+                for series in unseen
+            ]
         except EngineFailed as error:
             raise NetworkError(f"training has diverged: {error}") from error
-        scores = [row for test in tests for row in backtest.score(test)]
-        evidence = backtest.evidence(scores, held=calibration.center == "last_price")
-        report.write(stage.path, name, recipe.description, tests, curve, evidence)
+        scores = [row for test in tests for row in evidence.scores(test)]
+        found = evidence.of(scores, held=calibration.center == "last_price")
+        report.write(stage.path, name, recipe.description, tests, curve, found)
 
         draft = Draft(
             window=recipe.window,
@@ -100,16 +111,17 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
             transform=recipe.transform,
             network=Network(**recipe.network.model_dump(exclude={"dropout"}), parameters=network.count_params()),
             calibration=calibration,
-            training_range=seen,
+            training_ranges=seen,
             recipe=provenance.recorded(recipe),
             data=[*map(provenance.instrument, market), *provenance.paths(simulated)],
-            evidence=evidence,
+            evidence=found,
+            curve=curve,
             libraries={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
             | {"backend": keras.backend.backend()},
             golden=_golden(served, tests),
         )
         number = stage.publish(draft, check=_loads)
-    return Published(models_dir / name / number, evidence)
+    return Published(models_dir / name / number, found)
 
 
 def _series(recipe: Recipe) -> tuple[list[data.Series], list[data.Series], int | None]:
@@ -148,11 +160,23 @@ def _join(before: data.Series, after: data.Series) -> data.Series:
 def _fit_scaler(recipe: Recipe, train: Sequence[Samples]) -> tuple[MinMaxScaler | StandardScaler, Transform]:
     """The scikit-learn scaler of the recipe's transform, fitted on the rows of the training block and no others."""
     unscaled = build(recipe.transform, Affine(1.0, 0.0))
-    rows = [samples.series.prices[: samples.origins[-1] + recipe.horizon + 1] for samples in train]
-    sample = np.concatenate([unscaled.scaler_sample(prices, recipe.window) for prices in rows])
     scaler = MinMaxScaler() if recipe.transform.kind == "minmax_price" else StandardScaler(with_mean=False)
-    scaler.fit(sample)
+    for samples in train:
+        scaler.partial_fit(unscaled.scaler_sample(samples.windows, samples.futures))
     return scaler, build(recipe.transform, Affine.of(scaler))
+
+
+def _redrawn(recipe: Recipe, transform: Transform, market: Sequence[Samples]) -> Redrawn:
+    """Batches of the market's samples and of simulated ones that are new in each epoch."""
+
+    def draw(epoch: int) -> list[Encoded]:
+        wanted = recipe.data
+        paths = synthetic.simulate(wanted.synthetic_paths, wanted.synthetic_length, recipe.seed + (epoch + 1) * ANEW)
+        block = split.by_path(paths, Split(test=0), recipe.window, recipe.horizon, wanted.synthetic_stride).train
+        return [_encode(transform, block)]
+
+    kept = [_encode(transform, market)] if market else []
+    return Redrawn(kept, draw, recipe.training.batch, recipe.training.epochs, recipe.seed)
 
 
 def _refuse_empty(recipe: Recipe, blocks: Blocks) -> None:
@@ -163,11 +187,20 @@ def _refuse_empty(recipe: Recipe, blocks: Blocks) -> None:
         raise data.DataError("the validation block", "is empty: there are too few prices for split.validation")
 
 
-def _encode(transform: Transform, block: Sequence[Samples]) -> tuple[F32, F64]:
+def _encode(transform: Transform, block: Sequence[Samples]) -> Encoded:
     """Inputs (N, T, F) and targets (N, H) of all samples of a block."""
     encoded = [transform.encode(samples.windows) for samples in block]
     targets = [transform.targets(samples.futures, each) for samples, each in zip(block, encoded, strict=True)]
     return np.concatenate([each.inputs for each in encoded]), np.concatenate(targets)
+
+
+def _ranges(transform: Transform, train: Sequence[Samples]) -> list[Range]:
+    """What the training block has of each quantity that a forecast may warn of."""
+    observed = np.concatenate([transform.encode(samples.windows).observed for samples in train])  # (N, R, 2)
+    lows, highs = observed[:, :, 0].min(axis=0), observed[:, :, 1].max(axis=0)
+    return [
+        Range(quantity=q, low=low, high=high) for q, low, high in zip(transform.quantities, lows, highs, strict=True)
+    ]
 
 
 def _empirical_quantiles(targets: F64, quantiles: Sequence[float]) -> F64:

@@ -10,6 +10,10 @@ from app.artifact.transform import F64
 from training.data import DataError, Series
 from training.recipe import Split
 
+# Of the simulated paths that do not validate, where markets judge. Those to train on are drawn anew for every epoch, so
+# half of the first draw can be spared; and quantiles twenty steps ahead, of which a path has few, need many paths.
+CALIBRATING_PATHS = 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -40,23 +44,28 @@ def blocks(
     window: int,
     horizon: int,
     test_rows: int | None = None,
+    stride: int = 1,
 ) -> tuple[Blocks, Blocks]:
     """The blocks to train on, and those by which the model is judged.
 
-    Markets judge a model where there are any, and simulated paths then only teach and calibrate; otherwise these judge,
-    as one.
+    Markets judge a model where there are any, and simulated paths then only teach and calibrate; otherwise these judge.
+
+    Args:
+        stride: steps between the windows of a simulated path.
 
     Raises:
         DataError: there are too few prices for a block that is needed.
     """
     if market:
         judged = in_time(market, split, window, horizon, test_rows)
-        taught = by_path(simulated, split.model_copy(update={"test": 0.0}), window, horizon)
+        calibrating = CALIBRATING_PATHS * (1 - split.validation) if split.calibration else 0.0
+        shares = {"test": 0.0, "calibration": calibrating}
+        taught = by_path(simulated, split.model_copy(update=shares), window, horizon, stride)
         return Blocks(*(ours + theirs for ours, theirs in zip(judged, taught, strict=True))), judged
-    taught = by_path(simulated, split, window, horizon)
+    taught = by_path(simulated, split, window, horizon, stride)
     if not taught.train or not taught.test:
         raise DataError("synthetic", f"{len(simulated)} paths are too few, or too short, to train and to test on")
-    return taught, Blocks(*([_pool(block)] if block else [] for block in taught))
+    return taught, taught
 
 
 def in_time(series: Sequence[Series], split: Split, window: int, horizon: int, test_rows: int | None = None) -> Blocks:
@@ -103,15 +112,18 @@ def in_time(series: Sequence[Series], split: Split, window: int, horizon: int, t
     return found
 
 
-def by_path(paths: Sequence[Series], split: Split, window: int, horizon: int) -> Blocks:
-    """Puts each of many independent paths into one block, whole: between them there is nothing to leak."""
+def by_path(paths: Sequence[Series], split: Split, window: int, horizon: int, stride: int = 1) -> Blocks:
+    """Puts each of many independent paths into one block, whole: between them there is nothing to leak.
+
+    The paths of a block are pooled: as samples they are one series.
+    """
     shares = [split.train, split.validation, split.calibration, split.test]
     cuts = [round(fraction * len(paths)) for fraction in np.cumsum([0.0, *shares])]
     found = Blocks([], [], [], [])
     for block, start, stop in zip(found, cuts, cuts[1:], strict=False):
-        block.extend(
-            samples for path in paths[start:stop] if (samples := _samples(path, 0, len(path.prices), window, horizon))
-        )
+        each = (_samples(path, 0, len(path.prices), window, horizon, stride) for path in paths[start:stop])
+        if some := [samples for samples in each if samples]:
+            block.append(_pool(some))
     return found
 
 
@@ -120,10 +132,10 @@ def _end(i: int, shares: Sequence[float], ends: Sequence[int]) -> int:
     return ends[i] if any(shares[i + 1 :]) else ends[-1]
 
 
-def _samples(series: Series, start: int, end: int, window: int, horizon: int) -> Samples | None:
-    """Every sample whose future lies in rows start ≤ row < end."""
+def _samples(series: Series, start: int, end: int, window: int, horizon: int, stride: int = 1) -> Samples | None:
+    """Every sample, or one every `stride` rows, whose future lies in rows start ≤ row < end."""
     first = max(start - 1, window - 1)
-    origins = np.arange(first, end - horizon)
+    origins = np.arange(first, end - horizon, stride)
     if not len(origins):
         return None
     rows = np.lib.stride_tricks.sliding_window_view(series.prices, window + horizon)  # (M, W+H)
@@ -133,6 +145,8 @@ def _samples(series: Series, start: int, end: int, window: int, horizon: int) ->
 
 def _pool(block: Sequence[Samples]) -> Samples:
     first = block[0]
+    if len(block) == 1:
+        return first
     return Samples(
         replace(first.series, name="synthetic"),
         np.arange(sum(map(len, block))),

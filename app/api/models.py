@@ -57,9 +57,10 @@ def _detail(registry: api.Models, model: Model[api.WindowBatcher]) -> ModelDetai
         transform=manifest.transform,
         network=manifest.network,
         calibration=manifest.calibration,
-        training_range=manifest.training_range,
+        training_ranges=manifest.training_ranges,
         data=manifest.data,
         evidence=manifest.evidence,
+        curve=manifest.curve,
         recipe=manifest.recipe,
         libraries=manifest.libraries,
     )

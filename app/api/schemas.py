@@ -5,14 +5,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue
 
+from app.artifact.evidence import Curve, Evidence
 from app.artifact.manifest import (
     Calibration,
-    Evidence,
     Instrument,
     Network,
     Range,
     TransformParameters,
 )
+from app.warning import Code
 
 LONGEST_SERIES = 4096
 
@@ -100,8 +101,12 @@ class Interval(BaseModel):
 
 
 class WarningBody(BaseModel):
-    code: str = Field(description="stable", examples=["outside_training_range"])
-    detail: str
+    code: Code = Field(
+        description="`outside_training_range`: volatility, last step or prices are unlike all that was trained on; "
+        "`constant_window`: all prices are equal; `stale_tail`: the last five or more are; "
+        "`likely_split`: a jump by a simple ratio, as after a stock split"
+    )
+    detail: str = Field(description="what was seen, and where")
 
 
 class Forecast(BaseModel):
@@ -152,9 +157,10 @@ class ModelDetail(ModelSummary):
     transform: TransformParameters
     network: Network
     calibration: Calibration
-    training_range: Range
+    training_ranges: list[Range]
     data: list[Instrument]
     evidence: Evidence
+    curve: Curve | None = Field(description="loss by epoch; null where the artifact is older than that")
     recipe: dict[str, Any]
     libraries: dict[str, str]
 

@@ -4,13 +4,19 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from app.artifact.evidence import Curve, Evidence
+from app.artifact.part import Part as Part
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Level = Annotated[int, Field(ge=1, le=99)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
+
+
+Quantity = Literal["price", "volatility", "last step"]
 
 
 def _rising(levels: list[int]) -> list[int]:
@@ -37,10 +43,6 @@ def columns_of(level: int, levels: Sequence[int]) -> tuple[int, int]:
     return len(levels) - outwards, len(levels) + outwards
 
 
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
 class LogReturnTransform(Part):
     """Log returns over the window's own volatility; see `transform.LogReturn`."""
 
@@ -49,6 +51,7 @@ class LogReturnTransform(Part):
     winsor: float = Field(8.0, gt=1, description="a return counts for at most this many mean absolute returns")
     floor: float = Field(1e-6, gt=0, description="the least volatility per step")
     clip: float = Field(10.0, gt=0, description="network inputs lie within ± this")
+    level: bool = Field(False, description="whether the network sees the window's volatility beside its log returns")
 
 
 class MinMaxPriceTransform(Part):
@@ -66,6 +69,7 @@ class Network(Part):
     structure: str
     cell: str
     units: list[int]
+    head: int = Field(0, description="units of the rectified dense layer before the outputs; 0 has none")
     parameters: int = Field(gt=0)
 
 
@@ -81,9 +85,12 @@ class Calibration(Part):
 
 
 class Range(Part):
-    """What the training block covered: forecasts outside it are extrapolations, and carry a warning."""
+    """What the training block covered: forecasts outside it are extrapolations, and carry a warning.
 
-    quantity: Literal["price", "volatility"]
+    A `last step` is the window's last log return, over its volatility.
+    """
+
+    quantity: Quantity
     low: float
     high: float
 
@@ -95,34 +102,6 @@ class Instrument(Part):
     first_date: date | None
     last_date: date | None
     sha256: Digest
-
-
-class Score(Part):
-    """Out-of-sample figures of one instrument at one horizon, on a block that nothing was fitted or chosen on."""
-
-    instrument: str
-    horizon: int
-    origins: int
-    first_date: date | None
-    last_date: date | None
-    rmse: float
-    rmse_last_price: float
-    mae: float
-    mae_last_price: float
-    skill: float = Field(description="1 − MSE(model)/MSE(last price), in log returns")
-    skill_p_value: float | None = Field(description="one-sided Diebold-Mariano; null where the forecasts are the same")
-    copy_ratio: float = Field(description="MAE(forecast, last price)/MAE(next price, last price); 0 repeats the last")
-    correlation_last: float = Field(description="of the forecasts with the last price")
-    correlation_next: float = Field(description="of the forecasts with the price that came")
-    coverage: dict[str, float] = Field(description="percent of outcomes inside the interval, by level")
-    pinball: float | None
-    pinball_random_walk: float | None = Field(description="the same quantiles of a random walk with EWMA volatility")
-
-
-class Evidence(Part):
-    point_skill: Literal["none", "some"]
-    summary: str
-    scores: list[Score]
 
 
 class Golden(Part):
@@ -146,10 +125,11 @@ class Draft(Part):
     transform: TransformParameters
     network: Network
     calibration: Calibration
-    training_range: Range
+    training_ranges: list[Range]
     recipe: dict[str, Any]
     data: list[Instrument]
     evidence: Evidence
+    curve: Curve | None = Field(None, description="how the training went, where that is known")
     libraries: dict[str, str]
     golden: Golden
 

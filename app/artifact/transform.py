@@ -6,17 +6,19 @@ request costs a few vectorised lines and never a scikit-learn call.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from app.artifact.manifest import LogReturnTransform, MinMaxPriceTransform
+from app.artifact.manifest import LogReturnTransform, MinMaxPriceTransform, Quantity
 
 F64 = npt.NDArray[np.float64]
 F32 = npt.NDArray[np.float32]
 
 LARGEST_PRICE = 1e30
+TYPICAL_VOLATILITY = 0.01  # of a day of a stock: the level that the network sees as 0
+MOST_UNUSUAL = 2.5  # such levels, of volatilities e⁵ times as large or as small, are all the same
 LARGEST_STEP = 1e6  # a price this many times its neighbour is a mistake in the data, and would overflow a quantile
 
 
@@ -69,7 +71,7 @@ class Encoded:
     last: F64  # (B, 1, 1) the last price, in output units
     price: F64  # (B, 1, 1) the last price
     volatility: F64  # (B, 1, 1) per step; 1 where the transform knows none
-    observed: F64  # (B, 2) the least and the greatest of the quantity that the training range is about
+    observed: F64  # (B, R, 2) the least and the greatest of each quantity that has a training range
 
 
 class Transform(Protocol):
@@ -79,11 +81,11 @@ class Transform(Protocol):
     def kind(self) -> str: ...
 
     @property
-    def quantity(self) -> str:
-        """What `Encoded.observed` measures, as the manifest's training range names it."""
+    def quantities(self) -> tuple[Quantity, ...]:
+        """What `Encoded.observed` measures, as the manifest's training ranges name it."""
 
-    def steps(self, window: int) -> int:
-        """T for a window of `window` prices."""
+    def shape(self, window: int) -> tuple[int, int]:
+        """(T, F) for a window of `window` prices."""
 
     def is_harmless(self, low: float, high: float) -> bool:
         """Whether no window of prices from `low` to `high` can have a fault: the quick answer to the usual question."""
@@ -100,8 +102,8 @@ class Transform(Protocol):
     def targets(self, futures: F64, encoded: Encoded) -> F64:
         """(B, H) future prices to what the network should have said: the inverse of `decode`."""
 
-    def scaler_sample(self, prices: F64, window: int) -> F64:
-        """(M, 1): what the scaler is fitted on, from one price history (N,)."""
+    def scaler_sample(self, windows: F64, futures: F64) -> F64:
+        """(M, 1): what the scaler is fitted on, from samples (N, W) and (N, H)."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,10 @@ class MinMaxPrice:
     parameters: MinMaxPriceTransform
     affine: Affine
     kind = "minmax_price"
-    quantity = "price"
+    quantities: ClassVar[tuple[Quantity, ...]] = ("price",)
 
-    def steps(self, window: int) -> int:
-        return window
+    def shape(self, window: int) -> tuple[int, int]:
+        return window, 1
 
     def is_harmless(self, low: float, high: float) -> bool:
         return low >= -LARGEST_PRICE and high <= LARGEST_PRICE
@@ -129,7 +131,7 @@ class MinMaxPrice:
             last=scaled[:, -1, None, None],
             price=windows[:, -1, None, None],
             volatility=np.ones((len(windows), 1, 1)),
-            observed=np.stack([windows.min(axis=1), windows.max(axis=1)], axis=1),
+            observed=np.stack([windows.min(axis=1), windows.max(axis=1)], axis=1)[:, None],
         )
 
     def decode(self, outputs: F64, encoded: Encoded) -> F64:
@@ -138,8 +140,8 @@ class MinMaxPrice:
     def targets(self, futures: F64, encoded: Encoded) -> F64:
         return self.affine(futures)
 
-    def scaler_sample(self, prices: F64, window: int) -> F64:
-        return prices[:, None]
+    def scaler_sample(self, windows: F64, futures: F64) -> F64:
+        return np.concatenate([windows, futures], axis=1).reshape(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -150,19 +152,22 @@ class LogReturn:
     one return counts for at most `winsor` mean absolute returns: a split or a typing error does not blind the forecast
     for the rest of the window. Network outputs are log returns over h steps, in units of `volatility · √h`, scaled like
     the inputs; an output of zero is the last price.
+
+    With `level`, the logarithm of that volatility is a second feature, the same in all steps: minutes behave otherwise
+    than days, and what is unusually wild or calm for either seldom stays so.
     """
 
     parameters: LogReturnTransform
     affine: Affine
     kind = "log_return"
-    quantity = "volatility"
+    quantities: ClassVar[tuple[Quantity, ...]] = ("volatility", "last step")
 
     def __post_init__(self) -> None:
         if abs(self.affine.offset) > 1e-12:
             raise ValueError("log_return needs a scaler that does not centre, so that an output of 0 is the last price")
 
-    def steps(self, window: int) -> int:
-        return window - 1
+    def shape(self, window: int) -> tuple[int, int]:
+        return window - 1, 1 + self.parameters.level
 
     def is_harmless(self, low: float, high: float) -> bool:
         return low >= 1 / LARGEST_PRICE and high <= min(LARGEST_PRICE, LARGEST_STEP * low)
@@ -185,13 +190,18 @@ class LogReturn:
         returns = np.diff(np.log(windows), axis=1)  # (B, W-1)
         volatility = self._volatility(returns)[:, None]  # (B, 1)
         clip = self.parameters.clip
-        scaled = self.affine(returns / volatility).clip(-clip, clip)
+        inputs = np.empty((len(returns), *self.shape(windows.shape[1])), dtype=np.float32)
+        standardised = returns / volatility
+        last_step = standardised[:, -1:]  # (B, 1)
+        inputs[:, :, 0] = self.affine(standardised).clip(-clip, clip)
+        if self.parameters.level:
+            inputs[:, :, 1] = (0.5 * np.log(volatility / TYPICAL_VOLATILITY)).clip(-MOST_UNUSUAL, MOST_UNUSUAL)
         return Encoded(
-            inputs=scaled[:, :, None].astype(np.float32),
+            inputs=inputs,
             last=np.zeros((len(windows), 1, 1)),
             price=windows[:, -1, None, None],
             volatility=volatility[:, :, None],
-            observed=np.repeat(volatility, 2, axis=1),
+            observed=np.concatenate([volatility, volatility, last_step, last_step], axis=1).reshape(-1, 2, 2),
         )
 
     def decode(self, outputs: F64, encoded: Encoded) -> F64:
@@ -202,8 +212,7 @@ class LogReturn:
         unit = encoded.volatility * _root_horizons(futures.shape[1])  # (B, H, 1)
         return self.affine(np.log(futures / encoded.price[:, :, 0]) / unit[:, :, 0])
 
-    def scaler_sample(self, prices: F64, window: int) -> F64:
-        windows = np.lib.stride_tricks.sliding_window_view(prices, window)  # (N-W+1, W)
+    def scaler_sample(self, windows: F64, futures: F64) -> F64:
         returns = np.diff(np.log(windows), axis=1)
         standardised: F64 = returns / self._volatility(returns)[:, None]
         return standardised.reshape(-1, 1)

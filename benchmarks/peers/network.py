@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-MODEL = Path(__file__).parent.parent.parent / "models" / "tutorial" / "1" / "model.onnx"
+TUTORIAL = Path(__file__).parent.parent.parent / "models" / "tutorial"
+MODEL = TUTORIAL / (TUTORIAL / "current").read_text(encoding="utf-8").strip() / "model.onnx"
 
 
 class Network:

@@ -9,7 +9,8 @@ import numpy as np
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-ARTIFACT = Path(__file__).parent.parent.parent / "models" / "tutorial" / "1"
+TUTORIAL = Path(__file__).parent.parent.parent / "models" / "tutorial"
+ARTIFACT = TUTORIAL / (TUTORIAL / "current").read_text(encoding="ascii").strip()
 Window = Annotated[list[float], Field(min_length=60, max_length=60)]
 
 model = keras.models.load_model(ARTIFACT / "model.keras")

@@ -1,7 +1,7 @@
 """A forecaster is loaded only if it says what was published, and what it says is calibrated, ordered and finite."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,8 @@ from app.artifact.store import Artifact
 from app.artifact.transform import Affine, LogReturn, MinMaxPrice, Transform
 from app.engines.base import F32
 from app.errors import ArtifactError, EngineFailed
-from app.forecaster import GOLDEN_TOLERANCE, Forecaster, ForecastWarning, load, pack, verify_golden
+from app.forecaster import GOLDEN_TOLERANCE, Forecaster, load, pack, verify_golden
+from app.warning import ForecastWarning
 from tests.app.artifact.test_store import place, reseal
 from tests.strategies import F64, WINDOW, windows
 
@@ -48,7 +49,7 @@ def centred(artifacts: dict[str, Artifact], forecasters: dict[str, Forecaster]) 
         manifest = artifact.manifest
         calibration = manifest.calibration.model_copy(update={"center": "last_price"})
         found[name] = Forecaster(
-            artifact.transform, forecasters[name].engine, calibration, manifest.quantiles, manifest.training_range
+            artifact.transform, forecasters[name].engine, calibration, manifest.quantiles, manifest.training_ranges
         )
     return found
 
@@ -118,18 +119,35 @@ def test_a_network_with_the_same_weights_written_anew_is_loaded(models: Path) ->
     assert load(store.read(path), "onnx").engine.name == "onnx"
 
 
-@pytest.mark.parametrize(
-    ("name", "steps"), [("default", lambda window: window - 1), ("tutorial", lambda window: window)]
-)
-def test_a_network_for_another_window_is_refused(models: Path, name: str, steps: Callable[[int], int]) -> None:
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_network_for_another_window_is_refused(models: Path, name: str) -> None:
     path = place(models, name)
+    shape = store.read(path).transform.shape
     manifest = manifest_of(path)
     window, golden = manifest["window"], manifest["golden"]
     golden["windows"] = [[prices[0], *prices] for prices in golden["windows"]]
     reason = refused(path, window=window + 1, golden=golden)
+    (steps, features), (wanted, _) = shape(window), shape(window + 1)
     assert reason == (
-        f"the network takes {steps(window)} steps of 1; a window of {window + 1} gives {steps(window + 1)} of 1"
+        f"the network takes {steps} steps of {features}; a window of {window + 1} gives {wanted} of {features}"
     )
+
+
+def test_a_network_of_other_features_is_refused(models: Path) -> None:
+    path = place(models, "default")
+    transform = manifest_of(path)["transform"]
+    features = 1 + transform["level"]
+    reason = refused(path, transform=transform | {"level": not transform["level"]})
+    assert reason == f"the network takes 59 steps of {features}; a window of 60 gives 59 of {3 - features}"
+
+
+def test_training_ranges_of_other_quantities_are_refused(models: Path) -> None:
+    path = place(models, "default")
+    reseal(path, training_ranges=manifest_of(path)["training_ranges"][:1])
+    with pytest.raises(ArtifactError) as caught:
+        load(store.read(path), "onnx")
+    assert caught.value.path == path / store.MANIFEST
+    assert caught.value.reason == "training_ranges must be of volatility, last step, not of volatility"
 
 
 def test_a_network_with_other_outputs_than_the_manifest_says_is_refused(models: Path) -> None:
@@ -182,6 +200,17 @@ def test_quantiles_never_cross(
     assert forecast.dtype == np.float64
     assert np.isfinite(forecast).all()
     assert (np.diff(forecast, axis=2) >= 0).all()
+
+
+@modest
+@given(prices=windows())
+def test_an_interval_reaches_at_least_as_far_as_the_one_a_step_before(
+    artifacts: dict[str, Artifact], forecasters: dict[str, Forecaster], prices: F64
+) -> None:
+    median = artifacts["default"].manifest.quantiles.index(0.5)
+    forecast = forecasters["default"].forecast(prices)
+    assert (np.diff(forecast[:, :, :median], axis=1) <= 0).all()
+    assert (np.diff(forecast[:, :, median + 1 :], axis=1) >= 0).all()
 
 
 @modest
@@ -278,7 +307,7 @@ class FakeEngine:
         return np.tile(np.asarray(self.outputs, dtype=np.float32).reshape(1, -1), (len(inputs), 1))
 
 
-EVERYTHING = Range(quantity="volatility", low=0.0, high=1e9)
+EVERYTHING = [Range(quantity="volatility", low=0.0, high=1e9), Range(quantity="last step", low=-1e9, high=1e9)]
 OF_RETURNS = LogReturn(LogReturnTransform(), Affine(1.0, 0.0))
 OF_PRICES = MinMaxPrice(MinMaxPriceTransform(), Affine(0.01, -1.0))  # 100 to 200 become 0 to 1
 RISING = [[-2.0, -1.0, 0.25, 1.0, 2.0], [-3.0, -1.5, 0.5, 1.5, 3.0]]  # (H, Q)
@@ -291,12 +320,12 @@ def forecaster_of(
     offsets: list[list[float]],
     center: Literal["network", "last_price"] = "network",
     transform: Transform = OF_RETURNS,
-    training_range: Range = EVERYTHING,
+    training_ranges: Sequence[Range] = EVERYTHING,
 ) -> Forecaster:
     levels = len(offsets[0])
     quantiles = QUANTILES if levels == 2 else [0.25, 0.5, 0.75] if levels == 1 else [0.5]
     calibration = Calibration(center=center, offsets=offsets)
-    return Forecaster(transform, FakeEngine(outputs), calibration, quantiles, training_range)
+    return Forecaster(transform, FakeEngine(outputs), calibration, quantiles, training_ranges)
 
 
 PRICES = 100 * np.exp(0.01 * (np.arange(WINDOW)[None, ::-1] % 2))  # (1, W), volatility 1%, the last price 100
@@ -334,6 +363,18 @@ def test_negative_offsets_narrow_it() -> None:
 def test_quantiles_that_cross_are_put_in_order() -> None:
     crossing = [[1.0, 2.0, 0.0, -1.0, -2.0]]
     np.testing.assert_allclose(outputs_of(forecaster_of(crossing, [[0.0, 0.0]])), [[-2, -1, 0, 1, 2]], atol=1e-6)
+
+
+def test_a_quantile_that_would_come_nearer_again_stays_where_it_was() -> None:
+    narrowing = [[-3.0, -1.0, 0.0, 2.0, 4.0], [-0.5, -0.25, 0.5, 0.75, 1.0], [-3.0, -2.0, -1.0, 0.0, 5.0]]
+    forecast = outputs_of(forecaster_of(narrowing, [[0.0, 0.0]] * 3)) * np.sqrt([[1], [2], [3]])
+    second, third = 2**0.5, 3**0.5
+    expected: list[list[float]] = [
+        [-3, -1, 0, 2, 4],
+        [-3, -1, 0.5 * second, 2, 4],
+        [-3 * third, -2 * third, -third, 2, 5 * third],
+    ]
+    np.testing.assert_allclose(forecast, expected, rtol=1e-6)
 
 
 def test_centring_moves_the_whole_forecast_and_keeps_its_widths() -> None:
@@ -377,8 +418,9 @@ def test_an_answer_of_minus_infinity_fails_where_prices_may_be_anything() -> Non
 
 
 def forecaster_for(low: float, high: float, transform: Transform = OF_PRICES) -> Forecaster:
-    trained = Range(quantity="price" if transform is OF_PRICES else "volatility", low=low, high=high)
-    return forecaster_of([[0.0]], [[]], transform=transform, training_range=trained)
+    first = Range(quantity=transform.quantities[0], low=low, high=high)
+    ranges = [first, *EVERYTHING[len(EVERYTHING) - len(transform.quantities) + 1 :]]
+    return forecaster_of([[0.0]], [[]], transform=transform, training_ranges=ranges)
 
 
 def window(low: float, high: float) -> F64:
@@ -404,12 +446,13 @@ def test_a_window_inside_the_training_range_gets_no_warning() -> None:
     ],
 )
 def test_a_window_outside_the_training_range_gets_one_warning(low: float, high: float, detail: str) -> None:
-    warnings = warned(forecaster_for(100, 200), window(low, high))
-    assert warnings == [[ForecastWarning("outside_training_range", f"price of the window: {detail}")]]
+    (found,) = warned(forecaster_for(100, 200), window(low, high))
+    outside = [warning for warning in found if warning.code == "outside_training_range"]
+    assert outside == [ForecastWarning("outside_training_range", f"price of the window: {detail}")]
 
 
 def test_each_window_is_warned_of_by_itself() -> None:
-    warnings = warned(forecaster_for(100, 200), window(100, 300), window(100, 200), window(1, 100))
+    warnings = warned(forecaster_for(100, 200), window(100, 300), window(100, 200), window(50, 100))
     assert [len(found) for found in warnings] == [1, 0, 1]
 
 
@@ -429,7 +472,7 @@ def test_a_model_of_returns_warns_of_volatility(low: float, high: float, detail:
 def test_the_shipped_tutorial_warns_outside_its_training_prices(
     artifacts: dict[str, Artifact], forecasters: dict[str, Forecaster]
 ) -> None:
-    trained = artifacts["tutorial"].manifest.training_range
+    (trained,) = artifacts["tutorial"].manifest.training_ranges
     low, high = trained.low, trained.high
     rows = (window(low, high), window(low / 2, high), window(low, high * 2))
     assert [[warning.code for warning in found] for found in warned(forecasters["tutorial"], *rows)] == [

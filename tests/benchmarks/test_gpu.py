@@ -6,20 +6,31 @@ from pathlib import Path
 import pytest
 
 from app.artifact import store
+from app.artifact.manifest import LogReturnTransform
+from app.artifact.store import Artifact
+from app.artifact.transform import Affine, build
 from benchmarks.device import Device
 from benchmarks.gpu import Work, requests, timed
+from tests.conftest import version_of
 
 
 def test_a_window_of_a_shipped_model_asks_for_this_much(shipped: Path) -> None:
-    tutorial = Work.of(store.read_version(shipped, "tutorial", "1"))
+    tutorial = Work.of(store.read_version(shipped, "tutorial", version_of("tutorial")))
     first, others = 4 * 50 * (1 + 50), 4 * 50 * (50 + 50)  # weights of a layer: four gates, from below and from itself
     assert tutorial.flops == 2 * (60 * (first + 3 * others) + 50)
     assert tutorial.bytes == 4 * (60 + 1)
     assert tutorial.bytes_per_call == 4 * 71051
 
-    default = Work.of(store.read_version(shipped, "default", "1"))
-    assert default.flops == 2 * (59 * (4 * 48 * (1 + 48) + 4 * 48 * (48 + 48)) + 48 * 45)
-    assert default.bytes == 4 * (59 + 45)
+
+def test_features_and_a_head_count_as_well(shipped: Path) -> None:
+    artifact = store.read_version(shipped, "default", version_of("default"))
+    network = artifact.manifest.network.model_copy(update={"units": [48], "head": 64, "parameters": 1000})
+    manifest = artifact.manifest.model_copy(update={"network": network, "levels": [50, 80, 90, 95], "horizon": 20})
+    transform = build(LogReturnTransform(level=True), Affine(1.0, 0.0))
+    work = Work.of(Artifact(artifact.path, manifest, transform, artifact.onnx))
+    assert work.flops == 2 * (59 * 4 * 48 * (2 + 48) + 48 * 64 + 64 * 180)
+    assert work.bytes == 4 * (2 * 59 + 180)
+    assert work.bytes_per_call == 4 * 1000
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,19 @@ Importing this imports no Keras.
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import stats
 
-from app.artifact.manifest import Calibration, LogReturnTransform, Range, Score
+from app.artifact.evidence import Score
+from app.artifact.manifest import Calibration, LogReturnTransform, Range, quantiles_of
 from app.artifact.transform import F32, F64, Affine, LogReturn
 from app.forecaster import Forecaster
+from training import backtest
+from training.backtest import Backtest
 from training.data import Series
 from training.recipe import Split
 from training.split import Samples, by_path
@@ -22,6 +26,7 @@ from training.split import Samples, by_path
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = Path(__file__).parent / "recipes_for_tests"
 
+Center = Literal["network", "last_price"]
 Dates = npt.NDArray[np.datetime64]
 
 
@@ -91,12 +96,28 @@ def log_return_forecaster(
         SayingEngine(say),
         calibration or Calibration(center="network", offsets=[[0.0] * (len(quantiles) // 2)]),
         quantiles,
-        Range(quantity="volatility", low=0.0, high=1.0),
+        [Range(quantity="volatility", low=0.0, high=1.0), Range(quantity="last step", low=-100.0, high=100.0)],
     )
 
 
 def says_last_price(inputs: F32) -> F64:
     return np.zeros((len(inputs), 1))
+
+
+def gaussian(levels: Sequence[int] = (), horizon: int = 1, center: Center = "network") -> Forecaster:
+    """A forecaster of a Gaussian random walk around the last price, with the window's own volatility."""
+    quantiles = quantiles_of(levels)
+    outputs = np.tile(stats.norm.ppf(quantiles), horizon)  # (H·Q,)
+    calibration = Calibration(center=center, offsets=[[0.0] * len(levels)] * horizon)
+    return log_return_forecaster(lambda inputs: np.tile(outputs, (len(inputs), 1)), quantiles, calibration)
+
+
+def a_backtest_of(
+    series: Series, levels: Sequence[int] = (50, 80, 95), horizon: int = 1, window: int = 60, seen: bool = True
+) -> Backtest:
+    """All of a series, forecast by `gaussian`."""
+    samples = samples_of(series, window, horizon)
+    return backtest.run(gaussian(levels, horizon), samples, quantiles_of(levels), list(levels), seen)
 
 
 @pytest.fixture(scope="session")

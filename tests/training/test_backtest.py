@@ -5,9 +5,10 @@ from datetime import date
 import numpy as np
 import pytest
 
-from app.artifact.manifest import Calibration, Evidence
+from app.artifact.manifest import Calibration
 from app.artifact.transform import F32, F64
 from tests.training.conftest import (
+    a_backtest_of,
     a_score,
     a_series,
     days,
@@ -15,10 +16,12 @@ from tests.training.conftest import (
     samples_of,
     says_last_price,
 )
-from training import backtest, metrics
-from training.backtest import Backtest, evidence, has_skill, is_lagged_copy, score, table
+from training import backtest, evidence, metrics
+from training.backtest import Backtest, has_skill, score
+from training.data import DataError
 from training.split import Samples
 from training.synthetic import autoregressive, random_walk
+from training.tables import overview, text
 
 WINDOW = 60
 COEFFICIENT = 0.4
@@ -85,7 +88,7 @@ def test_repeating_the_last_price_has_no_skill_no_p_value_and_copies() -> None:
     assert (row.rmse, row.mae) == (row.rmse_last_price, row.mae_last_price)
     assert row.correlation_last == pytest.approx(1)
     assert (row.coverage, row.pinball, row.pinball_random_walk) == ({}, None, None)
-    found = evidence([row], held=False)
+    found = evidence.of([row], held=False)
     assert found.point_skill == "none"
 
 
@@ -119,7 +122,7 @@ def test_a_planted_signal_is_found() -> None:
     assert row.skill == pytest.approx(COEFFICIENT**2, abs=0.05)
     assert row.skill_p_value is not None
     assert row.skill_p_value < 1e-6
-    found = evidence([row], held=False)
+    found = evidence.of([row], held=False)
     assert found.point_skill == "some"
     assert found.summary.startswith(f"The median beats repeating the last price: skill {row.skill:.1%}, RMSE ratio 0.9")
 
@@ -129,7 +132,7 @@ def test_noise_on_a_random_walk_has_no_skill() -> None:
     assert row.skill < -0.1
     assert row.skill_p_value is not None
     assert row.skill_p_value > 0.99
-    assert evidence([row], held=False).point_skill == "none"
+    assert evidence.of([row], held=False).point_skill == "none"
 
 
 def test_knowing_a_coefficient_that_is_not_there_has_no_skill() -> None:
@@ -141,7 +144,7 @@ def test_knowing_a_coefficient_that_is_not_there_has_no_skill() -> None:
         )
     ]
     assert all(row.skill < 0 for row in rows)
-    assert evidence(rows, held=False).point_skill == "none"
+    assert evidence.of(rows, held=False).point_skill == "none"
 
 
 def test_every_horizon_has_a_row_with_its_own_baseline() -> None:
@@ -150,8 +153,9 @@ def test_every_horizon_has_a_row_with_its_own_baseline() -> None:
         lambda inputs: np.zeros((len(inputs), 3)), calibration=Calibration(center="network", offsets=[[], [], []])
     )
     rows = score(backtest.run(forecaster, samples, [0.5], []))
-    assert [row.horizon for row in rows] == [1, 2, 3]
-    for h, row in enumerate(rows):
+    assert [row.horizon for row in rows] == [1, 3]
+    for row in rows:
+        h = row.horizon - 1
         assert row.rmse_last_price == pytest.approx(metrics.rmse(samples.windows[:, -1], samples.futures[:, h]))
         assert row.skill == 0
 
@@ -216,7 +220,7 @@ def test_negative_prices_have_no_random_walk_beside_them() -> None:
     (row,) = score(Backtest(samples, forecasts, [0.1, 0.5, 0.9], [80]))
     assert row.pinball_random_walk is None
     assert row.skill == 0
-    assert "pinball" in table([row])
+    assert "pinball" in text(overview([row]))
 
 
 @pytest.mark.parametrize("level", [0.0, -200.0], ids=["some negative", "all negative"])
@@ -250,9 +254,100 @@ def test_prices_that_stand_still_are_scored() -> None:
     (other,) = score(a_backtest(samples, samples.windows[:, -1] + 0.01))
     assert other.skill < 0
     for row in (same, other):
-        assert "made" in table([row])
-        assert evidence([row], held=False).point_skill == "none"
-        assert evidence([row], held=True).point_skill == "none"
+        assert "made" in text(overview([row]))
+        assert evidence.of([row], held=False).point_skill == "none"
+        assert evidence.of([row], held=True).point_skill == "none"
+
+
+@pytest.mark.parametrize(
+    ("horizon", "wanted"), [(1, [1]), (4, [1, 4]), (5, [1, 5]), (20, [1, 5, 10, 20]), (33, [1, 5, 10, 20, 33])]
+)
+def test_a_few_horizons_are_scored_and_the_last(horizon: int, wanted: list[int]) -> None:
+    assert backtest.scored_horizons(horizon) == wanted
+
+
+def test_errors_are_scaled_by_the_changes_before_the_first_forecast() -> None:
+    samples = walk()
+    last, outcome = one_step(samples)
+    (row,) = score(a_backtest(samples, last))
+    before = np.diff(samples.series.prices[:WINDOW])
+    assert row.mase == pytest.approx(np.mean(np.abs(outcome - last)) / np.mean(np.abs(before)))
+    assert row.rmsse == pytest.approx(np.sqrt(np.mean((outcome - last) ** 2) / np.mean(before**2)))
+
+
+def test_crps_winkler_and_pit_are_those_of_the_forecasts() -> None:
+    test = a_backtest_of(random_walk(1, 2000, 1)[0], [50, 80, 95])
+    (row,) = score(test)
+    outcome, last = test.samples.futures[:, 0], test.last
+    losses = metrics.pinball_losses(test.forecasts[:, 0], outcome, test.quantiles, last)
+    assert row.crps == pytest.approx(float(metrics.crps(losses, test.quantiles).mean()))
+    lower, upper = (side[:, 0] for side in test.interval(80))
+    assert row.winkler["80"] == pytest.approx(float(np.mean(metrics.winkler(lower, upper, outcome, 80) / last)))
+    assert row.winkler.keys() == {"50", "80", "95"}
+    assert row.pit == pytest.approx([2.5, 7.5, 15, 25, 25, 15, 7.5, 2.5], abs=2.5)
+    assert sum(row.pit) == pytest.approx(100)
+
+
+def test_a_nested_models_noise_is_forgiven() -> None:
+    """Of a signal and as much noise: no better than the last price by its loss, and yet it knows something."""
+
+    def half_knows(inputs: F32) -> F64:
+        noise = np.random.default_rng(3).normal(0, COEFFICIENT, (len(inputs), 1))
+        return knows_the_coefficient(inputs) + noise
+
+    samples = samples_of(autoregressive(1, 1500, 1, COEFFICIENT)[0], WINDOW, 1)
+    (row,) = score(backtest.run(log_return_forecaster(half_knows), samples, [0.5], []))
+    assert row.skill_p_value is not None
+    assert row.skill_p_value > 0.05
+    assert row.skill_p_value_nested is not None
+    assert row.skill_p_value_nested < 1e-6
+
+
+# Which origins
+
+
+def test_all_of_a_series_that_was_not_trained_on() -> None:
+    series = random_walk(1, 100, 1)[0]
+    test = backtest.whole(log_return_forecaster(says_last_price), series, WINDOW, 1, [0.5], [])
+    assert not test.seen
+    assert test.samples.origins.tolist() == list(range(59, 99))
+    assert not score(test)[0].seen
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+@pytest.mark.parametrize("first", [0, 59, 60, 80, 97])
+def test_a_tail_holds_every_sample_whose_future_begins_there_or_later(first: int, horizon: int) -> None:
+    series = a_series(np.arange(100.0))
+    found = backtest.tail(series, first, WINDOW, horizon)
+    assert found.futures[:, 0].tolist() == list(range(max(first, WINDOW), 101 - horizon))
+    assert (found.futures == found.origins[:, None] + 1 + np.arange(horizon)).all()
+    assert (found.windows == found.origins[:, None] + np.arange(-WINDOW + 1, 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "first", "said"),
+    [
+        (60, 0, "made: 60 prices are too few: a window of 60 and 1 steps ahead"),
+        (100, 100, "made: 100 prices are too few: a window of 60 and 1 steps ahead from price 101 on"),
+    ],
+)
+def test_a_tail_without_a_single_sample_is_refused(rows: int, first: int, said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        backtest.tail(a_series(np.arange(float(rows))), first, WINDOW, 1)
+    assert str(caught.value) == said
+
+
+def test_moves_are_log_returns_or_changes_where_there_are_none() -> None:
+    samples = samples_of(a_series(np.exp(np.arange(62.0) / 10)), WINDOW, 1)
+    said, came = backtest.moves(a_backtest(samples, samples.windows[:, -1] * [2, -3]), 0)
+    assert said.tolist() == pytest.approx([np.log(2), np.log(1e-6)])
+    assert came.tolist() == pytest.approx([0.1, 0.1])
+    samples = samples_of(a_series(np.arange(62.0) - 5), WINDOW, 1)
+    said, came = backtest.moves(a_backtest(samples, samples.windows[:, -1] + 3), 0)
+    assert said.tolist() == pytest.approx([np.log(57 / 54), np.log(58 / 55)])
+    samples = samples_of(a_series(-np.arange(62.0)), WINDOW, 1)
+    said, came = backtest.moves(a_backtest(samples, samples.windows[:, -1] + 3), 0)
+    assert (said.tolist(), came.tolist()) == ([3, 3], [-1, -1])
 
 
 # When a median is believed to have skill
@@ -299,144 +394,6 @@ def test_only_one_step_ahead_decides() -> None:
 def test_without_a_score_there_is_no_skill() -> None:
     """As where a market is too short for a single window to validate on, and simulated paths teach beside it."""
     assert not has_skill([])
-
-
-# What the scores amount to
-
-SKILLED = {"skill": 0.05, "skill_p_value": 0.001, "rmse": 1.95, "copy_ratio": 0.4, "correlation_next": 0.95}
-
-
-def test_held_at_the_last_price_there_is_no_point_skill_whatever_the_scores() -> None:
-    found = evidence([a_score(**SKILLED)], held=True)
-    assert found.point_skill == "none"
-    assert found.summary.startswith("No point skill was found, so the median repeats the last price.")
-
-
-def test_skill_beyond_chance_is_said_with_its_size() -> None:
-    found = evidence([a_score(**SKILLED), a_score(**SKILLED, instrument="other")], held=False)
-    assert found.point_skill == "some"
-    assert found.summary.startswith(
-        "The median beats repeating the last price: skill 5.0%, RMSE ratio 0.975. Measured on 200 unseen steps of made,"
-    )
-
-
-def test_a_gain_within_chance_is_said_to_be_so() -> None:
-    found = evidence([a_score(skill=0.004, skill_p_value=0.3, rmse=1.99)], held=False)
-    assert found.point_skill == "none"
-    assert found.summary.startswith(
-        "No point skill: what the median gains on repeating the last price (0.40%) is within chance."
-    )
-
-
-def test_a_loss_that_follows_the_last_price_is_called_a_lagged_copy() -> None:
-    lagged = a_score(skill=-1.0, skill_p_value=1.0, rmse=2.9, correlation_last=0.97, correlation_next=0.9)
-    found = evidence([lagged], held=False)
-    assert found.point_skill == "none"
-    assert found.summary.startswith(
-        "No point skill: the median misses by 1.45 times as much as repeating the last price, "
-        "and follows it like a lagged copy."
-    )
-
-
-def test_a_loss_that_follows_nothing_is_not_called_a_lagged_copy() -> None:
-    wild = a_score(skill=-1.0, skill_p_value=1.0, rmse=2.9, correlation_last=0.2, correlation_next=0.3)
-    lagged = a_score(skill=-1.0, skill_p_value=1.0, rmse=2.9, correlation_last=0.97, correlation_next=0.9)
-    for scores in ([wild], [wild, lagged]):
-        summary = evidence(scores, held=False).summary
-        assert summary.startswith(
-            "No point skill: the median misses by 1.45 times as much as repeating the last price."
-        )
-
-
-def test_a_median_that_loses_a_little_is_not_said_to_gain() -> None:
-    """Better in RMSE of prices, worse in log returns: the two need not agree."""
-    lost = a_score(skill=-0.002, skill_p_value=0.6, rmse=1.99, correlation_last=0.9, correlation_next=0.9)
-    summary = evidence([lost], held=False).summary
-    assert summary.startswith("No point skill: the median is no better than repeating the last price. ")
-    copy = lost.model_copy(update={"correlation_last": 0.95})
-    assert "no better than repeating the last price, and follows it like a lagged copy." in (
-        evidence([copy], held=False).summary
-    )
-
-
-def test_is_lagged_copy_needs_both_signs() -> None:
-    assert is_lagged_copy(a_score(skill=0.0, correlation_last=1.0, correlation_next=0.9))
-    assert is_lagged_copy(a_score(skill=-0.1, correlation_last=0.95, correlation_next=0.9))
-    assert not is_lagged_copy(a_score(skill=0.1, correlation_last=1.0, correlation_next=0.9))
-    assert not is_lagged_copy(a_score(skill=-0.1, correlation_last=0.9, correlation_next=0.9))
-
-
-def test_a_moving_average_is_found_to_lag() -> None:
-    """Which is what networks on price levels tend to learn."""
-    samples = walk()
-    last, outcome = one_step(samples)
-    smoothed = samples.windows[:, -3:].mean(axis=1)
-    (row,) = score(a_backtest(samples, smoothed))
-    assert row.correlation_last == pytest.approx(float(np.corrcoef(smoothed, last)[0, 1]))
-    assert row.correlation_next == pytest.approx(float(np.corrcoef(smoothed, outcome)[0, 1]))
-    assert is_lagged_copy(row)
-    assert "lagged copy" in evidence([row], held=False).summary
-
-
-def test_intervals_of_80_and_95_are_summed_up_and_others_are_not() -> None:
-    covered = {"50": 49.0, "80": 81.04, "95": 94.96}
-    scores = [a_score(coverage=covered), a_score(coverage=covered | {"80": 83.0}, instrument="other", origins=40)]
-    assert evidence(scores, held=True).summary == (
-        "No point skill was found, so the median repeats the last price. "
-        "The 80% intervals held the next price 82.0% of the time. "
-        "The 95% intervals held the next price 95.0% of the time. "
-        "Measured on 140 unseen steps of made, other."
-    )
-
-
-def test_only_one_step_ahead_is_summed_up_and_all_scores_are_kept() -> None:
-    later = a_score(horizon=2, skill=0.9, skill_p_value=1e-9, coverage={"80": 10.0}, origins=7)
-    first = a_score(coverage={"80": 80.0})
-    found = evidence([first, later], held=False)
-    assert isinstance(found, Evidence)
-    assert found.scores == [first, later]
-    assert found.point_skill == "none"
-    assert "80.0%" in found.summary
-    assert "Measured on 100 unseen steps of made." in found.summary
-
-
-# The table
-
-
-def test_the_table_is_aligned_to_the_right_under_its_head() -> None:
-    covered = {"80": 80.123, "95": 95.0}
-    large = {"rmse": 1234.5, "rmse_last_price": 1e-3, "skill": -12.5, "copy_ratio": 31.4, "origins": 123456}
-    scores = [
-        a_score(coverage=covered, pinball=0.5, pinball_random_walk=0.4, skill_p_value=0.0123, skill=0.01),
-        a_score(instrument="long name", horizon=12, coverage=covered, pinball=0.25, pinball_random_walk=0.5, **large),
-    ]
-    lines = table(scores).splitlines()
-    assert len(lines) == 3
-    assert len({len(line) for line in lines}) == 1
-    assert lines[0].split() == [
-        *("instrument", "h", "n", "RMSE", "last", "price", "ratio", "skill", "p", "copy", "80%", "95%", "pinball/RW")
-    ]
-    assert lines[1].split() == [
-        *("made", "1", "100", "2", "2", "1.0000", "+0.0100", "0.012", "0.00", "80.1", "95.0", "1.2500")
-    ]
-    assert lines[2].split()[2:] == [
-        *("12", "123456", "1234", "0.001", "1234500.0000", "-12.5000", "-", "31.40", "80.1", "95.0", "0.5000")
-    ]
-    for head in ("RMSE", "last price", "ratio", "skill", "copy", "80%"):
-        end = lines[0].index(head) + len(head)
-        assert all(line[end - 1] != " " and line[end : end + 2].strip() == "" for line in lines)
-
-
-def test_without_levels_the_table_has_no_columns_for_them() -> None:
-    head, row = table([a_score()]).splitlines()
-    assert head.split()[-1] == "copy"
-    assert row.split()[-2:] == ["-", "0.00"]
-
-
-def test_a_row_without_a_random_walk_ends_early() -> None:
-    lines = table([a_score(coverage={"80": 80.0}, pinball=0.5)]).splitlines()
-    assert lines[0].endswith("80%  pinball/RW")
-    assert lines[1].endswith("80.0")
 
 
 # What is held is held

@@ -1,6 +1,7 @@
 """Baselines: what they are, step by step, and that they are fair ones."""
 
 import math
+import statistics
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import stats
 from app.artifact.transform import F64
 from tests.training.conftest import samples_of
 from training import baselines
-from training.synthetic import CONSTANT_VOLATILITY, random_walk
+from training.synthetic import CONSTANT_VOLATILITY, autoregressive, random_walk
 
 QUANTILES = [0.025, 0.1, 0.5, 0.9, 0.975]
 
@@ -79,3 +80,83 @@ def test_its_intervals_hold_about_what_they_promise_on_a_random_walk(
 def test_a_constant_window_has_no_width() -> None:
     found = baselines.ewma_random_walk(np.full((1, 60), 7.0), 3, QUANTILES)
     assert (found == 7.0).all()
+
+
+# Those of the point
+
+
+def test_the_mean_price_is_that_of_the_last_twenty() -> None:
+    windows = np.arange(60.0)[None]
+    assert baselines.mean_price(windows, 2).tolist() == [[49.5, 49.5]]
+    assert baselines.mean_price(windows[:, :5], 1).tolist() == [[2.0]]
+
+
+def test_drift_is_the_mean_log_return_for_every_step(walks: tuple[F64, F64]) -> None:
+    windows, futures = walks
+    forecast = baselines.drift(windows, futures)(np.array([[1.0, 2.0]]), 3)
+    mean = np.mean(np.log(futures[:, 0]) - np.log(windows[:, -1]))
+    assert np.log(forecast / 2) == pytest.approx(mean * np.array([[1, 2, 3]]))
+
+
+def test_an_autoregression_finds_what_was_planted() -> None:
+    samples = samples_of(autoregressive(1, 5000, 1, 0.4)[0], 60, 1)
+    forecast = baselines.ar1(samples.windows, samples.futures)
+    still = forecast(np.array([[1.0, 1.0]]), 1)
+    jumped = forecast(np.array([[1.0, np.e]]), 1)
+    assert float(np.log(still)[0, 0]) == pytest.approx(0, abs=0.002)
+    assert float(np.log(jumped / np.e)[0, 0]) == pytest.approx(0.4, abs=0.05)
+
+
+def test_an_autoregression_is_least_squares_step_by_step(walks: tuple[F64, F64]) -> None:
+    windows, futures = (each[:50] for each in walks)
+    before, after = np.log(windows[:, -1] / windows[:, -2]), np.log(futures[:, 0] / windows[:, -1])
+    slope, constant = np.polyfit(before, after, 1)
+    found = baselines.ar1(windows, futures)(windows, 3)
+    for n in range(3):
+        price, last = windows[n, -1], before[n]
+        for h in range(3):
+            last = constant + slope * last
+            price *= np.exp(last)
+            assert found[n, h] == pytest.approx(price)
+
+
+def test_ridge_finds_what_was_planted_at_the_horizons_asked_for() -> None:
+    samples = samples_of(autoregressive(1, 5000, 1, 0.4)[0], 60, 3)
+    fitted = baselines.ridge(samples.windows[:2500], samples.futures[:2500], [1, 3])
+    last = baselines.last_price(samples.windows[2500:], 3)
+    forecast, outcome = fitted(samples.windows[2500:], 3), samples.futures[2500:]
+    assert (forecast[:, 1] == last[:, 1]).all()
+    for h, least in ((0, 0.10), (2, 0.03)):  # of 0.16 and of 0.08 that are there
+        loss, other = (np.mean(np.log(each[:, h] / outcome[:, h]) ** 2) for each in (forecast, last))
+        assert least < 1 - loss / other < 0.2
+
+
+def test_ridge_on_a_random_walk_is_nearly_the_last_price(walks: tuple[F64, F64]) -> None:
+    windows, futures = walks
+    forecast = baselines.ridge(windows[::2], futures[::2], [1])(windows, 1)
+    moved = np.abs(np.log(forecast[:, 0] / windows[:, -1]))
+    assert moved.mean() < 0.2 * CONSTANT_VOLATILITY
+
+
+def test_prices_that_stand_still_are_forecast_to() -> None:
+    windows, futures = np.full((200, 60), 7.75), np.full((200, 1), 7.75)
+    for forecast in (
+        baselines.drift(windows, futures),
+        baselines.ar1(windows, futures),
+        baselines.ridge(windows, futures, [1]),
+    ):
+        assert forecast(windows[:2], 1) == pytest.approx(np.full((2, 1), 7.75))
+
+
+# Volatility
+
+
+def test_historical_volatility_is_the_standard_deviation_of_the_windows_returns() -> None:
+    window = np.exp(np.random.default_rng(1).normal(3, 0.1, 12))
+    returns = [math.log(after / before) for before, after in pairwise(window.tolist())]
+    assert baselines.historical_volatility(window[None])[0] == pytest.approx(statistics.stdev(returns))
+
+
+def test_a_random_walk_of_given_volatility() -> None:
+    found = baselines.random_walk(np.array([[1.0, 5.0]]), np.array([0.1]), 4, [float(stats.norm.cdf(1))])
+    assert np.log(found[0, :, 0] / 5) == pytest.approx(0.1 * np.sqrt([1, 2, 3, 4]))

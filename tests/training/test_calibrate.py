@@ -98,8 +98,8 @@ def calibrated(say: Callable[[F32], F64], series: Series, **changes: Any) -> Cal
     _, judged = split.blocks([series], [], wanted.split, wanted.window, 1)
 
     def forecaster(calibration: Calibration) -> Forecaster:
-        seen = Range(quantity="volatility", low=0.0, high=1.0)
-        return Forecaster(TRANSFORM, SayingEngine(say), calibration, wanted.quantiles, seen)
+        ranges = [Range(quantity=quantity, low=-100.0, high=100.0) for quantity in TRANSFORM.quantities]
+        return Forecaster(TRANSFORM, SayingEngine(say), calibration, wanted.quantiles, ranges)
 
     return calibrate.measure(wanted, forecaster, TRANSFORM, judged.validation, judged.calibration)
 

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from app.artifact import store
+from app.artifact.evidence import Curve
+from tests.conftest import MODELS, version_of
 from tests.training.conftest import RECIPES, ROOT, days
 from training import recipe, run
 from training.__main__ import INTERRUPTED, main
-from training.fit import Curve
 from training.synthetic import random_walk
 
 QUICK = str(RECIPES / "quick.toml")
@@ -81,7 +82,7 @@ def test_training_on_files_prints_the_figures_and_publishes(csv: Path, later_csv
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("prices: 430 prices; rows sorted by date, oldest first")
-    assert lines[1] == "380 windows to train on, 0 to validate"
+    assert lines[1] == "380 windows to train on; 0 to validate"
     assert [line.split("  ")[0] for line in lines[2:4]] == ["epoch 1/2", "epoch 2/2"]
     head, row = lines.index("") + 1, lines.index("") + 2
     assert lines[head].split()[:4] == ["instrument", "h", "n", "RMSE"]
@@ -293,7 +294,7 @@ def test_a_network_that_has_diverged_is_exit_code_1(
 ) -> None:
     def diverge(network: keras.Model, *_: object) -> Curve:
         network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
-        return Curve([float("nan")], [], best=0)
+        return Curve(loss=[float("nan")], validation=[], best=0)
 
     monkeypatch.setattr(run, "fit", diverge)
     assert main(["train", QUICK_TUTORIAL, "--out", str(tmp_path)]) == 1
@@ -352,3 +353,128 @@ def test_prices_that_stand_still_are_answered_with_a_sentence(
     else:
         assert (code, printed.err) == (0, "")
         assert printed.out.splitlines()[-1].startswith("published ")
+
+
+# Judging what is published
+
+DEFAULT, TUTORIAL = (f"{name}@{version_of(name)}" for name in ("default", "tutorial"))
+
+
+def judged(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "training", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_a_backtest_prints_the_figures_and_writes_the_report(csv: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = judged("backtest", DEFAULT, "--csv", csv, "--column", "open", "--out", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == (
+        f"prices: 400 prices; rows sorted by date, oldest first; all are judged: {DEFAULT} was not trained on them"
+    )
+    assert lines[-1] == f"written {out / 'report.html'}"
+    assert "The quantiles against baselines" in lines
+    assert (out / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_models_are_compared(csv: Path, tmp_path: Path) -> None:
+    done = judged("compare", DEFAULT, TUTORIAL, DEFAULT, "--csv", csv, "--column", "open", "--out", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split() for line in done.stdout.splitlines() if line.split()[1:2] == ["1"]]
+    assert [row[2] for row in rows] == [DEFAULT, TUTORIAL]  # each once
+    assert done.stdout.splitlines()[-1] == f"written {tmp_path / 'compare.png'}"
+
+
+WITHOUT_KERAS = """
+import sys
+from training.__main__ import main
+
+code = main(["backtest", "default", "--csv", sys.argv[1], "--column", "open", "--out", sys.argv[2]])
+code += main(["compare", "default", "tutorial", "--csv", sys.argv[1], "--column", "open", "--out", sys.argv[2]])
+print(code, sorted({name.partition(".")[0] for name in sys.modules} & {"keras", "tensorflow", "jax", "torch"}))
+"""
+
+
+@pytest.mark.slow
+def test_judging_imports_neither_keras_nor_a_backend_of_it(csv: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_KERAS, csv, tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["backtest", "gone", "--sample"], f"error: {MODELS}/gone: there is no such model; there is default, tutorial"),
+        (["backtest", "default@77", "--sample"], f"error: {MODELS}/default: there is no version '77'; there is "),
+        (["backtest", "default", "--csv", "gone.csv", "--column", "Open"], "error: gone.csv: cannot be read"),
+        (["compare", "default", "gone", "--unseen"], f"error: {MODELS}/gone: there is no such model"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_judged_is_one_line_and_exit_code_2(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--models", str(MODELS), "--out", str(tmp_path / "out")]) == 2
+    assert error_of(capsys).startswith(said)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (["12"] * 30, "error: odd: 30 prices are too few: a window of 60 and "),
+        (["10", "11", "0", *["12"] * 300], "error: odd, price 3: a price must be positive for this model"),
+    ],
+    ids=["too few", "not positive"],
+)
+@pytest.mark.parametrize("verb", ["backtest", "compare"])
+def test_prices_that_cannot_be_judged_are_one_line_and_exit_code_2(
+    verb: str, content: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "odd.csv").write_text("\n".join(["Close", *content]))
+    arguments = ["--csv", str(tmp_path / "odd.csv"), "--column", "Close", "--models", str(MODELS)]
+    assert main([verb, "default", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert error_of(capsys).startswith(said)
+
+
+def test_a_place_for_the_report_that_is_no_directory_is_one_line(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--csv", str(csv), "--column", "Open", "--models", str(MODELS), "--out", str(csv)]
+    assert main(["backtest", "default", *arguments]) == 2
+    assert error_of(capsys) == f"error: {csv}: File exists"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["backtest", "default"], "one of the arguments --csv --sample --unseen is required"),
+        (["backtest", "--sample"], "the following arguments are required: model"),
+        (["backtest", "default", "--csv", "prices.csv"], "--csv needs --column"),
+        (["compare", "default", "--csv", "prices.csv"], "--csv needs --column"),
+        (["backtest", "default", "--sample", "--column", "Open"], "--column needs --csv"),
+        (["compare", "default", "--sample", "--unseen"], "argument --unseen: not allowed with argument --sample"),
+    ],
+)
+def test_choices_of_prices_that_do_not_go_together_are_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert last_error_of(capsys).endswith(f"error: {said}")

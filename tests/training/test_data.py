@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import sys
 from datetime import date, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training import data
-from training.data import DataError, Series, read_csv, stocks
+from training import data, recipe
+from training.data import DataError, Series, read_csv, stocks, unseen
 
 
 def read(folder: Path, content: str | bytes, column: str = "Close") -> Series:
@@ -387,3 +388,55 @@ def test_written_prices_are_read_back(
     series = read_csv(path, "Close")
     assert series.prices.tolist() == prices
     assert days(series) == calendar
+
+
+# What no model has seen
+
+
+def test_the_unseen_series_are_those_of_arch() -> None:
+    found = {series.name: series for series in unseen()}
+    assert list(found) == ["sp500", "nasdaq", "wti", "vix"]
+    assert [len(series.prices) for series in found.values()] == [5031, 5031, 8321, 1259]
+    assert found["sp500"].notes == ()
+    assert found["wti"].notes == ("290 rows without a value dropped",)
+    assert found["vix"].notes == ("46 rows without a value dropped",)
+    assert days(found["sp500"])[0] == "1999-01-04"
+    assert days(found["wti"])[-1] == "2019-01-03"
+    assert found["sp500"].prices[0] == pytest.approx(1228.099976)
+    for series in found.values():
+        assert (series.prices > 0).all()
+        assert series.dates is not None
+        assert (np.diff(series.dates) > np.timedelta64(0)).all()
+        assert series.sha256 == hashlib.sha256(series.prices.tobytes()).hexdigest()
+        assert series.source == f"arch {version('arch')} data.{series.name}, column {data.UNSEEN[series.name]}"
+
+
+def test_unseen_series_come_in_the_order_asked_for() -> None:
+    assert [series.name for series in unseen(["vix", "wti"])] == ["vix", "wti"]
+    with pytest.raises(DataError, match=r"^arch.data: no series 'gold'; there are sp500, nasdaq, wti, vix$"):
+        unseen(["wti", "gold"])
+
+
+def test_values_that_are_not_positive_are_dropped_and_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As oil had in April 2020."""
+    from arch.data import wti
+
+    table = wti.load().iloc[:5].copy()
+    table.iloc[2] = -37.63
+    table.iloc[3] = float("nan")
+    monkeypatch.setattr(wti, "load", lambda: table)
+    [series] = unseen(["wti"])
+    assert series.notes == ("1 rows without a value dropped", "1 rows that are not positive dropped")
+    assert series.prices.tolist() == table["DCOILWTICO"].iloc[[0, 1, 4]].tolist()
+    assert len(days(series)) == 3
+
+
+def test_without_arch_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "arch.data.vix", None)
+    with pytest.raises(DataError, match=r"^arch: not installed; pip install arch$"):
+        unseen(["vix"])
+
+
+def test_no_recipe_trains_on_them() -> None:
+    for name in recipe.names():
+        assert not set(data.UNSEEN) & set(recipe.load(name).data.stocks)

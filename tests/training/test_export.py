@@ -40,7 +40,7 @@ def largest_difference(network: keras.Model, rows: F32) -> float:
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("units", [[6], [5, 7], [4, 3, 5], [3, 4, 5, 6]])
 def test_both_forms_say_the_same_for_any_batch(units: Sequence[int], dropout: float) -> None:
-    network = shaken(build(Network(units=list(units), dropout=dropout), STEPS, 4))
+    network = shaken(build(Network(units=list(units), dropout=dropout), (STEPS, 1), 4))
     engine = OnnxEngine(to_onnx(network))
     assert engine.steps_and_features == (STEPS, 1)
     rows = inputs()
@@ -67,13 +67,28 @@ def test_several_dense_layers_are_exported() -> None:
     assert largest_difference(stack(layers.LSTM(4), layers.Dense(3), layers.Dense(2)), inputs()) < 1e-5
 
 
+@pytest.mark.parametrize("features", [1, 2])
+def test_a_head_is_exported(features: int) -> None:
+    network = shaken(build(Network(units=[6, 5], head=7), (STEPS, features), 4))
+    rows = inputs(features=features)
+    assert np.ptp(np.asarray(network(rows))) > 0.1
+    assert largest_difference(network, rows) < 1e-5
+
+
+def test_rectified_layers_are_rectified_wherever_they_stand() -> None:
+    """Without bias, with; in the middle, and last, where half of all answers are 0."""
+    network = stack(layers.LSTM(4), layers.Dense(6, "relu", use_bias=False), layers.Dense(5, "relu"))
+    assert 0.1 < np.mean(OnnxEngine(to_onnx(network)).run(inputs()) == 0) < 0.9
+    assert largest_difference(network, inputs()) < 1e-5
+
+
 def test_dropout_inside_a_recurrent_layer_acts_only_while_training() -> None:
     network = stack(layers.LSTM(4, dropout=0.5, recurrent_dropout=0.5), layers.Dense(1))
     assert largest_difference(network, inputs()) < 1e-5
 
 
 def test_the_model_is_small_sound_and_of_the_declared_opset() -> None:
-    network = build(Network(units=[5]), STEPS, 3)
+    network = build(Network(units=[5], head=4), (STEPS, 2), 3)
     content = to_onnx(network)
     model = onnx.load_from_string(content)
     onnx.checker.check_model(model, full_check=True)
@@ -128,6 +143,7 @@ def test_a_stateful_lstm_is_named() -> None:
         to_onnx(network)
 
 
-def test_a_dense_layer_with_an_activation_is_named() -> None:
-    with pytest.raises(ExportError, match=r"^odd: only a linear dense layer has an ONNX form here$"):
-        to_onnx(stack(layers.LSTM(3), layers.Dense(2, activation="relu", name="odd")))
+@pytest.mark.parametrize("activation", ["tanh", "softmax", "leaky_relu"])
+def test_a_dense_layer_with_another_activation_is_named(activation: str) -> None:
+    with pytest.raises(ExportError, match=r"^odd: only a dense layer that is linear or rectified has an ONNX form"):
+        to_onnx(stack(layers.LSTM(3), layers.Dense(2, activation=activation, name="odd")))

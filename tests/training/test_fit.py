@@ -2,6 +2,7 @@
 
 import io
 import sys
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+from app.artifact.evidence import Curve
 from app.artifact.transform import F32, F64
-from training.fit import Bar, Curve, Lines, display, fit
+from training.batches import Encoded, Redrawn
+from training.fit import Bar, Lines, _rate, display, fit
 from training.recipe import Training
 
 ROWS, STEPS = 40, 4
@@ -74,14 +77,19 @@ def training(**changes: Any) -> Training:
 # Which weights are kept
 
 
+def numbers(losses: Sequence[float | None]) -> list[float]:
+    """Of a curve in which every loss is one."""
+    return [loss for loss in losses if loss is not None]
+
+
 def test_the_weights_of_the_best_epoch_are_kept() -> None:
     """The output goes from 0 towards 1, and past the 0.35 that validates: better at first, then ever worse."""
     network = small_network()
     curve = fit(network, training(epochs=50, patience=2), [0.5], all_same(1.0), all_same(0.35), Recorder())
     assert 1 <= curve.best < 4
-    assert curve.validation[curve.best] == min(curve.validation)
+    assert curve.validation[curve.best] == min(numbers(curve.validation))
     assert len(curve.loss) == len(curve.validation) == curve.best + 1 + 2
-    assert curve.loss == sorted(curve.loss, reverse=True)
+    assert curve.loss == sorted(numbers(curve.loss), reverse=True)
     assert (output(network) - 0.35) ** 2 == pytest.approx(curve.validation[curve.best], rel=1e-4)
 
 
@@ -98,13 +106,14 @@ def test_without_patience_the_last_weights_are_kept() -> None:
     curve = fit(network, training(epochs=4), [0.5], all_same(1.0), all_same(0.35), Recorder())
     assert curve.best == 3
     assert (output(network) - 0.35) ** 2 == pytest.approx(curve.validation[-1], rel=1e-4)
-    assert curve.validation[-1] > min(curve.validation)
+    validation = numbers(curve.validation)
+    assert validation[-1] > min(validation)
 
 
 def test_without_a_validation_block_there_is_no_validation_loss() -> None:
     shown = Recorder()
     curve = fit(small_network(), training(epochs=2), [0.5], all_same(1.0), None, shown)
-    assert curve == Curve(curve.loss, [], best=1)
+    assert curve == Curve(loss=curve.loss, validation=[], best=1)
     assert [told[3] for told in shown.epochs] == [None, None]
 
 
@@ -165,6 +174,96 @@ def test_the_recipes_learning_rate_is_used() -> None:
     network = small_network()
     fit(network, training(epochs=1, learning_rate=0.25), [0.5], all_same(1.0), None, Recorder())
     assert output(network) == pytest.approx(0.25, rel=1e-3)  # adam's first step has the size of the learning rate
+
+
+# How the learning rate goes
+
+
+def rates(schedule: str, epochs: int, batch: int) -> list[float]:
+    """The learning rate after each step."""
+    network = small_network()
+    found: list[float] = []
+
+    class Watching(Recorder):
+        def batch(self, epoch: int, done: int, batches: int) -> None:
+            found.append(float(np.asarray(network.optimizer.learning_rate)))
+
+    recipe = training(schedule=schedule, epochs=epochs, batch=batch)
+    fit(network, recipe, [0.5], all_same(1.0), None, Watching())
+    return found
+
+
+def test_a_constant_rate_stays() -> None:
+    assert rates("constant", 2, 10) == pytest.approx([0.2] * 8)
+
+
+def test_a_cosine_spans_all_steps_of_all_epochs() -> None:
+    found = rates("cosine", 2, 10)  # 8 steps, the first of which brings it up
+    assert found[0] == pytest.approx(0.2)
+    assert found == sorted(found, reverse=True)
+    assert found[-1] == pytest.approx(0.01 * 0.2, rel=1e-3)
+
+
+def test_a_cosine_rises_in_a_fiftieth_of_the_steps_and_falls_to_a_hundredth() -> None:
+    rate = _rate(training(schedule="cosine"), 100)
+    assert not isinstance(rate, float)
+    found = [float(np.asarray(rate(step))) for step in range(101)]
+    assert found[:3] == pytest.approx([0, 0.1, 0.2])
+    assert found[2:] == sorted(found[2:], reverse=True)
+    assert found[2 + 49] == pytest.approx(0.2 * (0.01 + 0.99 / 2), rel=1e-3)  # in the middle
+    assert found[-1] == pytest.approx(0.01 * 0.2, rel=1e-3)
+
+
+def test_a_cosine_of_a_single_step_is_a_rate_too() -> None:
+    assert rates("cosine", 1, ROWS) == pytest.approx([0.2])
+
+
+# Samples that are drawn anew for each epoch
+
+
+def redrawn(kept: float | None, *targets: float, batch: int = 8) -> Redrawn:
+    """16 samples of a kept target, if there is one, and 16 of another target in each epoch."""
+    samples = [] if kept is None else [all_same(kept, 16)]
+    return Redrawn(samples, lambda epoch: [all_same(targets[epoch], 16)], batch, len(targets), seed=1)
+
+
+def test_each_epoch_learns_from_what_is_drawn_for_it() -> None:
+    network = small_network()
+    recipe = training(learning_rate=1e-9, epochs=3)
+    curve = fit(network, recipe, [0.5], redrawn(None, 1.0, 2.0, 3.0), None, Recorder())
+    assert curve.loss == pytest.approx([1.0, 4.0, 9.0], rel=1e-4)
+
+
+def test_what_is_kept_is_learnt_from_in_every_epoch() -> None:
+    recipe = training(learning_rate=1e-9, epochs=2)
+    curve = fit(small_network(), recipe, [0.5], redrawn(4.0, 0.0, 2.0), None, Recorder())
+    assert curve.loss == pytest.approx([16 / 2, (16 + 4) / 2], rel=1e-4)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_display_is_told_of_redrawn_batches_too(schedule: str) -> None:
+    shown = Recorder()
+    recipe = training(epochs=2, schedule=schedule, learning_rate=0.01)
+    curve = fit(small_network(), recipe, [0.5], redrawn(1.0, 1.0, 1.0), all_same(1.0), shown)
+    assert shown.batches == [(epoch, done, 4) for epoch in (0, 1) for done in (1, 2, 3, 4)]  # 32 rows by 8
+    assert len(curve.loss) == len(curve.validation) == 2
+    before, after = numbers(curve.validation)
+    assert after < before < 1
+
+
+def test_patience_ends_the_drawing() -> None:
+    drawn: list[int] = []
+
+    def draw(epoch: int) -> list[Encoded]:
+        drawn.append(epoch)
+        return [all_same(1.0, 16)]
+
+    network = small_network()
+    recipe = training(epochs=50, patience=2)
+    curve = fit(network, recipe, [0.5], Redrawn([], draw, 16, 50, seed=1), all_same(0.35), Recorder())
+    assert len(curve.loss) == curve.best + 1 + 2 < 50
+    assert len(drawn) <= len(curve.loss) + 1
+    assert (output(network) - 0.35) ** 2 == pytest.approx(curve.validation[curve.best], rel=1e-4)
 
 
 # What is told

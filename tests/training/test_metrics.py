@@ -34,92 +34,6 @@ def test_a_baseline_without_loss_cannot_be_beaten() -> None:
     assert metrics.skill(np.array([0.0, 1e-9, 0.0]), perfect) == -1
 
 
-# Diebold-Mariano
-
-
-def test_one_step_ahead_it_is_the_one_sample_t_test() -> None:
-    """With one step the factor (N−1)/N turns the variance over N into that over N − 1, which is Student's."""
-    rng = np.random.default_rng(1)
-    for n in (2, 5, 40, 300):
-        baseline_loss = rng.exponential(size=n)
-        loss = baseline_loss * rng.uniform(0.5, 1.4, n)
-        wanted = stats.ttest_1samp(baseline_loss - loss, 0.0, alternative="greater").pvalue
-        assert metrics.diebold_mariano(loss, baseline_loss, 1) == pytest.approx(float(wanted), rel=1e-10)
-
-
-def test_three_steps_ahead_by_hand() -> None:
-    """Gains 1 … 5: mean 3, autocovariances 2, 0.8 and −0.2, Bartlett weights 2/3 and 1/3."""
-    gain = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    variance = 2 + 2 * (2 / 3 * 0.8 + 1 / 3 * -0.2)
-    factor = (5 + 1 - 2 * 3 + 3 * 2 / 5) / 5
-    t = 3 / math.sqrt(variance / 5) * math.sqrt(factor)
-    share = t**2 / (1 + t**2 / 4)  # Student's distribution with 4 degrees of freedom has a closed form
-    p_value = 0.5 - 3 / 8 * t / math.sqrt(1 + t**2 / 4) * (1 - share / 12)
-    assert metrics.diebold_mariano(np.full(5, 10.0) - gain, np.full(5, 10.0), 3) == pytest.approx(p_value, rel=1e-9)
-
-
-@pytest.mark.parametrize("horizon", [1, 2, 3, 7])
-def test_it_equals_a_plain_reading_of_the_papers(horizon: int) -> None:
-    rng = np.random.default_rng(2)
-    loss, baseline_loss = rng.exponential(size=(2, 60))
-    gains = (baseline_loss - loss).tolist()
-    n, mean = len(gains), sum(gains) / len(gains)
-    variance = 0.0
-    for lag in range(-(horizon - 1), horizon):
-        pairs = [(gains[t] - mean) * (gains[t - abs(lag)] - mean) for t in range(abs(lag), n)]
-        variance += (1 - abs(lag) / horizon) * sum(pairs) / n
-    statistic = mean / math.sqrt(variance / n)
-    statistic *= math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
-    wanted = float(stats.t(n - 1).sf(statistic))
-    assert metrics.diebold_mariano(loss, baseline_loss, horizon) == pytest.approx(wanted, rel=1e-9)
-
-
-def test_swapping_the_two_turns_the_tail_around() -> None:
-    rng = np.random.default_rng(3)
-    loss, baseline_loss = rng.exponential(size=(2, 50))
-    one = metrics.diebold_mariano(loss, baseline_loss, 2)
-    other = metrics.diebold_mariano(baseline_loss, loss, 2)
-    assert one is not None
-    assert other is not None
-    assert one + other == pytest.approx(1)
-
-
-def test_a_clear_gain_is_significant_and_a_clear_loss_is_not() -> None:
-    rng = np.random.default_rng(4)
-    loss = rng.exponential(size=200)
-    gain = metrics.diebold_mariano(loss, loss + rng.uniform(0, 1, 200), 1)
-    harm = metrics.diebold_mariano(loss + rng.uniform(0, 1, 200), loss, 1)
-    assert gain is not None
-    assert gain < 1e-6
-    assert harm is not None
-    assert harm > 1 - 1e-6
-
-
-@pytest.mark.parametrize("horizon", [1, 5])
-def test_the_same_losses_have_no_p_value(horizon: int) -> None:
-    loss = np.random.default_rng(5).exponential(size=30)
-    assert metrics.diebold_mariano(loss, loss, horizon) is None
-    assert metrics.diebold_mariano(loss, loss * (1 + 1e-13), horizon) is None  # the same to rounding
-    assert metrics.diebold_mariano(np.zeros(30), np.zeros(30), horizon) is None
-
-
-def test_a_single_forecast_has_no_p_value() -> None:
-    assert metrics.diebold_mariano(np.array([1.0]), np.array([2.0]), 1) is None
-
-
-def test_as_few_forecasts_as_steps_ahead_say_nothing() -> None:
-    """The small-sample factor is 0 there."""
-    assert metrics.diebold_mariano(np.array([1.0, 3.0]), np.array([2.0, 5.0]), 2) == pytest.approx(0.5)
-
-
-def test_under_no_difference_p_values_are_uniform() -> None:
-    rng = np.random.default_rng(6)
-    losses = rng.exponential(size=(400, 2, 80))
-    found = [metrics.diebold_mariano(one, other, 1) for one, other in losses]
-    small = np.mean([p is not None and p < 0.1 for p in found])
-    assert abs(small - 0.1) < 3 * math.sqrt(0.1 * 0.9 / 400)
-
-
 # Copies and correlation
 
 
@@ -189,3 +103,56 @@ def test_pinball_is_least_at_the_quantile_itself(tau: float) -> None:
     right = float(np.quantile(outcome, tau))
     losses = [metrics.pinball(np.full((2001, 1), right + off), outcome, [tau]) for off in (-0.2, 0.0, 0.2)]
     assert losses[1] == min(losses)
+
+
+def test_pinball_losses_average_to_pinball() -> None:
+    forecast, outcome = np.random.default_rng(8).normal(size=(9, 2)), np.arange(9.0)
+    losses = metrics.pinball_losses(forecast, outcome, [0.1, 0.9], outcome + 1)
+    assert losses.shape == (9, 2)
+    assert losses.mean() == pytest.approx(metrics.pinball(forecast, outcome, [0.1, 0.9], outcome + 1))
+
+
+@pytest.mark.parametrize("outcome", [-1.7, 0.0, 0.4, 2.5])
+def test_crps_of_many_quantiles_is_that_of_the_distribution(outcome: float) -> None:
+    """Of a standard normal one it has a closed form (Gneiting & Raftery, 2007, section 4.2)."""
+    quantiles = (np.arange(1, 2000) / 2000).tolist()
+    losses = metrics.pinball_losses(stats.norm.ppf(quantiles)[None], np.array([outcome]), quantiles)
+    wanted = outcome * (2 * stats.norm.cdf(outcome) - 1) + 2 * stats.norm.pdf(outcome) - 1 / math.sqrt(math.pi)
+    assert metrics.crps(losses, quantiles)[0] == pytest.approx(float(wanted), abs=2e-3)
+
+
+def test_crps_of_the_median_by_hand() -> None:
+    """Twice a triangle over (0, 1) as high as the loss."""
+    assert metrics.crps(np.array([[3.0], [1.0]]), [0.5]).tolist() == [3.0, 1.0]
+
+
+def test_winkler_by_hand() -> None:
+    lower, upper, outcome = np.full(3, 10.0), np.full(3, 14.0), np.array([12.0, 9.0, 15.5])
+    assert metrics.winkler(lower, upper, outcome, 80) == pytest.approx([4, 4 + 10 * 1, 4 + 10 * 1.5])
+    assert metrics.winkler(lower, upper, outcome, 95) == pytest.approx([4, 4 + 40 * 1, 4 + 40 * 1.5])
+
+
+@settings(deadline=None)
+@given(values=arrays(np.float64, (3, 7), elements=numbers))
+def test_winkler_is_the_pinball_loss_of_both_ends_over_half_of_alpha(values: F64) -> None:
+    """Bracher et al. (2021)."""
+    lower, upper, outcome = np.minimum(values[0], values[1]), np.maximum(values[0], values[1]), values[2]
+    ends = metrics.pinball_losses(np.stack([lower, upper], axis=1), outcome, [0.1, 0.9])
+    assert metrics.winkler(lower, upper, outcome, 80) == pytest.approx(2 / 0.2 * ends.sum(axis=1), abs=1e-6)
+
+
+def test_pit_counts_what_lies_between_the_quantiles() -> None:
+    forecast = np.tile([1.0, 2.0, 3.0], (5, 1))
+    assert metrics.pit(forecast, np.array([0.0, 1.0, 1.5, 2.5, 9.0])).tolist() == [20, 40, 20, 20]
+
+
+def test_scaled_errors_by_hand() -> None:
+    changes = np.array([1.0, -3.0])
+    assert metrics.scaled(4.0, changes) == 2.0
+    assert metrics.root_scaled(4.0, changes) == pytest.approx(4 / math.sqrt(5))
+
+
+@pytest.mark.parametrize("changes", [[], [0.0, 0.0]], ids=["none", "all zero"])
+def test_without_changes_there_is_no_scale(changes: list[float]) -> None:
+    assert metrics.scaled(4.0, np.array(changes)) is None
+    assert metrics.root_scaled(4.0, np.array(changes)) is None

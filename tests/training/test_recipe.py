@@ -7,6 +7,7 @@ import pytest
 
 from app.artifact.manifest import LogReturnTransform, MinMaxPriceTransform
 from training import recipe
+from training.data import STOCK_NAMES, UNSEEN
 from training.recipe import Recipe, RecipeError, Split, load
 
 WHOLE = """\
@@ -76,23 +77,26 @@ def test_the_tutorial_has_the_numbers_of_the_tutorial() -> None:
     tutorial = load("tutorial")
     assert (tutorial.window, tutorial.horizon, tutorial.levels, tutorial.quantiles) == (60, 1, [], [0.5])
     assert tutorial.transform == MinMaxPriceTransform()
-    assert tutorial.data.model_dump(exclude={"synthetic_length"}) == {
+    assert tutorial.data.model_dump(exclude={"synthetic_length", "synthetic_stride"}) == {
         "stocks": ["GOOG"],
         "csv": None,
         "test_csv": None,
         "column": "open",
         "synthetic_paths": 0,
+        "unseen": [],
     }
     assert tutorial.network.model_dump() == {
         "structure": "many_to_one",
         "cell": "lstm",
         "units": [50, 50, 50, 50],
         "dropout": 0.2,
+        "head": 0,
     }
     assert tutorial.training.model_dump() == {
         "loss": "mse",
         "optimizer": "adam",
         "learning_rate": 0.001,  # adam's own
+        "schedule": "constant",
         "batch": 32,
         "epochs": 100,
         "clip_norm": None,
@@ -104,12 +108,19 @@ def test_the_tutorial_has_the_numbers_of_the_tutorial() -> None:
 
 def test_the_default_works_at_any_scale_and_knows_intervals() -> None:
     default = load("default")
-    assert default.transform == LogReturnTransform()
+    assert isinstance(default.transform, LogReturnTransform)
     assert {80, 95} <= set(default.levels)
     assert default.training.loss == "pinball"
     assert default.auto
     assert default.split.validation
     assert default.split.calibration
+
+
+def test_the_default_is_judged_on_series_that_it_never_learns_from() -> None:
+    wanted = load("default").data
+    assert wanted.unseen == list(UNSEEN)
+    assert set(wanted.stocks) <= set(STOCK_NAMES)
+    assert wanted.csv is None
 
 
 # What a file says
@@ -220,6 +231,13 @@ def test_an_unknown_key_of_the_transform_is_refused_by_name(tmp_path: Path) -> N
         ('loss = "pinball"', 'loss = "pinball"\nbatch = 0', "training.batch"),
         ('loss = "pinball"', 'loss = "pinball"\nclip_norm = 0', "training.clip_norm"),
         ('loss = "pinball"', 'loss = "pinball"\nclip_norm = inf', "training.clip_norm"),
+        ("epochs = 3", 'epochs = 3\nschedule = "linear"', "training.schedule"),
+        ("units = [8]", "units = [8]\nhead = -1", "network.head"),
+        ("units = [8]", "units = [8]\nhead = 4097", "network.head"),
+        ('stocks = ["AAPL"]', 'stocks = ["AAPL"]\nsynthetic_stride = 0', "data.synthetic_stride"),
+        ('stocks = ["AAPL"]', 'stocks = ["AAPL"]\nsynthetic_stride = 1001', "data.synthetic_stride"),
+        ('stocks = ["AAPL"]', 'stocks = ["AAPL"]\nunseen = "vix"', "data.unseen"),
+        ('kind = "log_return"', 'kind = "log_return"\nlevel = 3', "transform.log_return.level"),
         ("epochs = 3", "epochs = 0", "training.epochs"),
         ("epochs = 3", "batch = 3", "training.epochs"),
         ("patience = 2", "patience = 0", "training.patience"),

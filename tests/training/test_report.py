@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
-from app.artifact.manifest import Evidence
+from app.artifact.evidence import Curve, Evidence
 from tests.training.conftest import a_score, a_series, days, samples_of
-from training import backtest, report
+from training import evidence, pictures, report, tables
 from training.backtest import Backtest
-from training.fit import Curve
+from training.pictures import BASELINE, MODEL
 from training.synthetic import random_walk
 
 PICTURES = {"real-vs-predicted.png", "error.png", "loss.png"}
-CURVE = Curve([0.5, 0.4, 0.35], [0.6, 0.45, 0.5], best=1)
+OF_LEVELS = {"fan.png", "coverage.png", "pit.png"}
+CURVE = Curve(loss=[0.5, 0.4, 0.35], validation=[0.6, 0.45, 0.5], best=1)
 QUANTILES, LEVELS = [0.025, 0.1, 0.5, 0.9, 0.975], [80, 95]
 
 
@@ -34,7 +34,7 @@ def a_test(
 
 
 def shown(tests: list[Backtest]) -> Evidence:
-    return backtest.evidence([row for test in tests for row in backtest.score(test)], held=False)
+    return evidence.of([row for test in tests for row in evidence.scores(test)], held=False)
 
 
 def size(picture: Path) -> tuple[int, int]:
@@ -52,25 +52,30 @@ def page(folder: Path) -> str:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes no pictures, for tests that look at the page only."""
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+    monkeypatch.setattr(pictures, "save", lambda *_: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dated", "levels"), [(True, True), (False, False)], ids=["dated, levels", "neither"])
 def test_a_page_and_its_pictures_are_written(tmp_path: Path, dated: bool, levels: bool) -> None:
     tests = [a_test(dated=dated, levels=levels), a_test(dated=dated, levels=levels, name="other")]
-    evidence = shown(tests)
-    report.write(tmp_path, "quick", "a description", tests, CURVE, evidence)
-    assert {path.name for path in tmp_path.iterdir()} == {*PICTURES, "report.html"}
-    for name in PICTURES:
+    found = shown(tests)
+    report.write(tmp_path, "quick", "a description", tests, CURVE, found)
+    pictures = PICTURES | (OF_LEVELS if levels else set())
+    assert {path.name for path in tmp_path.iterdir()} == {*pictures, "report.html"}
+    for name in pictures:
         width, height = size(tmp_path / name)
         assert width == 1100
-        assert height >= 440
+        assert height >= 300
     written = page(tmp_path)
-    assert html.escape(evidence.summary) in written
-    assert html.escape(backtest.table(evidence.scores)) in written
-    assert set(re.findall(r'src="([^"]*)"', written)) == PICTURES
+    assert written.index(html.escape(found.summary)) < written.index("<h2>")
+    for table in [tables.overview(found.scores), *tables.details(found.scores)]:
+        assert tables.page(table) in written
+    assert ("Coverage by volatility" in written) is levels
+    assert set(re.findall(r'src="([^"]*)"', written)) == pictures
 
 
+@pytest.mark.slow
 def test_fewer_forecasts_than_the_close_up_holds_are_drawn(tmp_path: Path) -> None:
     tests = [a_test(rows=64)]
     assert len(tests[0].samples) == 3
@@ -80,7 +85,7 @@ def test_fewer_forecasts_than_the_close_up_holds_are_drawn(tmp_path: Path) -> No
 
 def test_training_without_a_validation_block_is_drawn(tmp_path: Path) -> None:
     tests = [a_test(levels=False)]
-    report.write(tmp_path, "quick", "unvalidated", tests, Curve([0.5], [], best=0), shown(tests))
+    report.write(tmp_path, "quick", "unvalidated", tests, Curve(loss=[0.5], validation=[], best=0), shown(tests))
     assert size(tmp_path / "loss.png")
 
 
@@ -126,16 +131,20 @@ def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(tmp_path: Path
 
 @pytest.mark.usefixtures("undrawn")
 def test_those_that_follow_the_last_price_are_named(tmp_path: Path) -> None:
-    lagged = a_score(instrument="late & later", skill=-0.1, rmse=2.2, correlation_last=0.99)
-    good = a_score(instrument="good", skill=0.1, skill_p_value=0.001, rmse=1.8)
-    report.write(tmp_path, "quick", "plain", [a_test()], CURVE, backtest.evidence([lagged, good], held=False))
-    assert "Those of late &amp; later follow the last price, one step late." in page(tmp_path)
+    lagged = a_score(instrument="late & later", skill=-0.1, rmse=2.2, correlation_last=0.99, copy_ratio=1.2)
+    good = a_score(instrument="good", skill=0.1, skill_p_value=0.001, rmse=1.8, copy_ratio=0.3)
+    report.write(tmp_path, "quick", "plain", [a_test()], CURVE, evidence.of([lagged, good], held=False))
+    assert (
+        "Those of late &amp; later follow the last price, one step late: a lagged copy "
+        "(correlations: late &amp; later: 0.9900 with the last, 0.9000 with the next)."
+    ) in page(tmp_path)
+    assert "Those of good are no lagged copy: they go 30% as far from the last price as prices do." in page(tmp_path)
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_where_none_follows_the_last_price_none_is_named(tmp_path: Path) -> None:
-    good = a_score(instrument="good", skill=0.1, skill_p_value=0.001, rmse=1.8)
-    report.write(tmp_path, "quick", "plain", [a_test()], CURVE, backtest.evidence([good], held=False))
+    good = a_score(instrument="good", skill=0.1, skill_p_value=0.001, rmse=1.8, copy_ratio=0.3)
+    report.write(tmp_path, "quick", "plain", [a_test()], CURVE, evidence.of([good], held=False))
     assert "follow the last price" not in page(tmp_path)
 
 
@@ -144,13 +153,26 @@ def test_skill_has_another_colour_than_none(tmp_path: Path) -> None:
     colours = {}
     for skill in (0.1, -0.1):
         scores = [a_score(skill=skill, skill_p_value=0.001)]
-        report.write(tmp_path, "quick", "plain", [a_test()], CURVE, backtest.evidence(scores, held=False))
-        colours[skill] = re.findall(r"solid (#\w+)", page(tmp_path))
-    assert colours == {0.1: [report.MODEL], -0.1: [report.BASELINE]}
+        report.write(tmp_path, "quick", "plain", [a_test()], CURVE, evidence.of(scores, held=False))
+        colours[skill] = re.findall(r"4px solid (#\w+)", page(tmp_path))
+    assert colours == {0.1: [MODEL], -0.1: [BASELINE]}
 
 
+@pytest.mark.slow
 def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(tmp_path: Path) -> None:
     tests = [a_test(name="US$_^ per EUR$", rows=70)]
     report.write(tmp_path, "quick", "plain", tests, CURVE, shown(tests))
     assert size(tmp_path / "real-vs-predicted.png")
     assert size(tmp_path / "error.png")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_median_that_repeats_the_last_price_is_said_to(tmp_path: Path) -> None:
+    report.write(tmp_path, "quick", "plain", [a_test()], CURVE, evidence.of([a_score()], held=True))
+    assert "For made the median repeats the last price, and so says no direction (copy ratio 0)." in page(tmp_path)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_a_curve_there_is_no_section_about_training(tmp_path: Path) -> None:
+    report.write(tmp_path, "quick", "plain", [a_test()], None, shown([a_test()]))
+    assert "loss.png" not in page(tmp_path)

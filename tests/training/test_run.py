@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from app.artifact import store
+from app.artifact.evidence import Curve
 from app.artifact.manifest import Calibration, Manifest
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
@@ -25,10 +26,11 @@ from tests.training.conftest import (
     samples_of,
     says_last_price,
 )
-from training import backtest, data, networks, provenance, recipe, report, run, split
+from training import backtest, data, networks, provenance, recipe, report, run, split, synthetic
+from training.batches import Redrawn
 from training.data import DataError, Series
 from training.export import to_onnx
-from training.fit import Curve, Lines
+from training.fit import Lines
 from training.recipe import Recipe
 from training.run import NetworkError, Published
 from training.synthetic import random_walk
@@ -37,6 +39,8 @@ FILES = {
     *("manifest.json", "model.keras", "model.onnx", "scaler.joblib", "report.html"),
     *("real-vs-predicted.png", "error.png", "loss.png"),
 }
+OF_LEVELS = {"fan.png", "coverage.png", "pit.png"}
+SIMULATED = "{} simulated paths, and as many anew for each epoch"
 
 
 def quick(name: str = "quick", **changes: Any) -> Recipe:
@@ -81,8 +85,11 @@ def check_artifact(models: Path, name: str, version: str) -> Manifest:
     """Loads a published version on both engines, and has the golden forecasts computed by each."""
     artifact = store.read_version(models, name, version)
     manifest = artifact.manifest
-    assert {path.name for path in artifact.path.iterdir()} == FILES
-    assert manifest.files.keys() == FILES - {"manifest.json"}
+    files = FILES | (OF_LEVELS if manifest.levels else set())
+    assert {path.name for path in artifact.path.iterdir()} == files
+    assert manifest.files.keys() == files - {"manifest.json"}
+    assert manifest.curve is not None
+    assert len(manifest.curve.loss) > manifest.curve.best
     golden = np.array(manifest.golden.forecasts)
     windows = np.array(manifest.golden.windows)
     for engine in ("onnx", "keras"):
@@ -115,21 +122,24 @@ def test_a_run_publishes_an_artifact_that_loads_on_both_engines(
     wanted = quick()
     assert (manifest.window, manifest.horizon, manifest.levels) == (20, 2, [50, 80])
     assert manifest.transform == wanted.transform
-    assert manifest.network.parameters == 4 * (4 + 16 + 4) + 5 * (2 * 5)
+    assert manifest.network.head == 3
+    assert manifest.network.parameters == 4 * (2 * 4 + 16 + 4) + (4 + 1) * 3 + (3 + 1) * (2 * 5)
     assert manifest.recipe == wanted.model_dump(mode="json")
     assert manifest.evidence == done.evidence
     assert [(each.name, each.rows) for each in manifest.data] == [("AAPL", 3270), ("synthetic", 6 * 120)]
     assert manifest.data[0].sha256 == data.STOCKS_SHA256
-    assert manifest.training_range.quantity == "volatility"
-    assert 0 < manifest.training_range.low < manifest.training_range.high < 1
+    volatility, step = manifest.training_ranges
+    assert (volatility.quantity, step.quantity) == ("volatility", "last step")
+    assert 0 < volatility.low < volatility.high < 1
+    assert step.low < -1 < 1 < step.high
     assert {"python", "backend", *run.LIBRARIES} == manifest.libraries.keys()
     assert len(manifest.golden.windows) == run.GOLDEN_WINDOWS
     assert said[0] == "AAPL: 3270 prices"
-    assert re.fullmatch(r"\d+ windows to train on, \d+ to validate", said[1])
+    assert re.fullmatch(r"\d+ windows to train on, the simulated ones anew for each epoch; \d+ to validate", said[1])
 
 
 @pytest.mark.slow
-def test_only_the_market_is_judged_and_only_on_the_test_block(
+def test_of_what_is_learnt_from_only_the_test_block_of_the_market_is_judged(
     quick_models: tuple[Path, Published, list[str]],
 ) -> None:
     _, done, _ = quick_models
@@ -138,10 +148,24 @@ def test_only_the_market_is_judged_and_only_on_the_test_block(
     stock = data.stocks(["AAPL"])[0]
     assert stock.dates is not None
     for score in done.evidence.scores:
+        assert score.seen
         assert score.origins == 3270 - begins - 1
         assert str(score.first_date) == str(stock.dates[begins].astype("datetime64[D]"))
         assert str(score.last_date) == "2013-03-01"
         assert 70 < score.coverage["80"] < 90
+
+
+@pytest.mark.slow
+def test_series_that_it_never_learns_from_are_judged_whole(tmp_path: Path) -> None:
+    done, _ = published(quick(data={"unseen": ["vix"]}, training={"epochs": 1}), tmp_path)
+    foreign = [score for score in done.evidence.scores if not score.seen]
+    assert [(score.instrument, score.horizon) for score in foreign] == [("vix", 1), ("vix", 2)]
+    [vix] = data.unseen(["vix"])
+    assert {score.origins for score in foreign} == {len(vix.prices) - 20 - 2 + 1}
+    assert "instruments that were not trained on (vix)" in done.evidence.summary
+    manifest = store.read(done.path).manifest
+    assert "vix" not in [each.name for each in manifest.data]
+    assert vix.sha256 not in [each.sha256 for each in manifest.data]
 
 
 @pytest.mark.slow
@@ -178,14 +202,15 @@ def test_the_tutorials_kind_of_network_is_published(tmp_path: Path) -> None:
     wanted = quick("quick-tutorial")
     done, said = published(wanted, tmp_path, "small-tutorial")
     manifest = check_artifact(tmp_path, "small-tutorial", "1")
-    assert said == ["GOOG: 2148 prices", f"{round(0.8 * 2148) - 20 - 21} windows to train on, 0 to validate"]
+    assert said == ["GOOG: 2148 prices", f"{round(0.8 * 2148) - 20 - 21} windows to train on; 0 to validate"]
     assert manifest.calibration == Calibration(center="network", offsets=[[]])
     assert manifest.levels == []
     assert manifest.network.units == [4, 4]
-    assert manifest.training_range.quantity == "price"
     prices = data.stocks(["GOOG"], "open")[0].prices[: round(0.8 * 2148) - 21]
-    assert manifest.training_range.low == pytest.approx(prices.min())
-    assert manifest.training_range.high == pytest.approx(prices.max())
+    (seen,) = manifest.training_ranges
+    assert seen.quantity == "price"
+    assert seen.low == pytest.approx(prices[:-1].min())  # of the windows: the last price is in none
+    assert seen.high == pytest.approx(prices[:-1].max())
     assert done.evidence.point_skill == "none"
     assert done.evidence.scores[0].pinball is None
 
@@ -195,9 +220,9 @@ def test_simulated_paths_alone_teach_and_judge(tmp_path: Path) -> None:
     done, said = published(quick("quick-simulated"), tmp_path, "simulated")
     manifest = check_artifact(tmp_path, "simulated", "1")
     per_path = 100 - 20 - 2 + 1
-    assert said == [f"{12 * per_path} windows to train on, 0 to validate"]
+    assert said == [f"{20 * per_path} windows to train on, the simulated ones anew for each epoch; 0 to validate"]
     (provenance,) = manifest.data
-    assert (provenance.name, provenance.source, provenance.rows) == ("synthetic", "20 simulated paths", 2000)
+    assert (provenance.name, provenance.source, provenance.rows) == ("synthetic", SIMULATED.format(20), 2000)
     assert (provenance.first_date, provenance.last_date) == (None, None)
     for score in done.evidence.scores:
         assert (score.instrument, score.origins, score.first_date) == ("synthetic", 4 * per_path, None)
@@ -216,7 +241,7 @@ def test_the_tutorials_own_files_give_the_tutorials_own_baseline(google_prices: 
         "column": "Open",
     }
     done, said = published(recipe.load("tutorial", data=files, training={"epochs": 2}), tmp_path, "google")
-    assert "1198 windows to train on, 0 to validate" in said
+    assert "1198 windows to train on; 0 to validate" in said
     (score,) = done.evidence.scores
     assert score.rmse_last_price == pytest.approx(8.42, abs=0.005)
     assert score.origins == 20
@@ -227,7 +252,8 @@ def test_the_tutorials_own_files_give_the_tutorials_own_baseline(google_prices: 
     assert manifest.network.parameters == 71_051
     assert manifest.recipe["data"]["csv"] == "Google_Stock_Price_Train.csv"
     assert manifest.recipe["data"]["test_csv"] == "Google_Stock_Price_Test.csv"
-    assert (manifest.training_range.low, manifest.training_range.high) == (279.12, 816.68)
+    (seen,) = manifest.training_ranges
+    assert (seen.low, seen.high) == (279.12, 816.68)
 
 
 # What stops a run, and what it leaves
@@ -238,7 +264,7 @@ def untrained(spoil: Callable[[keras.Model], None]) -> Callable[..., Curve]:
 
     def fit(network: keras.Model, *_: object) -> Curve:
         spoil(network)
-        return Curve([float("nan")], [], best=0)
+        return Curve(loss=[float("nan")], validation=[], best=0)
 
     return fit
 
@@ -272,6 +298,7 @@ def test_a_network_whose_answers_are_no_prices_is_not_published(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError("the disk is full")])
 def test_whatever_interrupts_a_run_leaves_the_models_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: BaseException
@@ -292,8 +319,8 @@ def test_whatever_interrupts_a_run_leaves_the_models_as_they_were(
 
 def test_forms_that_differ_are_refused() -> None:
     rows = np.random.default_rng(1).normal(size=(5, 8, 1)).astype(np.float32)
-    network = networks.build(recipe.Network(units=[3]), 8, 2)
-    other = networks.build(recipe.Network(units=[3]), 8, 2)
+    network = networks.build(recipe.Network(units=[3]), (8, 1), 2)
+    other = networks.build(recipe.Network(units=[3]), (8, 1), 2)
     run._compare(network, OnnxEngine(to_onnx(network)), rows)
     with pytest.raises(NetworkError, match=r"^the ONNX form of the network differs from Keras by \d"):
         run._compare(network, OnnxEngine(to_onnx(other)), rows)
@@ -432,6 +459,52 @@ def test_the_start_is_the_empirical_quantiles_around_a_median_of_zero() -> None:
     assert start_at[1] == pytest.approx(3 * start_at[0], abs=0.3)
 
 
+def test_the_ranges_are_what_the_training_block_has_of_each_quantity() -> None:
+    wanted = quick()
+    blocks, _ = split.blocks([walk_series()], [], wanted.split, wanted.window, wanted.horizon)
+    _, transform = run._fit_scaler(wanted, blocks.train)
+    volatility, step = run._ranges(transform, blocks.train)
+    assert (volatility.quantity, step.quantity) == ("volatility", "last step")
+    (samples,) = blocks.train
+    found = transform.encode(samples.windows).volatility[:, 0, 0]
+    steps = np.log(samples.windows[:, -1] / samples.windows[:, -2]) / found
+    assert (volatility.low, volatility.high) == pytest.approx((found.min(), found.max()))
+    assert (step.low, step.high) == pytest.approx((steps.min(), steps.max()))
+
+
+def numbers_of(batches: Redrawn) -> list[set[bytes]]:
+    """The inputs of each epoch, as a set."""
+    epochs = []
+    for _ in range(3):
+        batches.on_epoch_begin()
+        epochs.append({row.tobytes() for index in range(len(batches)) for row in batches[index][0]})
+        batches.on_epoch_end()
+    return epochs
+
+
+@pytest.mark.parametrize("of_a_market", [True, False], ids=["beside a market", "alone"])
+def test_simulated_paths_are_drawn_anew_for_each_epoch(of_a_market: bool) -> None:
+    wanted = quick(training={"epochs": 3, "batch": 1})
+    data_of = wanted.data
+    market = [walk_series(300)] if of_a_market else []
+    simulated = synthetic.simulate(data_of.synthetic_paths, data_of.synthetic_length, wanted.seed)
+    blocks, judged = split.blocks(market, simulated, wanted.split, wanted.window, wanted.horizon)
+    _, transform = run._fit_scaler(wanted, blocks.train)
+    first = {row.tobytes() for row in run._encode(transform, blocks.train)[0]}
+    kept = {row.tobytes() for row in run._encode(transform, judged.train)[0]} if market else set()
+
+    epochs = numbers_of(run._redrawn(wanted, transform, judged.train if market else []))
+    per_path = len(range(0, 120 - 20 - 2 + 1, 3))
+    for epoch in epochs:
+        assert kept <= epoch
+        assert len(epoch - kept) == 6 * per_path
+        assert not (epoch - kept) & first  # nor are those for validation, calibration or test among them
+    assert epochs[0] & epochs[1] == epochs[1] & epochs[2] == epochs[0] & epochs[2] == kept
+    assert epochs == numbers_of(run._redrawn(wanted, transform, judged.train if market else []))
+    other = run._redrawn(wanted.model_copy(update={"seed": 2}), transform, judged.train if market else [])
+    assert numbers_of(other)[0] & epochs[0] == kept
+
+
 def test_two_files_are_joined_as_one_series_with_both_in_its_provenance() -> None:
     before = Series("before", np.array([1.0, 2.0]), days("2001-01-01", 2), "before.csv", "a" * 64, ("tidied",))
     after = Series("after", np.array([3.0, 4.0]), days("2001-02-01", 2), "after.csv", "b" * 64, ("sorted",))
@@ -473,7 +546,7 @@ def test_simulated_paths_are_one_instrument() -> None:
     one, other = random_walk(2, 50, 1)
     assert provenance.paths([]) == []
     (found,) = provenance.paths([one, other])
-    assert (found.name, found.source, found.rows) == ("synthetic", "2 simulated paths", 100)
+    assert (found.name, found.source, found.rows) == ("synthetic", SIMULATED.format(2), 100)
     assert found.sha256 != provenance.paths([other, one])[0].sha256
 
 
@@ -497,4 +570,7 @@ def test_the_recipes_of_these_tests_are_like_those_that_are_shipped() -> None:
         assert one.training.loss == other.training.loss
         assert one.calibration == other.calibration
         assert bool(one.network.dropout) == bool(other.network.dropout)
+        assert bool(one.network.head) == bool(other.network.head)
+        assert one.training.schedule == other.training.schedule
+        assert bool(one.data.synthetic_paths) == bool(other.data.synthetic_paths)
     assert not list((ROOT / "training" / "recipes").glob("quick*"))

@@ -47,6 +47,19 @@ def numbered(rows: int, name: str = "made", dates: Dates | None = None) -> Serie
     return a_series(np.arange(1.0, rows + 1), name, dates)
 
 
+def a_path(rows: int, number: int) -> Series:
+    """A path whose prices say which one it is, by their thousands, and which row they are."""
+    return a_series(np.arange(1000.0 * number, 1000 * number + rows), f"path {number}")
+
+
+def paths_of(samples: Samples) -> list[int]:
+    """Of each sample, the number of the `a_path` that it is cut from; its prices follow each other."""
+    whole = np.concatenate([samples.windows, samples.futures], axis=1)  # (N, W+H)
+    assert (np.diff(whole, axis=1) == 1).all()
+    numbers: list[int] = (whole[:, 0] // 1000).astype(int).tolist()
+    return numbers
+
+
 def cut(
     series: Sequence[Series], split: Split, window: int, horizon: int, test_rows: int | None = None
 ) -> Blocks | None:
@@ -271,16 +284,39 @@ def test_fewer_test_rows_than_steps_ahead_are_refused() -> None:
 @PATIENT
 @given(paths=st.integers(1, 60), split=splits(least_test=0), window=windows, horizon=horizons)
 def test_each_path_is_in_one_block_whole(paths: int, split: Split, window: int, horizon: int) -> None:
-    series = [numbered(50, f"path {i}") for i in range(paths)]
+    series = [a_path(50, i) for i in range(paths)]
     blocks = by_path(series, split, window, horizon)
-    assert [samples.series for block in blocks for samples in block] == series
-    for block in blocks:
-        for samples in block:
-            check_contents(samples)
-            assert len(samples) == 50 - window - horizon + 1
+    assert all(len(block) <= 1 for block in blocks)  # the paths of a block are one series
+    per_path = 50 - window - horizon + 1
+    found = [path for block in blocks for samples in block for path in paths_of(samples)]
+    assert found == [i for i in range(paths) for _ in range(per_path)]
     shares = (split.train, split.validation, split.calibration, split.test)
     for block, share in zip(blocks, shares, strict=True):
-        assert abs(len(block) - share * paths) <= 1
+        assert abs(sum(map(len, block)) / per_path - share * paths) <= 1
+
+
+@PATIENT
+@given(rows=st.integers(32, 120), window=windows, horizon=horizons, stride=st.integers(1, 40), paths=st.integers(1, 4))
+def test_the_stride_is_the_steps_between_the_windows_of_a_path(
+    rows: int, window: int, horizon: int, stride: int, paths: int
+) -> None:
+    assume(rows >= window + horizon)
+    series = [a_path(rows, i) for i in range(paths)]
+    ((every,), *_) = by_path(series, Split(test=0), window, horizon)
+    ((some,), *_) = by_path(series, Split(test=0), window, horizon, stride)
+    of_one = len(every) // paths
+    chosen = [path * of_one + i for path in range(paths) for i in range(0, of_one, stride)]
+    assert some.windows.tolist() == every.windows[chosen].tolist()
+    assert some.futures.tolist() == every.futures[chosen].tolist()
+    assert len(some) == len(some.origins)
+
+
+def test_a_single_path_stays_the_series_that_it_is() -> None:
+    series = numbered(50)
+    blocks = by_path([series], Split(test=0), window=8, horizon=3, stride=7)
+    assert blocks.train[0].series is series
+    check_contents(blocks.train[0])
+    assert np.diff(blocks.train[0].origins).tolist() == [7] * 5
 
 
 def test_a_path_too_short_for_a_sample_is_left_out() -> None:
@@ -288,6 +324,13 @@ def test_a_path_too_short_for_a_sample_is_left_out() -> None:
     blocks = by_path(series, Split(test=0), window=8, horizon=3)
     assert [len(samples) for samples in blocks.train] == [1]
     assert blocks.train[0].series is series[1]
+
+
+def test_pooled_paths_are_a_series_without_a_name_of_their_own() -> None:
+    blocks = by_path([numbered(12, "one"), numbered(13, "other")], Split(test=0), window=8, horizon=3)
+    (pooled,) = blocks.train
+    assert (pooled.series.name, pooled.series.dates) == ("synthetic", None)
+    assert pooled.origins.tolist() == list(range(2 + 3))
 
 
 def test_no_paths_are_four_empty_blocks() -> None:
@@ -300,26 +343,33 @@ def test_no_paths_are_four_empty_blocks() -> None:
 def test_markets_judge_and_simulated_paths_only_teach_and_calibrate() -> None:
     split = Split(validation=0.1, calibration=0.1, test=0.2)
     market = numbered(1000, "market", days("2001-01-01", 1000))
-    simulated = [numbered(120, f"path {i}") for i in range(10)]
-    found, judged = blocks([market], simulated, split, window=20, horizon=2)
+    simulated = [a_path(120, i) for i in range(20)]
+    found, judged = blocks([market], simulated, split, window=20, horizon=2, stride=5)
     for block in judged:
         assert [samples.series for samples in block] == [market]
     assert [samples.series for samples in found.test] == [market]
-    assert [len(block) for block in found] == [1 + 8, 1 + 1, 1 + 1, 1]
-    taught = [samples.series for block in found for samples in block if samples.series is not market]
-    assert taught == simulated
+    assert [len(block) for block in found] == [1 + 1, 1 + 1, 1 + 1, 1]
+    per_path = len(range(0, 120 - 20 - 2 + 1, 5))
+    assert [len(block[1]) for block in found[:3]] == [9 * per_path, 2 * per_path, 9 * per_path]
+    taught = [path for block in found[:3] for path in paths_of(block[1])]
+    assert taught == [i for i in range(20) for _ in range(per_path)]
 
 
-def test_without_a_market_simulated_paths_judge_as_one() -> None:
+def test_where_nothing_is_calibrated_no_paths_are_spared_for_it() -> None:
+    market = numbered(1000, "market", days("2001-01-01", 1000))
+    found, _ = blocks([market], [a_path(120, i) for i in range(10)], Split(validation=0.5), window=20, horizon=2)
+    assert [len(block) for block in found] == [1 + 1, 1 + 1, 0, 1]
+    assert len(found.train[1]) == len(found.validation[1])
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_without_a_market_simulated_paths_judge_as_one(stride: int) -> None:
     split = Split(calibration=0.2, test=0.2)
-    found, judged = blocks([], [numbered(100, f"path {i}") for i in range(20)], split, window=20, horizon=2)
-    assert [len(block) for block in found] == [12, 0, 4, 4]
-    assert [len(block) for block in judged] == [1, 0, 1, 1]
-    (pooled,) = judged.test
-    assert (pooled.series.name, pooled.series.dates) == ("synthetic", None)
-    assert pooled.windows.tolist() == np.concatenate([samples.windows for samples in found.test]).tolist()
-    assert pooled.futures.tolist() == np.concatenate([samples.futures for samples in found.test]).tolist()
-    assert len(pooled) == len(pooled.origins) == len(pooled.windows)
+    found, judged = blocks([], [a_path(100, i) for i in range(20)], split, window=20, horizon=2, stride=stride)
+    per_path = len(range(0, 79, stride))
+    for block, paths in zip(found, ([*range(12)], [], [*range(12, 16)], [*range(16, 20)]), strict=True):
+        assert [path for samples in block for path in paths_of(samples)] == [i for i in paths for _ in range(per_path)]
+    assert judged == found
 
 
 @pytest.mark.parametrize(("paths", "length"), [(1, 100), (2, 100), (20, 21), (0, 0)])

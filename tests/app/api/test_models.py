@@ -4,6 +4,8 @@ from pathlib import Path
 
 from app.settings import Settings
 from tests.app.api.conftest import Client, start
+from tests.app.artifact.test_store import place
+from tests.conftest import version_of
 
 
 def test_every_served_model_is_listed_with_its_evidence_in_a_sentence(client: Client) -> None:
@@ -24,7 +26,7 @@ def test_a_model_page_carries_the_evidence_as_data(client: Client) -> None:
     assert body["network"]["units"] == [50, 50, 50, 50]
     assert body["recipe"]["training"]["epochs"] == 100
     assert body["engine"] == "onnx"
-    assert client.get("/models/tutorial/versions/1").json() == body
+    assert client.get(f"/models/tutorial/versions/{body['version']}").json() == body
 
 
 def test_what_is_not_served_is_not_found(client: Client) -> None:
@@ -34,21 +36,21 @@ def test_what_is_not_served_is_not_found(client: Client) -> None:
 
 
 def test_a_broken_model_is_told_and_the_others_are_served(models: Path) -> None:
-    (models / "tutorial/1/model.onnx").write_bytes(b"nothing")
+    (place(models, "tutorial") / "model.onnx").write_bytes(b"nothing")
     for client in start(Settings(models_dir=models)):
         body = client.get("/models").json()
         assert [each["name"] for each in body["models"]] == ["default"]
-        assert body["failures"]["tutorial"].startswith("tutorial/1/model.onnx: ")
+        assert body["failures"]["tutorial"].startswith(f"tutorial/{version_of('tutorial')}/model.onnx: ")
         assert client.get("/models/tutorial").status_code == 503
         assert client.get("/health/ready").status_code == 200
 
 
 def test_without_its_default_model_the_server_is_not_ready_and_says_why(models: Path) -> None:
-    (models / "default/1/scaler.joblib").unlink()
+    (place(models, "default") / "scaler.joblib").unlink()
     for client in start(Settings(models_dir=models)):
         response = client.get("/health/ready")
         assert response.status_code == 503
-        assert "default/1/scaler.joblib" in response.json()["detail"]
+        assert f"default/{version_of('default')}/scaler.joblib" in response.json()["detail"]
         assert client.get("/health/live").status_code == 200
         assert client.get("/models/tutorial").status_code == 200
 

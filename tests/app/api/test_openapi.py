@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.api.openapi import DESCRIPTION
+from app.warning import CODES
 from tests.app.api.conftest import Client
 
 
@@ -53,6 +54,21 @@ def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
             assert operation["summary"]
             assert operation["description"]
     assert document["info"]["description"] == DESCRIPTION
+
+
+def test_every_figure_of_the_evidence_is_described(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    bases = ("PointBaseline", "IntervalBaseline")
+    for part in ("Score", "Fold", "Share", "Tercile", "Direction", *bases, "Evidence", "Curve"):
+        for name, field in schemas[part]["properties"].items():
+            assert field.get("description"), f"{part}.{name}"
+
+
+def test_every_code_of_a_warning_is_described(document: dict[str, Any]) -> None:
+    code = document["components"]["schemas"]["WarningBody"]["properties"]["code"]
+    assert set(code["enum"]) == set(CODES)
+    for each in CODES:
+        assert f"`{each}`: " in code["description"]
 
 
 def test_the_docs_page_and_all_it_loads_come_from_here(client: Client) -> None:

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from app.api.schemas import EXAMPLE_PRICES
+from app.artifact import store
 from tests.app.api.conftest import Client
+from tests.conftest import MODELS, version_of
 
 PRICES: list[float] = [float(str(price)) for price in EXAMPLE_PRICES]
+MOST = store.read_version(MODELS, "default", version_of("default")).manifest.horizon
 JSON = {"content-type": "application/json"}
 
 
@@ -39,8 +42,8 @@ def test_one_window_gives_one_forecast_and_no_intervals_unless_asked(client: Cli
 
 
 def test_horizon_and_levels_choose_from_what_the_model_says(client: Client) -> None:
-    answer = client.post("/predict", json={"prices": PRICES, "horizon": 5, "levels": [95, 50]}).json()
-    assert len(answer["forecast"]) == 5
+    answer = client.post("/predict", json={"prices": PRICES, "horizon": MOST, "levels": [95, 50]}).json()
+    assert len(answer["forecast"]) == MOST
     assert list(answer["intervals"]) == ["95", "50"]
     wide, narrow, middle = answer["intervals"]["95"], answer["intervals"]["50"], answer["forecast"]
     order = np.array([wide["lower"], narrow["lower"], middle, narrow["upper"], wide["upper"]])
@@ -60,9 +63,10 @@ def test_a_zero_before_the_window_is_no_fault(client: Client) -> None:
 
 
 def test_a_model_is_chosen_by_name_and_by_version(client: Client) -> None:
-    for reference in ("tutorial", "tutorial@1", "default@1"):
+    for reference in ("tutorial", f"tutorial@{version_of('tutorial')}", f"default@{version_of('default')}"):
         answer = client.post("/predict", json={"prices": PRICES, "model": reference}).json()
-        assert answer["model"] == {"name": reference.partition("@")[0], "version": "1"}
+        name = reference.partition("@")[0]
+        assert answer["model"] == {"name": name, "version": version_of(name)}
 
 
 def test_the_tutorial_model_warns_outside_its_training_range_and_default_does_not(client: Client) -> None:
@@ -109,7 +113,7 @@ def test_a_batch_answers_in_order_with_ids_where_they_were_given(client: Client)
         ({"prices": [9.0, 9.0, *PRICES[:17], 0, *PRICES[18:]]}, "/prices/19"),
         ({"prices": PRICES, "color": "red"}, "/color"),
         ({"prices": PRICES, "horizon": 0}, "/horizon"),
-        ({"prices": PRICES, "horizon": 6}, "/horizon"),
+        ({"prices": PRICES, "horizon": MOST + 1}, "/horizon"),
         ({"prices": PRICES, "horizon": 1.5}, "/horizon"),
         ({"prices": PRICES, "horizon": "2"}, "/horizon"),
         ({"prices": PRICES, "horizon": True}, "/horizon"),
@@ -141,7 +145,7 @@ def test_a_bad_request_is_told_the_place(client: Client, body: Any, pointer: str
 
 
 def test_all_faults_of_the_choice_and_the_prices_are_listed_together(client: Client) -> None:
-    found = faults(client, "/predict", {"prices": PRICES[1:], "horizon": 9, "levels": [73, 12]})
+    found = faults(client, "/predict", {"prices": PRICES[1:], "horizon": MOST + 1, "levels": [73, 12]})
     assert pointers(found) == ["/horizon", "/levels/0", "/levels/1", "/prices"]
 
 
@@ -160,7 +164,7 @@ def test_thousands_of_unknown_fields_are_not_all_listed(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
-@pytest.mark.parametrize("reference", ["nope", "default@7"])
+@pytest.mark.parametrize("reference", ["nope", "default@77"])
 def test_an_unknown_model_is_not_found(client: Client, path: str, reference: str) -> None:
     body = {"prices": PRICES} if path == "/predict" else {"series": [{"prices": PRICES}]}
     response = client.post(path, json=body | {"model": reference})
@@ -180,7 +184,7 @@ def test_an_unknown_model_is_not_found(client: Client, path: str, reference: str
         ({"series": [{"prices": PRICES, "id": ""}]}, "/series/0/id"),
         ({"series": [{"prices": PRICES, "id": 5}]}, "/series/0/id"),
         ({"series": [{"prices": PRICES, "ids": "a"}]}, "/series/0/ids"),
-        ({"series": [{"prices": PRICES}], "horizon": 6}, "/horizon"),
+        ({"series": [{"prices": PRICES}], "horizon": MOST + 1}, "/horizon"),
         ({"series": [{"prices": PRICES}], "model": 6}, "/model"),
         (b'{"series": [', ""),
     ],

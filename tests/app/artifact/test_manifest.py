@@ -9,9 +9,15 @@ import pytest
 from pydantic import ValidationError
 
 from app.artifact import store
+from app.artifact.evidence import Curve
 from app.artifact.manifest import LogReturnTransform, Manifest, MinMaxPriceTransform
 
 Document = dict[str, Any]
+
+OF_LATER = (
+    *("seen", "mase", "rmsse", "skill_p_value_nested", "direction", "coverage_interval", "coverage_by_volatility"),
+    *("crps", "winkler", "pit", "folds", "point_baselines", "interval_baselines"),
+)
 
 
 def text_of(models: Path, name: str) -> str:
@@ -47,8 +53,29 @@ def read(document: Document) -> Manifest:
 
 @pytest.mark.parametrize("name", ["default", "tutorial"])
 def test_a_shipped_manifest_survives_a_round_trip_to_the_byte(shipped: Path, name: str) -> None:
+    """Without what has been added since: a manifest of before stays as readable as one of today."""
     text = text_of(shipped, name)
-    assert Manifest.model_validate_json(text).model_dump_json(indent=1) + "\n" == text
+    assert Manifest.model_validate_json(text).model_dump_json(indent=1, exclude_unset=True) + "\n" == text
+
+
+def test_a_manifest_of_before_has_the_evidence_of_before(document: Document) -> None:
+    for score in document["evidence"]["scores"]:
+        for newer in OF_LATER:
+            score.pop(newer, None)
+    document.pop("curve", None)
+    found = read(document)
+    assert found.curve is None
+    for row in found.evidence.scores:
+        assert row.seen
+        assert [getattr(row, name) for name in ("mase", "direction", "crps")] == [None] * 3
+        assert (row.folds, row.point_baselines, row.interval_baselines, row.pit) == ([], [], [], [])
+        assert (row.coverage_interval, row.coverage_by_volatility, row.winkler) == ({}, [], {})
+
+
+def test_a_loss_that_is_no_number_is_none(document: Document) -> None:
+    document["curve"] = {"loss": [1.5, None], "validation": [], "best": 0}
+    assert read(document).curve == Curve(loss=[1.5, float("inf")], validation=[], best=0)
+    assert Curve(loss=[float("nan"), 2], validation=[], best=1).model_dump(mode="json")["loss"] == [None, 2.0]
 
 
 def test_a_manifest_begins_with_what_it_is(text: str) -> None:
@@ -170,7 +197,10 @@ REFUSED: dict[str, tuple[Callable[[Document], None], str]] = {
     "a clip of 0": (put("transform", value={"kind": "log_return", "clip": 0}), "greater than 0"),
     "a parameter of another transform": (put("transform", value={"kind": "minmax_price", "clip": 1}), "Extra inputs"),
     "a network of nothing": (put("network", "parameters", value=0), "greater than 0"),
-    "a range of another quantity": (put("training_range", "quantity", value="volume"), "training_range.quantity"),
+    "a range of another quantity": (
+        put("training_ranges", 0, "quantity", value="volume"),
+        "training_ranges.0.quantity",
+    ),
     "a point skill between": (put("evidence", "point_skill", value="a little"), "evidence.point_skill"),
     "no date": (drop("created"), "Field required"),
 }

@@ -11,7 +11,18 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, QuantileTransforme
 
 from app.artifact import store
 from app.artifact.manifest import LogReturnTransform, MinMaxPriceTransform
-from app.artifact.transform import LARGEST_PRICE, LARGEST_STEP, Affine, LogReturn, MinMaxPrice, Scaler, Transform, build
+from app.artifact.transform import (
+    LARGEST_PRICE,
+    LARGEST_STEP,
+    MOST_UNUSUAL,
+    TYPICAL_VOLATILITY,
+    Affine,
+    LogReturn,
+    MinMaxPrice,
+    Scaler,
+    Transform,
+    build,
+)
 from tests.strategies import F64, WINDOW, seeds, windows
 
 HORIZON, QUANTILES = 5, 9
@@ -21,9 +32,15 @@ factors = st.floats(-6, 6).map(lambda power: float(10**power))
 
 
 def log_return(
-    scale: float = 0.8, *, winsor: float = 8.0, floor: float = 1e-6, clip: float = 10.0, decay: float = 0.94
+    scale: float = 0.8,
+    *,
+    winsor: float = 8.0,
+    floor: float = 1e-6,
+    clip: float = 10.0,
+    decay: float = 0.94,
+    level: bool = False,
 ) -> LogReturn:
-    parameters = LogReturnTransform(winsor=winsor, floor=floor, clip=clip, decay=decay)
+    parameters = LogReturnTransform(winsor=winsor, floor=floor, clip=clip, decay=decay, level=level)
     return LogReturn(parameters, Affine(scale, 0.0))
 
 
@@ -47,7 +64,12 @@ def window_of(*returns: float) -> F64:
     return prices
 
 
-BOTH = pytest.mark.parametrize("transform", [log_return(), minmax_price()], ids=lambda transform: transform.kind)
+BOTH = pytest.mark.parametrize(
+    "transform",
+    [log_return(), log_return(level=True), minmax_price()],
+    ids=["log_return", "log_return with level", "minmax_price"],
+)
+LEVEL = pytest.mark.parametrize("level", [False, True], ids=["without level", "with level"])
 
 
 # There and back
@@ -63,10 +85,11 @@ def test_log_return_scales_with_the_price(prices: F64, factor: float, seed: int)
     np.testing.assert_allclose(scaled, factor * forecast, rtol=1e-9)
 
 
+@LEVEL
 @modest
-@given(windows(), factors)
-def test_log_return_shows_the_network_the_same_at_every_scale(prices: F64, factor: float) -> None:
-    transform = log_return()
+@given(prices=windows(), factor=factors)
+def test_log_return_shows_the_network_the_same_at_every_scale(level: bool, prices: F64, factor: float) -> None:
+    transform = log_return(level=level)
     inputs, scaled = transform.encode(prices).inputs, transform.encode(factor * prices).inputs
     np.testing.assert_allclose(scaled, inputs, rtol=1e-6, atol=1e-6)
 
@@ -144,13 +167,15 @@ def test_a_batch_is_its_rows_one_by_one(transform: Transform, prices: F64, seed:
 def test_what_has_no_faults_is_encoded_to_finite_numbers(transform: Transform, prices: F64) -> None:
     encoded = transform.encode(prices)
     assert transform.faults(prices) == []
-    assert encoded.inputs.shape == (len(prices), transform.steps(WINDOW), 1)
+    assert encoded.inputs.shape == (len(prices), *transform.shape(WINDOW))
     assert encoded.inputs.dtype == np.float32
     for part in (encoded.last, encoded.price, encoded.volatility):
         assert part.shape == (len(prices), 1, 1)
         assert np.isfinite(part).all()
     assert np.isfinite(encoded.inputs).all()
-    assert transform.encode(prices).observed.shape == (len(prices), 2)
+    assert encoded.observed.shape == (len(prices), len(transform.quantities), 2)
+    assert np.isfinite(encoded.observed).all()
+    assert (encoded.observed[:, :, 0] <= encoded.observed[:, :, 1]).all()
 
 
 # Log returns and their volatility
@@ -203,7 +228,8 @@ def test_volatility_is_the_weighted_root_mean_square_of_capped_returns() -> None
     transform = log_return(winsor=1.5, decay=0.5)
     prices = window_of(*returns)
     np.testing.assert_allclose(transform.encode(prices).volatility[0, 0], expected, rtol=1e-9)
-    np.testing.assert_allclose(transform.encode(prices).observed, [[expected, expected]], rtol=1e-9)
+    observed = transform.encode(prices).observed  # (1, R, 2)
+    np.testing.assert_allclose(observed, [[[expected] * 2, [-0.03 / expected] * 2]], rtol=1e-9)
 
 
 @pytest.mark.parametrize("steps_ago", [0, 1, 5, 20, 40])
@@ -215,7 +241,7 @@ def test_a_split_does_not_blind_the_forecast(steps_ago: int) -> None:
 
     def rise(winsor: float) -> float:
         transform = log_return(winsor=winsor)
-        before, after = transform.encode(np.concatenate([window_of(*quiet), window_of(*split)])).observed[:, 0]
+        before, after = transform.encode(np.concatenate([window_of(*quiet), window_of(*split)])).volatility[:, 0, 0]
         np.testing.assert_allclose(before, 0.01, rtol=1e-9)
         return float(after / before) - 1
 
@@ -232,6 +258,36 @@ def test_no_single_step_counts_for_more_than_the_winsor_allows(prices: F64, plac
     returns = np.abs(np.diff(np.log(prices)))
     volatility = log_return().encode(prices).volatility
     assert volatility[0, 0, 0] <= max(1e-6, min(returns.max(), 8 * returns.mean())) * (1 + 1e-9)
+
+
+def test_the_level_is_a_second_feature_the_same_in_all_steps() -> None:
+    prices = np.concatenate([window_of(*[size, -size] * 10) for size in (0.01, 0.0001, 0.2)])
+    inputs = log_return(scale=0.5, level=True).encode(prices).inputs  # (3, 20, 2)
+    np.testing.assert_array_equal(inputs[:, :, 0], log_return(scale=0.5).encode(prices).inputs[:, :, 0])
+    levels = [0.0, 0.5 * np.log(0.01), 0.5 * np.log(20)]  # of a day of a stock, and below and above it
+    np.testing.assert_allclose(inputs[:, :, 1], np.repeat(np.array(levels)[:, None], 20, axis=1), atol=1e-6)
+
+
+@modest
+@given(prices=windows())
+def test_the_level_is_bounded_and_knows_nothing_but_the_volatility(prices: F64) -> None:
+    encoded = log_return(level=True).encode(prices)
+    levels = encoded.inputs[:, :, 1]  # (B, T)
+    assert (levels == levels[:, :1]).all()
+    assert np.abs(levels).max() <= MOST_UNUSUAL
+    bounded = (0.5 * np.log(encoded.volatility[:, 0] / TYPICAL_VOLATILITY)).clip(-MOST_UNUSUAL, MOST_UNUSUAL)
+    np.testing.assert_allclose(levels[:, :1], bounded, rtol=1e-6, atol=1e-6)
+
+
+@modest
+@given(prices=windows(), seed=seeds)
+def test_the_level_changes_neither_forecasts_nor_targets(prices: F64, seed: int) -> None:
+    outputs = arbitrary_outputs(seed, len(prices))
+    plain, told = log_return(), log_return(level=True)
+    one, other = plain.encode(prices), told.encode(prices)
+    np.testing.assert_array_equal(plain.decode(outputs, one), told.decode(outputs, other))
+    futures = prices[:, :HORIZON]
+    np.testing.assert_array_equal(plain.targets(futures, one), told.targets(futures, other))
 
 
 def test_log_return_refuses_a_scaler_that_centres() -> None:
@@ -254,15 +310,15 @@ def test_minmax_price_shows_the_network_scaled_prices() -> None:
     np.testing.assert_allclose(encoded.inputs[:, :, 0], [[0, 0.25, 1], [-0.25, -0.5, 1.25]], atol=1e-7)
     np.testing.assert_allclose(encoded.last[:, 0, 0], [1, 1.25])
     assert encoded.volatility.tolist() == [[[1.0]], [[1.0]]]
-    assert transform.encode(prices).observed.tolist() == [[50, 250], [-50, 300]]
+    assert transform.encode(prices).observed.tolist() == [[[50, 250]], [[-50, 300]]]
 
 
 def test_the_shipped_tutorial_scales_its_training_range_to_zero_and_one(shipped: Path) -> None:
     artifact = store.read_version(shipped, "tutorial", store.current(shipped, "tutorial"))
-    trained = artifact.manifest.training_range
+    (trained,) = artifact.manifest.training_ranges
     transform = artifact.transform
     assert transform.kind == "minmax_price"
-    assert trained.quantity == transform.quantity == "price"
+    assert (trained.quantity,) == transform.quantities == ("price",)
     inputs = transform.encode(np.array([np.linspace(trained.low, trained.high, WINDOW)])).inputs
     np.testing.assert_allclose(inputs[0, [0, -1], 0], [0, 1], atol=1e-6)
 
@@ -439,30 +495,38 @@ def test_the_affine_map_can_be_inverted(scale: float, offset: float, x: float) -
 # What the scaler is fitted on
 
 
-def test_the_scaler_of_prices_is_fitted_on_the_prices() -> None:
-    prices = np.array([3.0, 1.0, 4.0, 1.0, 5.0])
-    assert minmax_price().scaler_sample(prices, window=3).tolist() == [[3.0], [1.0], [4.0], [1.0], [5.0]]
+def samples(rows: int, window: int, horizon: int = 1) -> tuple[F64, F64]:
+    """(N, W) windows and (N, H) futures of one walk."""
+    prices = 100 * np.exp(np.random.default_rng(rows).normal(0, 0.02, rows + window + horizon - 1).cumsum())
+    both = np.lib.stride_tricks.sliding_window_view(prices, window + horizon)
+    return both[:, :window], both[:, window:]
 
 
-@pytest.mark.parametrize(("length", "window"), [(WINDOW, WINDOW), (100, WINDOW), (10, 4)])
-def test_the_scaler_of_log_returns_is_fitted_on_what_every_window_would_show(length: int, window: int) -> None:
-    prices = 100 * np.exp(np.random.default_rng(1).normal(0, 0.02, length).cumsum())
-    unscaled = log_return(scale=1.0, clip=1e9)
-    sample = unscaled.scaler_sample(prices, window)
-    every = [unscaled.encode(prices[None, i : i + window]).inputs for i in range(length - window + 1)]
-    assert sample.shape == ((length - window + 1) * (window - 1), 1)
-    np.testing.assert_allclose(sample.reshape(-1, window - 1), np.concatenate(every)[:, :, 0], rtol=1e-6, atol=1e-9)
+def test_the_scaler_of_prices_is_fitted_on_every_price_there_is() -> None:
+    windows, futures = np.array([[3.0, 1.0, 4.0], [1.0, 4.0, 1.0]]), np.array([[1.0], [5.0]])
+    sample = minmax_price().scaler_sample(windows, futures)
+    assert sample.shape == (8, 1)
+    assert set(sample[:, 0].tolist()) == {1.0, 3.0, 4.0, 5.0}
+
+
+@LEVEL
+@pytest.mark.parametrize(("rows", "window"), [(1, WINDOW), (41, WINDOW), (7, 4)])
+def test_the_scaler_of_log_returns_is_fitted_on_what_every_window_would_show(
+    rows: int, window: int, level: bool
+) -> None:
+    windows, futures = samples(rows, window)
+    unscaled = log_return(scale=1.0, clip=1e9, level=level)
+    sample = unscaled.scaler_sample(windows, futures)
+    assert sample.shape == (rows * (window - 1), 1)
+    shown = unscaled.encode(windows).inputs[:, :, 0]
+    np.testing.assert_allclose(sample.reshape(rows, window - 1), shown, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 25.0])
 def test_the_sample_does_not_depend_on_the_scaler_that_it_is_for(scale: float) -> None:
-    prices = 100 * np.exp(np.random.default_rng(2).normal(0, 0.02, 80).cumsum())
-    np.testing.assert_array_equal(
-        log_return(scale).scaler_sample(prices, WINDOW), log_return(1.0).scaler_sample(prices, WINDOW)
-    )
-    np.testing.assert_array_equal(
-        minmax_price(0, scale).scaler_sample(prices, WINDOW), minmax_price().scaler_sample(prices, WINDOW)
-    )
+    both = samples(20, WINDOW, HORIZON)
+    np.testing.assert_array_equal(log_return(scale).scaler_sample(*both), log_return(1.0).scaler_sample(*both))
+    np.testing.assert_array_equal(minmax_price(0, scale).scaler_sample(*both), minmax_price().scaler_sample(*both))
 
 
 # Building
@@ -474,5 +538,11 @@ def test_the_parameters_decide_which_transform_is_built() -> None:
     of_prices = build(MinMaxPriceTransform(), affine)
     assert of_returns == LogReturn(LogReturnTransform(clip=3.0), affine)
     assert of_prices == MinMaxPrice(MinMaxPriceTransform(), affine)
-    assert (of_returns.kind, of_returns.quantity, of_returns.steps(60)) == ("log_return", "volatility", 59)
-    assert (of_prices.kind, of_prices.quantity, of_prices.steps(60)) == ("minmax_price", "price", 60)
+    assert (of_returns.kind, of_returns.quantities) == ("log_return", ("volatility", "last step"))
+    assert (of_prices.kind, of_prices.quantities) == ("minmax_price", ("price",))
+
+
+def test_the_shape_is_what_the_network_gets_of_a_window() -> None:
+    assert log_return().shape(60) == (59, 1)
+    assert log_return(level=True).shape(60) == (59, 2)
+    assert minmax_price().shape(60) == (60, 1)

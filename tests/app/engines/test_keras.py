@@ -67,7 +67,7 @@ def inputs_for(engine: "KerasEngine", rows: int) -> F32:
 def test_an_engine_says_what_it_is_and_takes(engine: "KerasEngine", artifact: Artifact) -> None:
     assert engine.name == "keras"
     assert engine.lanes == 2
-    assert engine.steps_and_features == (artifact.transform.steps(artifact.manifest.window), 1)
+    assert engine.steps_and_features == artifact.transform.shape(artifact.manifest.window)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 64, 65, 512, 513, 4096, 4500])
@@ -277,19 +277,20 @@ def test_a_broken_network_is_refused_without_telling_where_it_lies(models: Path,
 
 
 def test_a_network_with_code_in_it_is_refused(keras: Any, models: Path, artifact: Artifact) -> None:
-    steps = artifact.transform.steps(artifact.manifest.window)
+    shape = artifact.transform.shape(artifact.manifest.window)
     path = place(models, "default")
-    keras.Sequential([keras.Input((steps, 1)), keras.layers.Lambda(lambda x: x)]).save(path / "model.keras")
+    keras.Sequential([keras.Input(shape), keras.layers.Lambda(lambda x: x)]).save(path / "model.keras")
     reason = refused(path).reason
     assert "the network cannot be loaded" in reason
     assert "Lambda" in reason
 
 
 def test_a_network_of_another_shape_is_refused(keras: Any, models: Path, artifact: Artifact) -> None:
-    window, steps = artifact.manifest.window, artifact.transform.steps(artifact.manifest.window)
+    window = artifact.manifest.window
+    steps, features = artifact.transform.shape(window)
     path = place(models, "default")
-    keras.Sequential([keras.Input((steps + 1, 1)), keras.layers.LSTM(2)]).save(path / "model.keras")
-    expected = f"the network takes {steps + 1} steps of 1; a window of {window} gives {steps} of 1"
+    keras.Sequential([keras.Input((steps + 1, features)), keras.layers.LSTM(2)]).save(path / "model.keras")
+    expected = f"the network takes {steps + 1} steps of {features}; a window of {window} gives {steps} of {features}"
     assert refused(path).reason == expected
 
 

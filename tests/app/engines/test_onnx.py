@@ -46,7 +46,7 @@ def one_by_one(engine: OnnxEngine, inputs: F32) -> F32:
 
 def test_an_engine_says_what_it_takes(artifact: Artifact, engine: OnnxEngine) -> None:
     assert engine.name == "onnx"
-    assert engine.steps_and_features == (artifact.transform.steps(artifact.manifest.window), 1)
+    assert engine.steps_and_features == artifact.transform.shape(artifact.manifest.window)
 
 
 def test_each_row_gets_one_flat_row_of_outputs(artifact: Artifact, engine: OnnxEngine, inputs: F32) -> None:
