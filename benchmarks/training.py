@@ -68,7 +68,7 @@ def ours(recipe: Recipe, train: tuple[F32, F64]) -> Turn:
     from training.fit import fit
 
     def turn(epochs: int) -> F64:
-        network = networks.build(recipe.network, train[0].shape[1], train[1].shape[1])
+        network = networks.build(recipe.network, train[0].shape[1:], train[1].shape[1])
         clock = Clock()
         fit(network, recipe.training.model_copy(update={"epochs": epochs}), recipe.quantiles, train, None, clock)
         return clock.epochs_s
