@@ -13,7 +13,7 @@ from app.artifact.transform import F64
 from app.forecaster import Forecaster
 from training import baselines, metrics, significance
 from training.data import DataError, Series
-from training.split import Samples
+from training.split import Samples, cut
 
 SIGNIFICANCE = 0.05
 CHUNK = 1024  # windows in one engine call
@@ -82,13 +82,11 @@ def tail(series: Series, first: int, window: int, horizon: int) -> Samples:
     Raises:
         DataError: there is none.
     """
-    origins = np.arange(max(first, window) - 1, len(series.prices) - horizon)
-    if not len(origins):
+    samples = cut(series, first, len(series.prices), window, horizon)
+    if samples is None:
         reason = f"{len(series.prices)} prices are too few: a window of {window} and {horizon} steps ahead"
         raise DataError(series.name, reason + (f" from price {first + 1} on" if first else ""))
-    rows = np.lib.stride_tricks.sliding_window_view(series.prices, window + horizon)  # (M, W+H)
-    chosen = rows[origins - (window - 1)]
-    return Samples(series, origins, chosen[:, :window], chosen[:, window:])
+    return samples
 
 
 def scored_horizons(horizon: int) -> list[int]:
@@ -104,7 +102,7 @@ def score(test: Backtest) -> list[Score]:
     walk = None
     if test.levels and (test.samples.windows > 0).all():
         walk = baselines.ewma_random_walk(test.samples.windows, futures.shape[1], test.quantiles)
-    first_date, last_date = _dates(test.samples)
+    first_date, last_date = dates_of(test.samples, 0, len(test.samples))
     changes = np.diff(test.samples.series.prices[: test.samples.origins[0] + 1])
     rows = []
     for horizon in scored_horizons(futures.shape[1]):
@@ -129,7 +127,7 @@ def score(test: Backtest) -> list[Score]:
                 rmsse=metrics.root_scaled(metrics.rmse(forecast, outcome), changes),
                 skill=metrics.skill(loss, baseline_loss),
                 skill_p_value=significance.diebold_mariano(loss, baseline_loss, horizon),
-                skill_p_value_nested=significance.clark_west(*moves(test, h), horizon),
+                skill_p_value_nested=significance.clark_west(*moves(forecast, outcome, last), horizon),
                 copy_ratio=metrics.copy_ratio(forecast, last, outcome),
                 correlation_last=metrics.correlation(forecast, last),
                 correlation_next=metrics.correlation(forecast, outcome),
@@ -165,16 +163,13 @@ def squared(forecast: F64, outcome: F64, last: F64) -> F64:
 
     A forecast of nothing or less counts as a millionth of the last price.
     """
-    if not ((outcome > 0).all() and (last > 0).all()):
-        in_price: F64 = (forecast - outcome) ** 2
-        return in_price
-    in_log: F64 = (np.log(np.maximum(forecast, 1e-6 * last)) - np.log(outcome)) ** 2
-    return in_log
+    said, came = moves(forecast, outcome, last)
+    error: F64 = (said - came) ** 2
+    return error
 
 
-def moves(test: Backtest, h: int) -> tuple[F64, F64]:
-    """(N,) forecast by the median and come, h + 1 steps ahead: log returns, or changes where some have no logarithm."""
-    forecast, outcome, last = test.median[:, h], test.samples.futures[:, h], test.last
+def moves(forecast: F64, outcome: F64, last: F64) -> tuple[F64, F64]:
+    """(N,) moves from the last price, forecast and come: log returns, or changes where some have no logarithm."""
     if not ((outcome > 0).all() and (last > 0).all()):
         return forecast - last, outcome - last
     return np.log(np.maximum(forecast / last, 1e-6)), np.log(outcome / last)
@@ -188,7 +183,3 @@ def dates_of(samples: Samples, start: int, stop: int) -> tuple[date | None, date
     moments = dates[[samples.origins[start] + 1, samples.origins[stop - 1] + samples.futures.shape[1]]]
     first, last = moments.astype("datetime64[D]").tolist()
     return first, last
-
-
-def _dates(samples: Samples) -> tuple[date | None, date | None]:
-    return dates_of(samples, 0, len(samples))

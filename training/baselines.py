@@ -8,6 +8,7 @@ from sklearn.linear_model import RidgeCV
 
 from app.artifact.transform import F64
 
+LAST_PRICE, EWMA, GARCH = "last price", "EWMA volatility", "GARCH-t"  # names that are asked for by name
 DECAY = 0.94  # RiskMetrics (1996), daily data
 MEAN_OF = 20  # prices
 PENALTIES = np.logspace(0, 6, 13)  # of ridge, for inputs whose variance is about 1

@@ -9,8 +9,10 @@ from matplotlib.ticker import MaxNLocator
 
 from app.artifact.evidence import Curve, IntervalBaseline, PointBaseline, Score, Share
 from app.artifact.manifest import quantiles_of
+from training.baselines import EWMA, LAST_PRICE
 from training.evidence import SUMMED_UP
 from training.pictures import BASELINE, MODEL, REAL, plain, tidy, titled
+from training.tables import levels_of
 
 COLORS = ("#c2410c", "#1d4ed8", "#047857", "#7e22ce", "#b45309", "#0e7490", "#be185d", "#4d7c0f")
 FARTHEST = 0.06  # from 1: what is farther is written at the edge
@@ -21,13 +23,13 @@ Baseline = PointBaseline | IntervalBaseline
 
 def errors(scores: Sequence[Score]) -> Figure:
     """Error over that of each baseline, with its interval, at the first and at the last horizon."""
-    horizons = sorted({min(s.horizon for s in scores), max(s.horizon for s in scores)})
+    horizons = _ends(scores)
     with_levels = any(s.interval_baselines for s in scores)
     figure = Figure(figsize=(11, 1 + len(horizons) * (1.6 + 0.35 * _count(scores))), layout="constrained")
     grid = figure.subplots(len(horizons), 1 + with_levels, squeeze=False)
     for horizon, row in zip(horizons, grid, strict=True):
         at = [s for s in scores if s.horizon == horizon]
-        ahead = "one step ahead" if horizon == 1 else f"{horizon} steps ahead"
+        ahead = _ahead(horizon)
         _ratios(row[0], {s.instrument: s.point_baselines for s in at})
         titled(row[0], f"RMSE of the median over the baseline's, {ahead}")
         if with_levels:
@@ -59,7 +61,7 @@ def coverage(scores: Sequence[Score]) -> Figure:
 
 def pit(scores: Sequence[Score]) -> Figure:
     """How many outcomes fell between each two quantiles, over how many should: 1 everywhere is calibrated."""
-    horizons = sorted({min(s.horizon for s in scores), max(s.horizon for s in scores)})
+    horizons = _ends(scores)
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     grid = figure.subplots(1, len(horizons), squeeze=False, sharey=True)[0]
     for axes, horizon in zip(grid, horizons, strict=True):
@@ -71,7 +73,7 @@ def pit(scores: Sequence[Score]) -> Figure:
         for i, s in enumerate(at):
             axes.stairs(np.array(s.pit) / 100 / width, edges, color=_color(i), lw=0.9, label=plain(s.instrument))
         axes.axhline(1, color=REAL, lw=1, ls="--")
-        titled(axes, "one step ahead" if horizon == 1 else f"{horizon} steps ahead")
+        titled(axes, _ahead(horizon))
         axes.set_xlabel("probability, with the model's quantiles as edges")
         axes.set_xlim(0, 1)
         tidy(axes)
@@ -83,19 +85,19 @@ def pit(scores: Sequence[Score]) -> Figure:
 def models(scores: Mapping[str, Sequence[Score]]) -> Figure:
     """Models side by side: the median and the quantiles beside the usual baselines, and coverage; by instrument."""
     every = [score for each in scores.values() for score in each]
-    horizons = sorted({min(s.horizon for s in every), max(s.horizon for s in every)})
-    levels = sorted({int(level) for s in every for level in s.coverage})
+    horizons = _ends(every)
+    levels = levels_of(every)
     level = str(max([lv for lv in levels if lv in SUMMED_UP] or levels, default=0))
     height = 1.6 + 0.3 * len(scores) * len({s.instrument for s in every})
     figure = Figure(figsize=(13 if levels else 7, 1 + len(horizons) * height), layout="constrained")
     grid = figure.subplots(len(horizons), 3 if levels else 1, squeeze=False)
     for horizon, (point, *rest) in zip(horizons, grid, strict=True):
         at = {name: [s for s in each if s.horizon == horizon] for name, each in scores.items()}
-        ahead = "one step ahead" if horizon == 1 else f"{horizon} steps ahead"
-        _ratios(point, {name: _named(each, "last price") for name, each in at.items()})
+        ahead = _ahead(horizon)
+        _ratios(point, {name: _named(each, LAST_PRICE) for name, each in at.items()})
         titled(point, f"RMSE over the last price's, {ahead}")
         if levels:
-            _ratios(rest[0], {name: _named(each, "EWMA volatility") for name, each in at.items()})
+            _ratios(rest[0], {name: _named(each, EWMA) for name, each in at.items()})
             titled(rest[0], "pinball loss over an EWMA random walk's")
             with_level = {name: [s for s in each if level in s.coverage_interval] for name, each in at.items()}
             _deviations(
@@ -194,6 +196,16 @@ def _color(i: int) -> str:
 def _offset(i: int, count: int) -> float:
     """Of one of several side by side around a whole number."""
     return 0.7 * ((i + 0.5) / count - 0.5)
+
+
+def _ends(scores: Sequence[Score]) -> list[int]:
+    """The first and the last horizon."""
+    horizons = {s.horizon for s in scores}
+    return sorted({min(horizons), max(horizons)})
+
+
+def _ahead(horizon: int) -> str:
+    return "one step ahead" if horizon == 1 else f"{horizon} steps ahead"
 
 
 def _count(scores: Sequence[Score]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from app.artifact.evidence import Score
-from training import backtest, charts, evidence, metrics, pictures, significance
+from training import backtest, baselines, charts, evidence, metrics, pictures, significance
 from training.backtest import Backtest
 from training.judge import Prices, Say, first_row
 from training.published import Published
@@ -75,7 +75,7 @@ def side_by_side(tests: Mapping[str, Sequence[Backtest]], scores: Mapping[str, S
 
 
 def _interval_cells(score: Score, test: Backtest, leader: Backtest, levels: Sequence[int]) -> list[str]:
-    walk = next((row for row in score.interval_baselines if row.baseline == "EWMA volatility"), None)
+    walk = next((row for row in score.interval_baselines if row.baseline == baselines.EWMA), None)
     return [
         *(share(score.coverage_interval.get(str(level))) for level in levels),
         "-" if walk is None else ratio(walk.pinball_ratio, walk.low, walk.high),
@@ -91,7 +91,7 @@ def _median_beside(test: Backtest, leader: Backtest, h: int) -> list[str]:
         return ["-", "-"]
     outcome = test.samples.futures[:, h]
     loss, other = (backtest.squared(each.median[:, h], outcome, test.last) for each in (test, leader))
-    found = float(np.sqrt(significance.ratio(loss.mean(), other.mean())))
+    found = float(np.sqrt(metrics.ratio(loss.mean(), other.mean())))
     return [number(found, 4), p_value(significance.diebold_mariano(loss, other, h + 1))]
 
 
@@ -104,5 +104,5 @@ def _quantiles_beside(test: Backtest, leader: Backtest, h: int) -> list[str]:
         metrics.pinball_losses(each.forecasts[:, h], outcome, test.quantiles, test.last).mean(axis=1)
         for each in (test, leader)
     )
-    found = float(significance.ratio(loss.mean(), other.mean()))
+    found = float(metrics.ratio(loss.mean(), other.mean()))
     return [number(found, 4), p_value(significance.diebold_mariano(loss, other, h + 1))]

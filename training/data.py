@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from app.artifact.transform import Transform
+
 STOCKS_VERSION = "2026.1"
 STOCKS_SHA256 = "5abadf99b2d394f920120a27de6f0df129859d71d4cfb0bf661bcc99446ab1fd"  # of stocks.csv.gz in that release
 STOCK_NAMES = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
@@ -124,6 +126,12 @@ def _unseen(name: str) -> Series:
     prices, dates = values[~missing & ~negative], dates[~missing & ~negative]
     source = f"arch {release} data.{name}, column {column}"
     return Series(name, prices, dates, source, hashlib.sha256(prices.tobytes()).hexdigest(), tuple(notes))
+
+
+def refuse_faults(series: Series, transform: Transform) -> None:
+    """Raises DataError for the first price that the transform cannot take, naming it."""
+    for _, index, reason in transform.faults(series.prices[None]):
+        raise DataError(f"{series.name}, price {index + 1}", reason)
 
 
 def read_csv(path: Path, column: str) -> Series:

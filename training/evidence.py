@@ -16,8 +16,8 @@ FOLDS = 5
 DIGITS = 6  # significant, of what is kept
 SUMMED_UP = (80, 95)  # levels that the summary names
 RIVALS = (  # interval baselines that the summary names
-    ("EWMA volatility", "a random walk with EWMA volatility"),
-    ("GARCH-t", "GARCH-t fitted to each instrument itself"),
+    (baselines.EWMA, "a random walk with EWMA volatility"),
+    (baselines.GARCH, "GARCH-t fitted to each instrument itself"),
 )
 
 
@@ -70,7 +70,7 @@ def is_lagged_copy(score: Score) -> bool:
 
 def rmse_ratio(score: Score) -> float:
     """Of the median to the last price; 1 where no price moves and none was forecast to."""
-    return float(significance.ratio(score.rmse, score.rmse_last_price))
+    return float(metrics.ratio(score.rmse, score.rmse_last_price))
 
 
 def _point_sentence(first: Sequence[Score], held: bool, skilled: bool) -> str:
@@ -136,7 +136,7 @@ def _names(scores: Sequence[Score]) -> str:
 
 def _direction(test: Backtest, h: int) -> Direction | None:
     """None where the median says no direction, or no price moved."""
-    forecast, came = backtest.moves(test, h)
+    forecast, came = backtest.moves(test.median[:, h], test.samples.futures[:, h], test.last)
     said = np.abs(test.median[:, h] - test.last) > 1e-9 * np.abs(test.last)  # more than rounding
     counted = said & (came != 0)
     steps = int(counted.sum())
@@ -201,14 +201,14 @@ def _fold(test: Backtest, h: int, walk: F64 | None, start: int, stop: int) -> Fo
         losses = (
             metrics.pinball(each, outcome, test.quantiles, last) for each in (test.forecasts[part, h], walk[part])
         )
-        ratio = float(significance.ratio(*losses))
+        ratio = float(metrics.ratio(*losses))
     sides = {level: [side[part, h] for side in test.interval(level)] for level in test.levels}
     return Fold(
         origins=stop - start,
         first_date=first_date,
         last_date=last_date,
         skill=metrics.skill(loss, baseline_loss),
-        rmse_ratio=float(significance.ratio(metrics.rmse(median, outcome), metrics.rmse(last, outcome))),
+        rmse_ratio=float(metrics.ratio(metrics.rmse(median, outcome), metrics.rmse(last, outcome))),
         coverage={str(level): metrics.coverage(low, high, outcome) for level, (low, high) in sides.items()},
         pinball_ratio=ratio,
     )

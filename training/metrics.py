@@ -16,13 +16,20 @@ def mae(forecast: F64, outcome: F64) -> float:
     return float(np.mean(np.abs(forecast - outcome)))
 
 
+def ratio(loss: F64 | float, baseline_loss: F64 | float) -> F64:
+    """Of losses, elementwise; against a baseline without any, 1 without loss either and 2 with."""
+    loss, baseline_loss = np.asarray(loss), np.asarray(baseline_loss)
+    any_loss = baseline_loss > 0
+    found: F64 = np.where(any_loss, loss / np.where(any_loss, baseline_loss, 1.0), 1.0 + (loss > 0))
+    return found
+
+
 def skill(loss: F64, baseline_loss: F64) -> float:
     """1 − loss/baseline loss: 0 is no better than the baseline, 1 perfect, below 0 worse.
 
     Against a baseline without any loss nothing can be better: 0 without loss either, −1 with.
     """
-    ours, theirs = float(np.mean(loss)), float(np.mean(baseline_loss))
-    return 1 - ours / theirs if theirs else -float(ours > 0)
+    return 1 - float(ratio(float(np.mean(loss)), float(np.mean(baseline_loss))))
 
 
 def copy_ratio(forecast: F64, last: F64, outcome: F64) -> float:

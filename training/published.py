@@ -76,8 +76,7 @@ class Published:
 
     def refuse_faults(self, series: Series) -> None:
         """Raises DataError for a price that the model cannot take, naming it."""
-        for _, index, reason in self._transform.faults(series.prices[None]):
-            raise DataError(f"{series.name}, price {index + 1}", reason)
+        data.refuse_faults(series, self._transform)
 
     def _test(self, series: Sequence[Series]) -> list[Samples]:
         return split.in_time(series, self._split, self.manifest.window, self.manifest.horizon).test

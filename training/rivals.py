@@ -11,7 +11,8 @@ from app.artifact.transform import F64
 from training import baselines, metrics
 from training.backtest import Backtest, scored_horizons, squared, tail
 from training.garch import Garch
-from training.significance import diebold_mariano, ratio, ratio_intervals
+from training.metrics import ratio
+from training.significance import diebold_mariano, ratio_intervals
 
 LEAST = 100  # samples to fit a baseline on
 
@@ -118,7 +119,7 @@ class Rivals:
 
 def _points(test: Backtest, fitted_on: Half | None) -> Iterator[Rival]:
     windows, horizon = test.samples.windows, test.samples.futures.shape[1]
-    yield Rival("last price", 0, baselines.last_price(windows, horizon))
+    yield Rival(baselines.LAST_PRICE, 0, baselines.last_price(windows, horizon))
     yield Rival("mean of 20", 0, baselines.mean_price(windows, horizon))
     if fitted_on is None:
         return
@@ -135,13 +136,13 @@ def _intervals(test: Backtest, fitted_on: Half | None) -> Iterator[Rival]:
     windows, horizon = test.samples.windows, test.samples.futures.shape[1]
     past = baselines.historical_volatility(windows)
     yield Rival("historical volatility", 0, baselines.random_walk(windows, past, horizon, test.quantiles))
-    yield Rival("EWMA volatility", 0, baselines.ewma_random_walk(windows, horizon, test.quantiles))
+    yield Rival(baselines.EWMA, 0, baselines.ewma_random_walk(windows, horizon, test.quantiles))
     prices = test.samples.series.prices
     if fitted_on is not None and np.ptp(prices[: fitted_on.rows]):
         start = fitted_on.start
         garch = Garch(prices, fitted_on.rows)
         origins = test.samples.origins[start:]
-        yield Rival("GARCH-t", start, garch.forecast(windows[start:], origins, horizon, test.quantiles))
+        yield Rival(baselines.GARCH, start, garch.forecast(windows[start:], origins, horizon, test.quantiles))
 
 
 def _by_start(rivals: Sequence[Rival]) -> Iterator[tuple[int, list[Rival]]]:

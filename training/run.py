@@ -134,8 +134,7 @@ def _series(recipe: Recipe) -> tuple[list[data.Series], list[data.Series], int |
     market = files or (data.stocks(wanted.stocks, wanted.column) if wanted.stocks else [])
     transform = build(recipe.transform, Affine(1.0, 0.0))
     for series in market:
-        for _, index, reason in transform.faults(series.prices[None]):
-            raise data.DataError(f"{series.name}, price {index + 1}", reason)
+        data.refuse_faults(series, transform)
     if wanted.test_csv is None:
         return market, simulated, None
     return [_join(*files)], simulated, len(files[1].prices)

@@ -8,6 +8,7 @@ from scipy import stats
 
 from app.artifact.evidence import Share
 from app.artifact.transform import F64
+from training.metrics import ratio
 
 DRAWS = 1000  # of a bootstrap
 CONFIDENCE = 0.95
@@ -54,14 +55,6 @@ def share(hits: int, count: int, method: Literal["exact", "wilson"] = "exact") -
     """Percent of `count`, at least 1, with its interval: exact (Clopper & Pearson, 1934) or Wilson's (1927)."""
     interval = stats.binomtest(hits, count).proportion_ci(CONFIDENCE, method)
     return Share(percent=100 * hits / count, low=100 * float(interval.low), high=100 * float(interval.high))
-
-
-def ratio(loss: F64 | float, baseline_loss: F64 | float) -> F64:
-    """Of losses, elementwise; against a baseline without any, 1 without loss either and 2 with."""
-    loss, baseline_loss = np.asarray(loss), np.asarray(baseline_loss)
-    any_loss = baseline_loss > 0
-    found: F64 = np.where(any_loss, loss / np.where(any_loss, baseline_loss, 1.0), 1.0 + (loss > 0))
-    return found
 
 
 def ratio_intervals(loss: F64, baseline_losses: F64, horizon: int) -> F64:

@@ -99,9 +99,9 @@ def in_time(series: Sequence[Series], split: Split, window: int, horizon: int, t
             cuts = [int(cut) for cut in np.searchsorted(each.dates, before)]
         ends = [cut - (window + horizon) for cut in cuts[1:]] + [rows]
         for i, share in enumerate(shares):
-            if share and (samples := _samples(each, cuts[i], _end(i, shares, ends), window, horizon)):
+            if share and (samples := cut(each, cuts[i], _end(i, shares, ends), window, horizon)):
                 found[i].append(samples)
-        if test_rows is not None and (samples := _samples(each, rows, len(each.prices), window, horizon)):
+        if test_rows is not None and (samples := cut(each, rows, len(each.prices), window, horizon)):
             found.test.append(samples)
     if not found.train or not found.test:
         longest = max(len(each.prices) for each in series)
@@ -121,7 +121,7 @@ def by_path(paths: Sequence[Series], split: Split, window: int, horizon: int, st
     cuts = [round(fraction * len(paths)) for fraction in np.cumsum([0.0, *shares])]
     found = Blocks([], [], [], [])
     for block, start, stop in zip(found, cuts, cuts[1:], strict=False):
-        each = (_samples(path, 0, len(path.prices), window, horizon, stride) for path in paths[start:stop])
+        each = (cut(path, 0, len(path.prices), window, horizon, stride) for path in paths[start:stop])
         if some := [samples for samples in each if samples]:
             block.append(_pool(some))
     return found
@@ -132,7 +132,7 @@ def _end(i: int, shares: Sequence[float], ends: Sequence[int]) -> int:
     return ends[i] if any(shares[i + 1 :]) else ends[-1]
 
 
-def _samples(series: Series, start: int, end: int, window: int, horizon: int, stride: int = 1) -> Samples | None:
+def cut(series: Series, start: int, end: int, window: int, horizon: int, stride: int = 1) -> Samples | None:
     """Every sample, or one every `stride` rows, whose future lies in rows start ≤ row < end."""
     first = max(start - 1, window - 1)
     origins = np.arange(first, end - horizon, stride)

@@ -160,7 +160,7 @@ class ModelDetail(ModelSummary):
     training_ranges: list[Range]
     data: list[Instrument]
     evidence: Evidence
-    curve: Curve | None = Field(description="loss by epoch; null where the artifact is older than that")
+    curve: Curve | None = Field(description="loss by epoch; null where it is not known")
     recipe: dict[str, Any]
     libraries: dict[str, str]
 

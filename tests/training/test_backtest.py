@@ -339,14 +339,14 @@ def test_a_tail_without_a_single_sample_is_refused(rows: int, first: int, said: 
 
 def test_moves_are_log_returns_or_changes_where_there_are_none() -> None:
     samples = samples_of(a_series(np.exp(np.arange(62.0) / 10)), WINDOW, 1)
-    said, came = backtest.moves(a_backtest(samples, samples.windows[:, -1] * [2, -3]), 0)
+    said, came = backtest.moves(samples.windows[:, -1] * [2, -3], samples.futures[:, 0], samples.windows[:, -1])
     assert said.tolist() == pytest.approx([np.log(2), np.log(1e-6)])
     assert came.tolist() == pytest.approx([0.1, 0.1])
     samples = samples_of(a_series(np.arange(62.0) - 5), WINDOW, 1)
-    said, came = backtest.moves(a_backtest(samples, samples.windows[:, -1] + 3), 0)
+    said, came = backtest.moves(samples.windows[:, -1] + 3, samples.futures[:, 0], samples.windows[:, -1])
     assert said.tolist() == pytest.approx([np.log(57 / 54), np.log(58 / 55)])
     samples = samples_of(a_series(-np.arange(62.0)), WINDOW, 1)
-    said, came = backtest.moves(a_backtest(samples, samples.windows[:, -1] + 3), 0)
+    said, came = backtest.moves(samples.windows[:, -1] + 3, samples.futures[:, 0], samples.windows[:, -1])
     assert (said.tolist(), came.tolist()) == ([3, 3], [-1, -1])
 
 

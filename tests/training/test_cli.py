@@ -269,6 +269,12 @@ def test_a_place_to_publish_that_is_no_directory_is_one_line(
         (["train", "tutorial", "--csv", "prices.csv"], "--csv needs --column"),
         (["train", "tutorial", "--column", "Open", "--test-csv", "later.csv"], "--test-csv needs --csv"),
         (["train", "tutorial", "--epochs", "3"], "unrecognized arguments: --epochs 3"),
+        (["backtest", "default"], "one of the arguments --csv --sample --unseen is required"),
+        (["backtest", "--sample"], "the following arguments are required: model"),
+        (["backtest", "default", "--csv", "prices.csv"], "--csv needs --column"),
+        (["compare", "default", "--csv", "prices.csv"], "--csv needs --column"),
+        (["backtest", "default", "--sample", "--column", "Open"], "--column needs --csv"),
+        (["compare", "default", "--sample", "--unseen"], "argument --unseen: not allowed with argument --sample"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused_with_the_usage(
@@ -458,23 +464,3 @@ def test_a_place_for_the_report_that_is_no_directory_is_one_line(csv: Path, caps
     arguments = ["--csv", str(csv), "--column", "Open", "--models", str(MODELS), "--out", str(csv)]
     assert main(["backtest", "default", *arguments]) == 2
     assert error_of(capsys) == f"error: {csv}: File exists"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["backtest", "default"], "one of the arguments --csv --sample --unseen is required"),
-        (["backtest", "--sample"], "the following arguments are required: model"),
-        (["backtest", "default", "--csv", "prices.csv"], "--csv needs --column"),
-        (["compare", "default", "--csv", "prices.csv"], "--csv needs --column"),
-        (["backtest", "default", "--sample", "--column", "Open"], "--column needs --csv"),
-        (["compare", "default", "--sample", "--unseen"], "argument --unseen: not allowed with argument --sample"),
-    ],
-)
-def test_choices_of_prices_that_do_not_go_together_are_refused(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    assert last_error_of(capsys).endswith(f"error: {said}")

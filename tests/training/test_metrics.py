@@ -156,3 +156,9 @@ def test_scaled_errors_by_hand() -> None:
 def test_without_changes_there_is_no_scale(changes: list[float]) -> None:
     assert metrics.scaled(4.0, np.array(changes)) is None
     assert metrics.root_scaled(4.0, np.array(changes)) is None
+
+
+def test_a_ratio_against_no_loss() -> None:
+    found = metrics.ratio(np.array([1.0, 0.0, 3.0, 0.0]), np.array([2.0, 2.0, 0.0, 0.0]))
+    assert found.tolist() == [0.5, 0.0, 2.0, 1.0]
+    assert float(metrics.ratio(3.0, 4.0)) == 0.75

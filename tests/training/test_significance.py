@@ -151,12 +151,6 @@ def test_the_exact_interval_is_the_published_one(hits: int, count: int, low: flo
 # Ratios
 
 
-def test_a_ratio_against_no_loss() -> None:
-    found = significance.ratio(np.array([1.0, 0.0, 3.0, 0.0]), np.array([2.0, 2.0, 0.0, 0.0]))
-    assert found.tolist() == [0.5, 0.0, 2.0, 1.0]
-    assert float(significance.ratio(3.0, 4.0)) == 0.75
-
-
 def test_the_interval_of_a_ratio_of_independent_losses_is_that_of_the_delta_method() -> None:
     rng = np.random.default_rng(6)
     loss, other = rng.exponential(size=(2, 4000))
