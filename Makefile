@@ -37,10 +37,11 @@ bench-peers: .venv/dev  ## the same beside other servers, in less than half an h
 	$(PYTHON) -m benchmarks.peers
 
 requirements:  ## pin anew, from pyproject.toml
-	$(COMPILE) --extra train --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra train --extra otel --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/serve.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra train --output-file requirements/train.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra gpu --output-file requirements/gpu.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra otel --output-file requirements/otel.txt
 	$(foreach peer,$(PEERS),$(COMPILE_PEER) --group pyproject.toml:peer-$(peer) --output-file requirements/peer-$(peer).txt &&) true
 
 .venv/%: requirements/%.txt
