@@ -7,7 +7,8 @@ What it promises:
    (0 unless asked for) counts from the oldest waiting arrival. Nothing polls.
 2. It counts windows, not requests. A call never holds more than `max_batch_windows`; a larger request is computed in
    pieces, which may run in several lanes, and is answered in order.
-3. The queue is bounded in windows. Full means `Overloaded` at once, and says when to come back by the measured rate.
+3. The queue is bounded in windows, and in time: whom the measured rate tells to come too late for its own deadline is
+   refused as well. Either means `Overloaded` at once, and says when to come back.
 4. Each caller gets exactly its own results, once. Who cancels or runs out of time is dropped before the call, and
    nobody else notices. A deadline covers queue and computing.
 5. If a call fails, it is repeated in halves until the request that fails is alone: only that one fails.
@@ -30,7 +31,10 @@ Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
 
 STOPPED = "the batcher of this model has stopped"
-RATE_MEMORY = 0.9  # weight of the past in the running mean of windows per second: about the last ten calls
+FULL = "too many windows are waiting already"
+TOO_LATE = "too many windows are waiting already for an answer to come in time"
+PREDICTABLE = 0.8  # of a deadline may be filled by prediction; the rest is for what that misses
+MEMORY = 0.9  # weight of the past in running means: about the last ten calls, or requests
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,14 @@ class Batcher(Generic[Item, Result]):
         delay_s: float = 0.0,
         clock: Callable[[], float] | None = None,
         on_call: Callable[[Call], None] = lambda call: None,
+        on_joined: Callable[[int], None] = lambda windows: None,
         on_death: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
         """
         Args:
             call: items to as many results, in order. May run `lanes` times at once.
             clock: seconds, never going back; the event loop's own unless given.
+            on_joined: is told how many windows of a request had their like in flight.
         """
         self._call = call
         self._max_batch_windows = max_batch_windows
@@ -107,6 +113,7 @@ class Batcher(Generic[Item, Result]):
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         self._on_call = on_call
+        self._on_joined = on_joined
         self._on_death = on_death
         self._lanes = lanes
         self._waiting: dict[Item, _Window[Item, Result]] = {}  # oldest first; a dict, to join and leave in the middle
@@ -115,6 +122,9 @@ class Batcher(Generic[Item, Result]):
         self._workers: set[asyncio.Task[None]] = set()  # at most one a lane
         self._calls = 0  # lanes that compute; a worker that has just begun does not yet
         self.windows_per_s = 0.0  # of one lane, lately; 0 until the first call has ended
+        self._drained = _Rate()
+        self._busy_since: float | None = None  # when a call last ended and left a queue behind
+        self._windows_per_request = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Event | None = None  # while closing
         self._death: BaseException | None = None
@@ -150,7 +160,7 @@ class Batcher(Generic[Item, Result]):
             DeadlineExceeded: not answered within `deadline_s`.
             Exception: what the call raised for these items alone.
         """
-        request = self._accept(items)
+        request = self._accept(items, deadline_s)
         timer = None
         if deadline_s is not None:
             timer = self._loop.call_later(deadline_s, _expire, request, deadline_s)
@@ -175,16 +185,24 @@ class Batcher(Generic[Item, Result]):
         for worker in self._workers:
             worker.cancel()
 
-    def _accept(self, items: Sequence[Item]) -> _Request[Item, Result]:
+    def refuse_late(self, deadline_s: float) -> None:
+        """Refuses a request that is not even read yet, and is taken to be as large as those before it.
+
+        Raises:
+            Overloaded: there is no room or no time for it.
+        """
+        if len(self._waiting) + self._windows_per_request > self._max_queued_windows:
+            raise Overloaded(FULL, self._retry_after_s())
+        if late_s := self._late_s(self._windows_per_request, deadline_s):
+            raise Overloaded(TOO_LATE, late_s)
+
+    def _accept(self, items: Sequence[Item], deadline_s: float | None) -> _Request[Item, Result]:
         """A request for `items` on the books, each item joined to its like or put at the end of the queue."""
         if self._death is not None:
             raise NotReady(STOPPED)
         if self._emptied is not None:
             raise Draining("the server is shutting down")
-        if len(self._waiting) + len(items) > self._max_queued_windows:  # perhaps: some may have their like in flight
-            fresh = set(items).difference(self._waiting, self._computing)
-            if len(self._waiting) + len(fresh) > self._max_queued_windows:
-                raise Overloaded("too many windows are waiting already", self._retry_after_s())
+        self._refuse_excess(items, deadline_s)
         try:
             arrived = self._clock()
         except Exception as error:
@@ -192,12 +210,42 @@ class Batcher(Generic[Item, Result]):
             raise NotReady(STOPPED) from error
         request: _Request[Item, Result] = _Request(items, self._loop.create_future())
         self._requests.add(request)
+        joined = 0
         for index, item in enumerate(items):
             window = self._computing.get(item) or self._waiting.get(item)
             if window is None:
                 window = self._waiting[item] = _Window(item, arrived)
+            else:
+                joined += 1
             window.callers.append((request, index))
+        self._windows_per_request = _mean(self._windows_per_request, len(items))
+        if joined:
+            try:
+                self._on_joined(joined)
+            except Exception as error:
+                self._die(error)  # which fails this request as well
         return request
+
+    def _refuse_excess(self, items: Sequence[Item], deadline_s: float | None) -> None:
+        """Refuses what the queue has no room or no time for. What has its like in flight needs neither."""
+        room = self._max_queued_windows - len(self._waiting)
+        late_s = self._late_s(len(items), deadline_s)
+        if len(items) > room or late_s:
+            fresh = len(set(items).difference(self._waiting, self._computing))
+            if fresh > room:
+                raise Overloaded(FULL, self._retry_after_s())
+            if fresh and (late_s := self._late_s(fresh, deadline_s)):
+                raise Overloaded(TOO_LATE, late_s)
+
+    def _late_s(self, windows: float, deadline_s: float | None) -> float:
+        """How long before its arrival a request should have come to be answered in time; 0 if it is not too late.
+
+        While nothing is in flight nothing is too late, or a rate once taken for too low would never be measured again.
+        """
+        ahead = len(self._waiting) + len(self._computing)
+        if deadline_s is None or not ahead or not self._drained.per_s:
+            return 0.0
+        return max(0.0, (ahead + windows) / self._drained.per_s - PREDICTABLE * deadline_s)
 
     def _retry_after_s(self) -> float:
         """When the queue as it stands will have been worked off."""
@@ -306,12 +354,18 @@ class Batcher(Generic[Item, Result]):
             results = EngineFailed("the engine call was cancelled")
         except Exception as error:
             results = error
-        took_s = self._clock() - started
+        ended = self._clock()
+        took_s = ended - started
         failed = isinstance(results, Exception)
         self._on_call(Call(len(windows), started - windows[0].arrived, took_s, failed))
         if took_s > 0 and not failed:
-            memory = RATE_MEMORY if self.windows_per_s else 0.0
-            self.windows_per_s = memory * self.windows_per_s + (1 - memory) * len(windows) / took_s
+            rate = len(windows) / took_s
+            self.windows_per_s = _mean(self.windows_per_s, rate)
+            if self._busy_since is not None:
+                self._drained.add(len(windows), ended - self._busy_since)
+            elif 0 < self._drained.per_s < rate:  # it was taken for too low, and kept queues from coming about
+                self._drained.add(len(windows), took_s)
+        self._busy_since = ended if self._waiting else None
         return results
 
     def _lane_freed(self, worker: "asyncio.Task[None]") -> None:
@@ -335,6 +389,31 @@ class Batcher(Generic[Item, Result]):
         for request in list(self._requests):
             request.fail(error)
             self._leave(request)
+
+
+class _Rate:
+    """Windows per second over the last second or so of time in which there was a queue."""
+
+    def __init__(self) -> None:
+        self.per_s = 0.0  # 0 until it is known
+        self._windows = 0.0
+        self._seconds = 0.0
+
+    def add(self, windows: int, seconds: float) -> None:
+        """
+        Args:
+            windows: done.
+            seconds: since others were done; 0 for those that were done together with them.
+        """
+        if seconds or self._seconds:
+            self._windows = MEMORY * self._windows + windows
+            self._seconds = MEMORY * self._seconds + seconds
+            self.per_s = self._windows / self._seconds
+
+
+def _mean(before: float, now: float) -> float:
+    """A running mean; 0 stands for none yet."""
+    return MEMORY * before + (1 - MEMORY) * now if before else now
 
 
 def _expire(request: _Request[Item, Result], deadline_s: float) -> None:

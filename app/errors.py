@@ -3,13 +3,19 @@
 PricecastError
 ├── InvalidContent        the request's content cannot be answered; names every place
 ├── BodyTooLarge          more bytes than one request may have
-├── UnsupportedMediaType  the body is not said to be JSON
+├── UnsupportedMediaType  the body is not said to be JSON, or is coded in a way that is not read here
+├── InvalidHeader         a header that is read here says something it cannot say
+├── Unauthorized          no key, or none that is known and still valid
+├── Forbidden             a valid key that does not open this
 ├── UnknownModel          no such model, or no such version of it, is served
-├── Unavailable           not now, perhaps later; may know when
+├── Unavailable           not now, perhaps later; knows when
 │   ├── NotReady          the model is not loaded, or its batcher has died
-│   ├── Overloaded        the queue is full
-│   └── Draining          the server is going away
+│   ├── Overloaded        the queue is full, or too long for this request's deadline
+│   ├── Draining          the server is going away
+│   ├── RateLimited       this client has sent too many requests lately
+│   └── TooManyWindows    this client has too many windows in flight
 ├── DeadlineExceeded      the answer would come too late
+│   └── BodyTooSlow       the request itself did not come in time
 ├── EngineFailed          the network could not be computed
 └── ArtifactError         an artifact that must not be served; names the file and the reason
 """
@@ -52,8 +58,20 @@ class BodyTooLarge(PricecastError):
 
 
 class UnsupportedMediaType(PricecastError):
-    def __init__(self) -> None:
-        super().__init__("the body must be JSON, sent with the header Content-Type: application/json")
+    pass
+
+
+class InvalidHeader(PricecastError):
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+
+
+class Unauthorized(PricecastError):
+    pass
+
+
+class Forbidden(PricecastError):
+    pass
 
 
 class UnknownModel(PricecastError):
@@ -61,7 +79,7 @@ class UnknownModel(PricecastError):
 
 
 class Unavailable(PricecastError):
-    """Try again later; `retry_after_s` says when, where that can be told."""
+    """Try again later; `retry_after_s` says when."""
 
     def __init__(self, detail: str, retry_after_s: float = 1.0) -> None:
         self.retry_after_s = retry_after_s
@@ -80,7 +98,19 @@ class Draining(Unavailable):
     pass
 
 
+class RateLimited(Unavailable):
+    pass
+
+
+class TooManyWindows(Unavailable):
+    pass
+
+
 class DeadlineExceeded(PricecastError):
+    pass
+
+
+class BodyTooSlow(DeadlineExceeded):
     pass
 
 

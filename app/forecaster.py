@@ -76,6 +76,13 @@ class Forecaster:
             return None
         return next(((index, reason) for _, index, reason in self._transform.faults(np.array([window]))), None)
 
+    def faults(self, windows: F64) -> list[tuple[int, int, str]]:
+        """(row, index in the window, reason) of the first price of each row (B, W) that this model cannot take."""
+        with np.errstate(invalid="ignore"):  # a signalling NaN, which whoever sends bytes may send
+            if self._transform.is_harmless(float(windows.min()), float(windows.max())):
+                return []
+            return sorted(self._transform.faults(windows))
+
     def _forecast(self, encoded: Encoded) -> F64:
         outputs = self.engine.run(encoded.inputs).reshape(-1, *self._offsets.shape).astype(np.float64)
         outputs += self._offsets  # none at the median

@@ -12,8 +12,10 @@ from types import FrameType
 
 import uvicorn
 
-from app.main import Service, create_app
+from app.main import create_app
+from app.service import Service
 from app.settings import Settings
+from app.telemetry import metrics_server
 
 GARBAGE_OBJECTS = 50_000  # Python's own 700 take a few requests in flight for garbage, and search them again and again
 SWITCH_INTERVAL_S = 5e-5  # Python's own 5 ms would let the event loop keep a lane waiting longer than it computes
@@ -22,7 +24,8 @@ SWITCH_INTERVAL_S = 5e-5  # Python's own 5 ms would let the event loop keep a la
 class Server(uvicorn.Server):
     """uvicorn, leaving in order: unready first, a grace for load balancers, then drained, and exit code 0.
 
-    A second signal ends it at once. A worker leaves when its supervisor says so, or has gone.
+    A second signal ends it at once. SIGHUP has it look for other model versions. A worker leaves when its supervisor
+    says so, or has gone.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]) -> None:
@@ -34,6 +37,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if hasattr(signal, "SIGHUP"):  # not on Windows
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._refresh)
         gc.collect()
         gc.freeze()  # what is alive now lives as long as the process: no collection need ever look at it again
         gc.set_threshold(GARBAGE_OBJECTS, 10, 10)
@@ -41,6 +46,9 @@ class Server(uvicorn.Server):
     async def main_loop(self) -> None:
         self._on_ready()
         await super().main_loop()
+
+    def _refresh(self) -> None:
+        self._refreshing = asyncio.create_task(self._service.registry.refresh())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._supervisor is not None and sig == signal.SIGINT:
@@ -65,26 +73,36 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    settings: Settings, listener: socket.socket | None = None, on_ready: Callable[[], None] = lambda: None
+    settings: Settings,
+    listener: socket.socket | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+    on_choice: Callable[[], None] = lambda: None,
 ) -> int:
     """Serves until told to leave; returns the exit code.
 
     Args:
         listener: bound already; without one, the settings' host and port are.
         on_ready: called when requests are answered.
+        on_choice: called when an administrator has chosen a version, for other workers to follow.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    app = create_app(settings)
+    app = create_app(settings, on_choice)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         access_log=False,
-        proxy_headers=False,  # nothing here asks who the client is
+        proxy_headers=False,  # a client is known by its key, not by its address
         server_header=False,
         log_config=None,
         timeout_graceful_shutdown=int(settings.drain_deadline_s) + 1,  # later than the drain, which fails the rest
     )
     server = Server(config, app.service, on_ready)
-    server.run(None if listener is None else [listener])
+    has_supervisor = multiprocessing.parent_process() is not None  # which shows the metrics of all
+    metrics_port = 0 if has_supervisor else settings.metrics_port
+    try:
+        with metrics_server(settings.metrics_host, metrics_port, app.service.telemetry.registry):
+            server.run(None if listener is None else [listener])
+    finally:
+        app.service.flush()
     return 0 if server.started else 1

@@ -1,23 +1,28 @@
-"""Metrics and the log, attached from outside: whatever is measured calls back, and imports nothing of this."""
+"""Metrics, attached from outside: whatever is measured calls back, and imports nothing of this."""
 
-import json
-import logging
 import os
+import random
 import re
 import time
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.artifact.manifest import Manifest
 from app.batching import Call
+from app.logs import RequestLog
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 WINDOWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's name for where several processes keep theirs
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+LONGEST_PATH = 200  # of what is logged of a path that nothing here has
+TRACEPARENT = re.compile(  # W3C; version 00 ends with the flags
+    rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
 
 
 class Telemetry:
@@ -47,9 +52,21 @@ class Telemetry:
         )
         self._failed = Counter("pricecast_calls_failed", "Engine calls that failed.", registry=registry)
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._problems = Counter(
+            "pricecast_problems", "Requests answered with a problem, by its kind: refused, expired, faulty or failed.",
+            ["reason"], registry=registry,
+        )  # fmt: skip
+        self._joined = Counter(
+            "pricecast_coalesced_windows", "Windows that had their like in flight and were not computed again.",
+            registry=registry,
+        )  # fmt: skip
+        self._warnings = Counter("pricecast_warnings", "Warnings in forecasts.", ["code"], registry=registry)
+        self._load_failures = Counter(
+            "pricecast_load_failures", "Versions of a model that could not be loaded.", ["name"], registry=registry
+        )
         self._model = Gauge(
             "pricecast_model_info",
-            "1 for each served model version.",
+            "1 while a model version is served, 0 when it is not any more.",
             ["name", "version", "engine"],
             registry=registry,
             multiprocess_mode="livemax",
@@ -63,11 +80,23 @@ class Telemetry:
         if call.failed:
             self._failed.inc()
 
-    def serving(self, manifest: Manifest, engine: str) -> None:
-        """Notes a model version that is served."""
-        self._model.labels(manifest.name, manifest.version, engine).set(1)
+    def joined(self, windows: int) -> None:
+        """Counts windows that were not computed again."""
+        self._joined.inc(windows)
 
-    def answered(self, route: str, method: str, status: int, took_s: float) -> None:
+    def warned(self, code: str) -> None:
+        """Counts a warning."""
+        self._warnings.labels(code).inc()
+
+    def serving(self, manifest: Manifest, engine: str, *, is_served: bool = True) -> None:
+        """Notes whether a model version is served."""
+        self._model.labels(manifest.name, manifest.version, engine).set(int(is_served))
+
+    def load_failed(self, name: str) -> None:
+        """Counts a version of a model that could not be loaded."""
+        self._load_failures.labels(name).inc()
+
+    def answered(self, route: str, method: str, status: int, took_s: float, problem: str | None = None) -> None:
         """Counts one request."""
         found = self._answered.get((route, method, status))
         if found is None:  # looking labels up costs more than counting
@@ -76,31 +105,36 @@ class Telemetry:
         requests, latency = found
         requests.inc()
         latency.observe(took_s)
+        if problem is not None:
+            self._problems.labels(problem).inc()
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus's text format, summed over the workers."""
-        if SHARED_METRICS not in os.environ:
-            return generate_latest(self.registry)
-        everyone = CollectorRegistry()
-        MultiProcessCollector(everyone)
-        return generate_latest(everyone)
+        return generate_latest(of_all_workers() if SHARED_METRICS in os.environ else self.registry)
 
 
 class RequestScope:
-    """Middleware around the whole application: gives a request its id, and counts it when it is answered."""
+    """Middleware around the whole application: gives a request its id, counts it and logs it when it is answered.
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+    The id is the one sent as X-Request-ID, or else that of the trace (W3C Trace Context) that the request is part of.
+    """
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, log: RequestLog | None) -> None:
         self._app = app
         self._telemetry = telemetry
+        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        sent = dict(scope["headers"]).get(b"x-request-id")
-        request_id = sent if sent and REQUEST_ID.fullmatch(sent) else os.urandom(16).hex().encode()
-        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        headers = dict(scope["headers"])
+        state = scope.setdefault("state", {})
+        trace_id = state.get("trace_id") or _trace_id(headers)
+        sent = headers.get(b"x-request-id")
+        request_id = sent if sent and REQUEST_ID.fullmatch(sent) else trace_id
+        state["request_id"] = request_id.decode()
         status = 500
 
         async def send_with_id(message: Message) -> None:
@@ -113,30 +147,47 @@ class RequestScope:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
+            took_s = time.perf_counter() - started
             # Never the path itself, nor a method that no route has: anyone can invent those.
             route = getattr(scope.get("route"), "path", "unmatched")
             method = "any" if route == "unmatched" or status == 405 else scope["method"]
-            self._telemetry.answered(route, method, status, time.perf_counter() - started)
+            problem = state.get("problem")
+            self._telemetry.answered(route, method, status, took_s, problem)
+            if self._log is not None:
+                more = {} if problem is None else {"problem": problem}
+                if (client := state.get("client")) is not None:
+                    more["client"] = client.name
+                if route == "unmatched":
+                    more["path"] = scope["path"][:LONGEST_PATH]
+                self._log.line(state["request_id"], trace_id.decode(), method, route, status, took_s, more)
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "process": record.process,
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+def _trace_id(headers: Mapping[bytes, bytes]) -> bytes:
+    """Of the trace that a request says it is part of, or a new one."""
+    parent = TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
+    return parent[1] if parent else b"%032x" % random.getrandbits(128)
 
 
-def log_to_stderr(level: str) -> None:
-    """Sends every logger's records to standard error, as JSON lines."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+def of_all_workers() -> CollectorRegistry:
+    """The metrics of all processes that share a directory for them."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return registry
+
+
+@contextmanager
+def metrics_server(host: str, port: int, registry: CollectorRegistry) -> Iterator[None]:
+    """Shows metrics on a port of their own for as long as this is entered; not at all for port 0."""
+    if not port:
+        yield
+        return
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

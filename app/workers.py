@@ -17,8 +17,9 @@ from typing import Any
 
 from prometheus_client import multiprocess
 
+from app.logs import log_to_stderr
 from app.settings import Settings
-from app.telemetry import SHARED_METRICS, log_to_stderr
+from app.telemetry import SHARED_METRICS, metrics_server, of_all_workers
 
 SPAWN = multiprocessing.get_context("spawn")  # a fork would share threads' locks
 
@@ -50,7 +51,7 @@ class Supervisor:
 
     Each listens for itself (SO_REUSEPORT), and the kernel spreads connections over them. A worker that ends is
     replaced, unless it never started: then all are stopped, as the next would do no better. SIGTERM and SIGINT are
-    passed on as SIGTERM, and so is the second of them, which ends the workers at once.
+    passed on as SIGTERM, and so is the second of them, which ends the workers at once. SIGHUP is passed on as it is.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -68,6 +69,9 @@ class Supervisor:
             self._settings = self._settings.model_copy(update={"port": port})
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._pass_on)
+            signal.signal(signal.SIGHUP, self._pass_on_news)
+            settings = self._settings
+            stack.enter_context(metrics_server(settings.metrics_host, settings.metrics_port, of_all_workers()))
             for _ in range(self._settings.workers):
                 self._start_one()
             is_told = False
@@ -115,14 +119,22 @@ class Supervisor:
         for worker in self._workers:
             worker.process.terminate()
 
+    def _pass_on_news(self, number: int, frame: FrameType | None) -> None:
+        """Has all workers look for other model versions."""
+        for worker in self._workers:
+            if worker.has_started and worker.process.pid is not None:
+                os.kill(worker.process.pid, signal.SIGHUP)
+
 
 def _work(settings: Settings, tell: Connection) -> None:
     """A worker's life: it serves, and says True when it answers requests."""
     from app.server import serve  # only here: the supervisor itself needs nothing of it
 
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server knows what to do
     log_to_stderr(settings.log_level)
+    on_choice = partial(os.kill, os.getppid(), signal.SIGHUP)  # the supervisor passes it on
     with _listener(settings) as bound:
-        sys.exit(serve(settings, bound, partial(tell.send, True)))
+        sys.exit(serve(settings, bound, partial(tell.send, True), on_choice))
 
 
 def _listener(settings: Settings) -> socket.socket:

@@ -116,9 +116,9 @@ async def _with_asyncio(order: Order) -> Load:
     return Load(
         duration_s=order.seconds,
         requests=len(crowd.latencies_ms),
-        p50_ms=_percentile(ordered, 50),
-        p90_ms=_percentile(ordered, 90),
-        p99_ms=_percentile(ordered, 99),
+        p50_ms=percentile(ordered, 50),
+        p90_ms=percentile(ordered, 90),
+        p99_ms=percentile(ordered, 99),
         max_ms=ordered[-1],
         errors=dict(crowd.errors),
     )
@@ -162,7 +162,7 @@ class _Crowd:
                 self.latencies_ms.append((answered - sent) * 1e3)
 
 
-def _percentile(ordered: Sequence[float], percent: float) -> float:
+def percentile(ordered: Sequence[float], percent: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
@@ -171,10 +171,14 @@ class Connection:
 
     def __init__(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._head, self._reader, self._writer = head, reader, writer
+        self.headers: dict[str, str] = {}  # of the last answer, names in lower case
 
     @classmethod
-    async def to(cls, url: str) -> "Connection":
+    async def to(cls, url: str, more: str = "") -> "Connection":
         """Connects to the server of `url`, to POST there.
+
+        Args:
+            more: header lines, each with its end.
 
         Raises:
             OSError: nobody listens there.
@@ -183,7 +187,7 @@ class Connection:
         assert parts.hostname is not None
         assert parts.port is not None
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=2**24)
-        head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n{more}"
         return cls(head.encode(), reader, writer)
 
     async def ask(self, body: bytes) -> tuple[int, bytes]:
@@ -197,6 +201,7 @@ class Connection:
         self._writer.write(self._head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         start, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        self.headers = headers
         _, code, *_ = start.split()
         status = int(code)
         if headers.get("transfer-encoding") == "chunked":

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import statistics
 import sys
 import time
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -25,11 +27,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from app.api import Models, WindowBatcher, predict
+from app.api import Models, predict
+from app.api.admission import Admission
 from app.api.body import read_body
 from app.api.express import Express
+from app.artifact.manifest import Manifest
 from app.batching import Batcher
 from app.forecaster import Answer, Forecaster
+from app.logs import RequestLog
 from app.main import create_app
 from app.registry import Registry
 from app.server import SWITCH_INTERVAL_S
@@ -110,10 +115,14 @@ def constant_operation() -> APIRouter:
 
     @routes.post("/predict")
     async def operation(request: Request) -> Response:
-        await read_body(request, 2**20)
+        await read_body(request, dict(request.scope["headers"]), 2**20, 10.0)
         return Response(to_json(CONSTANT), media_type="application/json")
 
     return routes
+
+
+def in_scope(app: ASGIApp) -> ASGIApp:
+    return RequestScope(app, Telemetry(), RequestLog(Path(os.devnull).open("w")))
 
 
 @asynccontextmanager
@@ -123,36 +132,42 @@ async def bare() -> AsyncIterator[ASGIApp]:
 
 @asynccontextmanager
 async def counted() -> AsyncIterator[ASGIApp]:
-    yield RequestScope(constant, Telemetry())
+    yield RequestScope(constant, Telemetry(), None)
+
+
+@asynccontextmanager
+async def logged() -> AsyncIterator[ASGIApp]:
+    yield in_scope(constant)
 
 
 @asynccontextmanager
 async def express() -> AsyncIterator[ASGIApp]:
-    yield RequestScope(Express(constant, constant_operation().routes), Telemetry())
+    yield in_scope(Express(constant, constant_operation().routes))
 
 
 @asynccontextmanager
 async def through_fastapi() -> AsyncIterator[ASGIApp]:
     app = FastAPI()
     app.include_router(constant_operation())
-    yield RequestScope(app, Telemetry())
+    yield in_scope(app)
 
 
 @asynccontextmanager
 async def without_network(settings: Settings) -> AsyncIterator[ASGIApp]:
     """Everything but the engine call: the batcher is answered at once."""
 
-    def run(forecaster: Forecaster) -> WindowBatcher:
-        answer = Answer(np.ones((1, 1)), ())
+    answer = Answer(np.ones((1, 1)), ())
 
-        async def call(windows: list[bytes]) -> list[Answer]:
-            return [answer] * len(windows)
+    async def call(windows: list[bytes]) -> list[Answer]:
+        return [answer] * len(windows)
 
+    def run(manifest: Manifest, forecaster: Forecaster) -> Any:  # a batcher alone can all that a route asks of a runner
         return Batcher(call, lanes=2, max_batch_windows=64, max_queued_windows=8192)
 
     registry: Models = Registry(settings.models_dir, settings.default_model, "onnx", run)
-    await registry.load_all()
-    yield RequestScope(Express(constant, predict.router(registry, settings).routes), Telemetry())
+    await registry.refresh()
+    routes = predict.router(registry, Admission(registry, settings.deadline_s), settings, lambda code: None).routes
+    yield in_scope(Express(constant, routes))
 
 
 @asynccontextmanager
@@ -168,6 +183,7 @@ async def measure(connections: list[int], rounds: int, times: int) -> dict[str, 
     stages: dict[str, Callable[[], AbstractAsyncContextManager[ASGIApp]]] = {
         "uvicorn: parse, task, write": bare,
         "+ request id and metrics": counted,
+        "+ a line in the log": logged,
         "+ express lane, body, answer": express,
         "  (the same through FastAPI's layers)": through_fastapi,
         "+ validation, window, batcher, JSON": partial(without_network, settings),

@@ -4,9 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from app.artifact import store
 from app.artifact.store import Artifact
+
+settings.register_profile("no durations", deadline=None)  # a machine may be busy with something else
+settings.load_profile("no durations")
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"

@@ -1,8 +1,20 @@
 """Stand-ins for what is slow, random or out of reach: each does as it is told, and remembers what was asked of it."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ParamSpec, TypeVar, cast
+
+from app.artifact.manifest import Manifest
+from app.errors import ArtifactError
+from app.forecaster import Forecaster
+from app.registry import Registry
+
+Returned = TypeVar("Returned")
+Parameters = ParamSpec("Parameters")
 
 
 def answer(item: int) -> str:
@@ -74,3 +86,79 @@ class TurnedClock:
 
     def turn(self, by_s: float) -> None:
         self.now_s += by_s
+
+
+async def in_turns(
+    function: Callable[Parameters, Returned], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Returned:
+    """What stands for `asyncio.to_thread` where there are no threads: others have a turn before and after."""
+    await asyncio.sleep(0)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        await asyncio.sleep(0)
+
+
+class Shelf:
+    """A models directory whose versions are empty: `QuickRegistry` reads them in no time."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(exist_ok=True)
+
+    def publish(self, name: str, version: str, *, fault: str | None = None, is_current: bool = True) -> None:
+        path = self.directory / name / version
+        path.mkdir(parents=True)
+        self.spoil(name, version, fault)
+        if is_current:
+            self.point(name, version)
+
+    def point(self, name: str, current: str) -> None:
+        (self.directory / name / "current").write_text(current)
+
+    def pointed(self, name: str) -> str:
+        """What `current` says."""
+        return (self.directory / name / "current").read_text().strip()
+
+    def spoil(self, name: str, version: str, fault: str | None) -> None:
+        """Gives a version this fault; none mends it."""
+        file = self.directory / name / version / "fault"
+        if fault is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.write_text(fault)
+
+    def remove(self, name: str) -> None:
+        shutil.rmtree(self.directory / name)
+
+
+class QuickRegistry(Registry[int]):
+    """A registry of what lies on a `Shelf`; its runners are numbers, in the order in which they were started."""
+
+    def __init__(self, directory: Path, default_model: str = "a", **how: Any) -> None:
+        self.started: list[str] = []
+        self.retired: list[int] = []
+        self.told: list[str] = []
+        self.read: list[str] = []  # whether or not it could be
+        super().__init__(
+            directory,
+            default_model,
+            "onnx",
+            self._start,
+            retire=lambda model: self.retired.append(model.runner),
+            on_failure=lambda reference, error: self.told.append(reference),
+            **how,
+        )
+
+    def _start(self, manifest: Manifest, forecaster: Forecaster) -> int:
+        self.started.append(f"{manifest.name}@{manifest.version}")
+        return len(self.started) - 1
+
+    def _read(self, name: str, version: str) -> tuple[Manifest, Forecaster]:
+        self.read.append(f"{name}@{version}")
+        path = self._models_dir / name / version
+        if not path.is_dir():
+            raise ArtifactError(path, "it is not there")
+        if (path / "fault").exists():
+            raise ArtifactError(path, (path / "fault").read_text())
+        return cast("Manifest", SimpleNamespace(name=name, version=version)), cast("Forecaster", None)

@@ -1,20 +1,25 @@
 """A real server process, for tests that go over a real socket."""
 
+import asyncio
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 ROOT = Path(__file__).parent.parent
 START_S = 60.0  # far more than it takes, even with Keras on a busy machine
+PATIENCE_S = 60.0
 LISTENING = re.compile(r"running on (http://[\d.:]+)")
 
 
@@ -51,6 +56,16 @@ class ServerProcess:
             raise AssertionError("the server gave up:\n" + "".join(self.log))
         return self.url
 
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.url.removeprefix("http://").split(":")
+        return host, int(port)
+
+    def requests(self, route: str) -> list[dict[str, Any]]:
+        """The lines in the log that requests for a route have left so far."""
+        lines = (json.loads(line) for line in list(self.log) if line.startswith("{"))
+        return [line for line in lines if line["logger"] == "app.request" and line["route"] == route]
+
     def stop(self, sig: signal.Signals = signal.SIGTERM, timeout_s: float = 30.0) -> int:
         """Its exit code."""
         if self.process.poll() is None:
@@ -82,3 +97,52 @@ def running(*, measured: bool = False, **settings: str) -> Iterator[tuple[Server
             yield server, client
     finally:
         server.stop()
+
+
+class Connection:
+    """A connection that is kept alive, for tests that need many at once."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def to(cls, server: ServerProcess) -> "Connection":
+        return cls(*await asyncio.open_connection(*server.address))
+
+    async def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        """Status and content of the answer.
+
+        Raises:
+            ConnectionError: the server has closed the connection, and answered nothing.
+        """
+        content = json.dumps(body).encode()
+        named = {"Host": "test", "Content-Type": "application/json", "Content-Length": str(len(content))}
+        named |= {name.replace("_", "-"): value for name, value in headers.items()}
+        head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+        self._writer.write(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + content)
+        try:
+            said = await self._reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise AssertionError("half an answer") from error
+            raise ConnectionResetError from error
+        length = int(said.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        return int(said.split()[1]), json.loads(await self._reader.readexactly(length))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def free_port() -> int:
+    """One that nobody listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def until(what: str, holds: Callable[[], object]) -> None:
+    """Waits until `holds()`, and fails if it never does."""
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.02)

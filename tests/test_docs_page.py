@@ -12,6 +12,11 @@ pytestmark = pytest.mark.slow
 
 OFFLINE = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
            "--disable-component-update", "--disable-sync"]  # fmt: skip
+STRANGER = """() => {
+  const script = document.createElement("script");
+  script.textContent = "window.stranger = 1";
+  document.body.append(script);
+}"""
 
 
 @pytest.fixture
@@ -23,13 +28,16 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-def test_the_docs_page_works_offline_and_its_example_gets_a_forecast(page: Page) -> None:
+def test_the_docs_page_works_offline_and_under_its_policy_and_its_example_gets_a_forecast(page: Page) -> None:
     asked: list[Request] = []
     errors: list[str] = []
     page.on("request", lambda request: asked.append(request))
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if line.type in {"error", "warning"} else None)
     with running() as (server, _):
-        page.goto(f"{server.url}/docs")
+        shown = page.goto(f"{server.url}/docs")
+        assert shown is not None
+        assert "default-src 'none'" in shown.headers["content-security-policy"]
         page.locator("#operations-forecasts-predict_predict_post button.opblock-summary-control").click()
         page.get_by_role("button", name="Execute").click()
         answer = page.locator(".responses-table.live-responses-table .response-col_description .microlight").first
@@ -39,4 +47,8 @@ def test_the_docs_page_works_offline_and_its_example_gets_a_forecast(page: Page)
         assert {request.url.split("/")[2] for request in asked if request.url.startswith("http")} == {
             server.url.removeprefix("http://")
         }
-    assert errors == []
+        assert errors == []
+        page.evaluate(STRANGER)
+        assert page.evaluate("window.stranger") is None
+        [refused] = errors
+        assert "Content Security Policy" in refused

@@ -1,10 +1,13 @@
 """The stand-ins do as they are told, and remember."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
-from tests.fakes import BadItems, FakeCall, TurnedClock, answer
+from app.artifact import store
+from app.errors import ArtifactError
+from tests.fakes import BadItems, FakeCall, QuickRegistry, Shelf, TurnedClock, answer, in_turns
 from tests.virtual_time import Deadlock, in_virtual_time, now, run, until
 
 
@@ -88,3 +91,57 @@ def test_a_turned_clock_can_break() -> None:
         clock()
     clock.broken = None
     assert clock() == 0.0
+
+
+@in_virtual_time
+async def test_what_runs_in_turns_lets_others_have_theirs_before_and_after() -> None:
+    seen: list[str] = []
+
+    def noted(word: str) -> str:
+        seen.append(word)
+        return word.upper()
+
+    async def other() -> None:
+        for _ in range(3):
+            seen.append("other")
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(other())
+    assert await in_turns(noted, "mine") == "MINE"
+    assert seen == ["other", "mine", "other"]
+    with pytest.raises(ZeroDivisionError):
+        await in_turns(divmod, 1, 0)
+    await others
+
+
+def test_a_shelf_is_a_models_directory(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    shelf.publish("a", "1")
+    shelf.publish("a", "2", is_current=False)
+    shelf.publish("b", "7")
+    assert store.names(shelf.directory) == ["a", "b"]
+    assert store.versions(shelf.directory, "a") == ["1", "2"]
+    assert store.current(shelf.directory, "a") == shelf.pointed("a") == "1"
+    shelf.point("a", "2")
+    shelf.remove("b")
+    assert store.current(shelf.directory, "a") == "2"
+    assert store.names(shelf.directory) == ["a"]
+
+
+def test_a_quick_registry_reads_what_is_on_its_shelf_and_remembers(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    shelf.publish("a", "1")
+    shelf.publish("a", "2", fault="it is odd")
+    registry = QuickRegistry(shelf.directory, versions_served=1)
+    with pytest.raises(ArtifactError, match="it is odd"):
+        registry._read("a", "2")
+    with pytest.raises(ArtifactError, match="it is not there"):
+        registry._read("a", "3")
+    asyncio.run(registry.refresh())
+    shelf.spoil("a", "2", None)
+    asyncio.run(registry.refresh())
+    assert registry.get().reference == "a@2"
+    assert registry.read == ["a@2", "a@3", "a@2", "a@1", "a@2"]
+    assert registry.told == ["a"]
+    assert registry.started == ["a@1", "a@2"]
+    assert registry.retired == [0]

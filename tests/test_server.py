@@ -1,6 +1,10 @@
 """A real server over a real socket: what only shows there."""
 
 import asyncio
+import gc
+import gzip
+import http.client
+import itertools
 import json
 import os
 import signal
@@ -9,18 +13,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import psutil
 import pytest
+import uvicorn
 
+from app import keys
 from app.artifact import store
 from app.artifact.transform import F64
 from app.forecaster import load
+from app.server import Server
 from tests.conftest import version_of
-from tests.server import ROOT, ServerProcess, running
+from tests.server import ROOT, Connection, ServerProcess, free_port, running, until
 
 pytestmark = pytest.mark.slow
 
@@ -81,23 +90,16 @@ def test_ten_thousand_requests_from_sixty_four_connections_each_get_their_own_an
     rows = windows(requests, seed=11)
     forecaster = load(store.read_version(shipped, "default", store.current(shipped, "default")), "onnx")
     expected = np.concatenate([forecaster.forecast(rows[i : i + 500]) for i in range(0, requests, 500)])
-    host, port = server[0].url.removeprefix("http://").split(":")
     said = np.empty((requests, 3))
 
     async def connection(first: int) -> None:
-        reader, writer = await asyncio.open_connection(host, int(port))
+        connected = await Connection.to(server[0])
         for i in range(first, requests, connections):
-            body = json.dumps({"prices": rows[i].tolist(), "levels": [80]}).encode()
-            head = f"POST /predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-            writer.write(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            header = await reader.readuntil(b"\r\n\r\n")
-            assert header.startswith(b"HTTP/1.1 200"), header
-            length = int(header.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            answer = json.loads(await reader.readexactly(length))
+            status, answer = await connected.post("/predict", {"prices": rows[i].tolist(), "levels": [80]})
+            assert status == 200, answer
             interval = answer["intervals"]["80"]
             said[i] = interval["lower"][0], answer["forecast"][0], interval["upper"][0]
-        writer.close()
-        await writer.wait_closed()
+        connected.close()
 
     async def all_connections() -> None:
         async with asyncio.timeout(240), asyncio.TaskGroup() as group:
@@ -151,8 +153,7 @@ def test_a_client_that_has_gone_is_not_computed_for() -> None:
     body = json.dumps({"prices": windows(1)[0].tolist()}).encode()
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with running(measured=True, batch_delay_s="1.0") as (server, client):
-        host, port = server.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as leaving:
+        with socket.create_connection(server.address) as leaving:
             leaving.sendall(head.encode() + body)
         for _ in range(200):
             metrics = client.get("/metrics").text
@@ -163,14 +164,131 @@ def test_a_client_that_has_gone_is_not_computed_for() -> None:
         assert "pricecast_call_windows_sum 1.0" in client.get("/metrics").text
 
 
-def test_a_slow_body_does_not_hold_up_others(server: tuple[ServerProcess, httpx.Client]) -> None:
-    host, port = server[0].url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as slow:
-        slow.sendall(
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
-        )
+def test_a_body_that_stops_coming_holds_up_nobody_and_is_given_up(server: tuple[ServerProcess, httpx.Client]) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
+    with socket.create_connection(server[0].address, timeout=30) as slow:
+        slow.sendall(head + b"X-Request-Timeout-Ms: 50\r\n\r\n{")
         assert server[1].post("/predict", json={"prices": windows(1)[0].tolist()}).status_code == 200
+        answer = http.client.HTTPResponse(slow)
+        answer.begin()
+        assert answer.status == 504
+        assert json.loads(answer.read())["type"] == "urn:pricecast:deadline-exceeded"
     assert server[1].get("/health/ready").status_code == 200
+
+
+def test_a_compressed_batch_is_answered_and_a_bomb_is_not(server: tuple[ServerProcess, httpx.Client]) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    batch = json.dumps({"series": [{"prices": row} for row in windows(100).tolist()]}).encode()
+    answer = server[1].post("/predict/batch", content=gzip.compress(batch), headers=headers).json()
+    assert (
+        answer
+        == server[1].post("/predict/batch", content=batch, headers=headers | {"content-encoding": "identity"}).json()
+    )
+    before = psutil.Process(server[0].process.pid).memory_info().rss
+    bomb = gzip.compress(bytes(256 * 2**20))
+    assert server[1].post("/predict/batch", content=bomb, headers=headers).status_code == 413
+    assert psutil.Process(server[0].process.pid).memory_info().rss < before + 64 * 2**20
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[tuple[ServerProcess, httpx.Client, str, int]]:
+    """A server that others could reach; a key of it, and the port that its metrics have."""
+    key, setting = keys.new("alice")
+    port = free_port()
+    with running(measured=True, host="0.0.0.0", api_keys=setting, metrics_port=str(port)) as (server, client):
+        yield server, client, key, port
+
+
+def test_where_others_reach_it_it_starts_with_keys_and_asks_for_them(
+    guarded: tuple[ServerProcess, httpx.Client, str, int],
+) -> None:
+    server, client, key, _ = guarded
+    assert server.url.startswith("http://0.0.0.0:")
+    body = {"prices": windows(1)[0].tolist()}
+    assert client.post("/predict", json=body).status_code == 401
+    assert client.post("/predict", json=body, headers={"authorization": f"Bearer {key}"}).status_code == 200
+    assert client.get("/health/ready").status_code == 200
+
+
+def test_where_others_reach_it_it_starts_without_keys_only_if_that_is_said() -> None:
+    with running(host="0.0.0.0", allow_public_without_keys="true") as (_, client):
+        assert client.post("/predict", json={"prices": windows(1)[0].tolist()}).status_code == 200
+
+
+def test_metrics_on_a_port_of_their_own_need_no_key_and_are_nowhere_else(
+    guarded: tuple[ServerProcess, httpx.Client, str, int],
+) -> None:
+    _, client, key, port = guarded
+    shown = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False)
+    assert shown.status_code == 200
+    assert "pricecast_call_windows_sum" in shown.text
+    assert client.get("/metrics", headers={"authorization": f"Bearer {key}"}).status_code == 404
+
+
+def test_a_port_for_metrics_that_is_taken_is_told_and_stops_the_start(
+    guarded: tuple[ServerProcess, httpx.Client, str, int],
+) -> None:
+    second = ServerProcess(measured=True, metrics_port=str(guarded[3]))
+    with pytest.raises(AssertionError, match=f"cannot listen on 127.0.0.1:{guarded[3]}: "):
+        second.wait_until_listening()
+    assert second.stop() == 1
+    assert not any("Traceback" in line for line in second.log)
+
+
+def test_every_request_leaves_a_line_of_json_and_no_key_in_it(
+    guarded: tuple[ServerProcess, httpx.Client, str, int],
+) -> None:
+    server, client, key, _ = guarded
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"authorization": f"Bearer {key}", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    assert client.get("/models", headers=headers).headers["x-request-id"] == trace
+    until("its line", lambda: server.requests("/models"))
+    [line] = server.requests("/models")
+    assert (line["request_id"], line["trace_id"], line["status"], line["client"]) == (trace, trace, 200, "alice")
+    assert key not in "".join(server.log)
+
+
+def test_no_answer_names_the_server_also_not_to_what_is_no_request(server: tuple[ServerProcess, httpx.Client]) -> None:
+    for method, path in (("GET", "/docs"), ("GET", "/nowhere"), ("POST", "/predict"), ("GET", "/health/ready")):
+        assert "server" not in server[1].request(method, path).headers
+    with socket.create_connection(server[0].address, timeout=10) as connection:
+        connection.sendall(b"no request at all\r\n\r\n")
+        said = connection.makefile("rb").read().lower()
+    assert said.startswith(b"http/1.1 400")
+    assert b"server:" not in said
+    assert b"uvicorn" not in said
+
+
+def test_on_sigterm_each_request_of_sixty_four_connections_that_was_read_is_answered() -> None:
+    series = [{"prices": row} for row in windows(4).tolist()]
+    answered: dict[str, int] = {}
+    is_time = asyncio.Event()
+
+    async def ask(number: int, server: ServerProcess) -> None:
+        connection = await Connection.to(server)
+        with suppress(ConnectionError):
+            for i in itertools.count():
+                name = f"{number}-{i}"
+                answered[name], _ = await connection.post("/predict/batch", {"series": series}, X_Request_ID=name)
+                if len(answered) > 500:
+                    is_time.set()
+        connection.close()
+
+    async def all_connections(server: ServerProcess) -> None:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            for number in range(64):
+                group.create_task(ask(number, server))
+            await is_time.wait()
+            server.process.send_signal(signal.SIGTERM)
+
+    with running(measured=True, drain_grace_s="0.2") as (server, _):
+        asyncio.run(all_connections(server))
+        assert server.process.wait(30) == 0
+        server.stop()
+        read = {line["request_id"]: line["status"] for line in server.requests("/predict/batch")}
+        assert read == answered
+        assert set(answered.values()) <= {200, 503}
+        assert sum(status == 200 for status in answered.values()) > 500
 
 
 def test_on_sigterm_it_turns_unready_then_finishes_what_it_accepted_and_exits_with_0() -> None:
@@ -207,17 +325,41 @@ def test_a_second_signal_ends_it_at_once() -> None:
     assert server.stop(signal.SIGINT, timeout_s=20) == 0
 
 
+def test_where_the_system_knows_no_sighup_it_starts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.delattr(signal, "SIGHUP")
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
+    service: Any = None
+    config = uvicorn.Config("unused:unused", port=0, lifespan="off", log_config=None)
+
+    async def start() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("uvicorn.Server.startup", startup)
+            await Server(config, service, lambda: None).startup()
+
+    async def startup(*_: object, **__: object) -> None:
+        started.append(None)
+
+    started: list[None] = []
+    asyncio.run(start())
+    assert started == [None]
+
+
 def test_a_setting_that_cannot_be_is_told_in_a_line_and_stops_the_start() -> None:
     for name, value, told in (
         ("port", "70000", "PRICECAST_PORT: "),
         ("max_queued_windows", "10", "settings: Value error, max_request_windows must not exceed"),
         ("colour", "red", "settings: Value error, no such setting: PRICECAST_COLOUR"),
+        ("host", "0.0.0.0", "settings: Value error, others can reach 0.0.0.0, and there are no api_keys: make some"),
+        ("api_keys", "pc_secret", "PRICECAST_API_KEYS: Value error, entry 1 is not CLIENT:SHA256"),
     ):
         environment = os.environ | {f"PRICECAST_{name.upper()}": value}
         ended = subprocess.run(
             [sys.executable, "-m", "app"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
         )
         assert ended.returncode == 2
+        assert len(ended.stderr.splitlines()) == 1
         assert told in ended.stderr
         assert "Traceback" not in ended.stderr
 
@@ -247,13 +389,12 @@ def test_uvicorn_serves_the_factory_too() -> None:
 
 def test_errors_leave_the_server_unharmed(server: tuple[ServerProcess, httpx.Client]) -> None:
     """Garbage on the socket, not only in the body."""
-    host, port = server[0].url.removeprefix("http://").split(":")
     for garbage in (
         b"\x00\xff\x16\x03\x01",
         b"GET / HTTP/9.9\r\n\r\n",
         b"POST /predict HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
     ):
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with socket.create_connection(server[0].address, timeout=10) as connection:
             connection.sendall(garbage)
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(4096):

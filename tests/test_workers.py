@@ -1,26 +1,31 @@
 """Several server processes on one port: they share work and metrics, are replaced when they die, and stop together."""
 
+import asyncio
+import json
 import os
 import signal
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
 from app import workers
+from app.artifact import store
 from app.settings import Settings
 from tests.conftest import version_of
-from tests.server import ServerProcess, running
+from tests.server import PATIENCE_S, Connection, ServerProcess, free_port, running, until
+from tests.versions import publish_variant
 
 pytestmark = pytest.mark.slow
 
 PRICES = [100.0 + i % 7 for i in range(60)]
-PATIENCE_S = 60.0
 
 
 def workers_of(server: ServerProcess) -> list[psutil.Process]:
@@ -33,19 +38,11 @@ def workers_of(server: ServerProcess) -> list[psutil.Process]:
     return found
 
 
-def until(what: str, holds: Callable[[], object]) -> None:
-    """Waits until `holds()`, and fails if it never does."""
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end, f"never: {what}"
-        time.sleep(0.02)
-
-
 def ask(server: ServerProcess, times: int = 1) -> list[int]:
     """Status codes of requests, each over a connection of its own, so that the kernel spreads them."""
     found = []
     for _ in range(times):
-        with httpx.Client(trust_env=False, timeout=PATIENCE_S) as client:
+        with httpx.Client(trust_env=False, verify=False, timeout=PATIENCE_S) as client:
             found.append(client.post(f"{server.url}/predict", json={"prices": PRICES}).status_code)
     return found
 
@@ -60,7 +57,7 @@ def test_metrics_are_those_of_all_workers_whichever_is_asked(two: tuple[ServerPr
     server, _ = two
     assert ask(server, 40) == [200] * 40
     for _ in range(10):
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, verify=False) as client:
             lines = client.get(f"{server.url}/metrics").text.splitlines()
         values = dict(line.rsplit(" ", 1) for line in lines if line[0] != "#")
         assert float(values['pricecast_requests_total{method="POST",route="/predict",status="200"}']) == 40
@@ -71,16 +68,91 @@ def test_metrics_are_those_of_all_workers_whichever_is_asked(two: tuple[ServerPr
         )
 
 
+def test_lines_of_several_workers_never_mix(two: tuple[ServerProcess, httpx.Client]) -> None:
+    server, _ = two
+
+    async def ask() -> None:
+        connection = await Connection.to(server)
+        for _ in range(50):
+            assert (await connection.post("/predict", {"prices": PRICES}, X_Request_ID="mixed"))[0] == 200
+        connection.close()
+
+    async def together() -> None:
+        await asyncio.gather(*(ask() for _ in range(32)))
+
+    asyncio.run(together())
+    until("a line for each", lambda: sum('"mixed"' in line for line in server.log) >= 32 * 50)
+    for line in list(server.log):
+        assert json.loads(line)["process"]
+
+
 def test_a_worker_that_dies_is_replaced_and_the_others_go_on(two: tuple[ServerProcess, httpx.Client]) -> None:
     server, _ = two
     before = workers_of(server)
     assert len(before) == 2
     before[0].kill()
     until("a new worker", lambda: {each.pid for each in workers_of(server)} - {each.pid for each in before})
-    assert any("and is replaced" in line for line in server.log)
+    until("a line of it", lambda: any("and is replaced" in line for line in server.log))
     until("two that serve", lambda: sum("Application startup complete" in line for line in server.log) == 3)
     assert ask(server, 20) == [200] * 20
     assert len(workers_of(server)) == 2
+
+
+def each(server: ServerProcess, method: str, path: str, **how: Any) -> list[httpx.Response]:
+    """The answers to many requests, each over a connection of its own: no worker is left out of so many."""
+    found = []
+    for _ in range(24):
+        with httpx.Client(trust_env=False, verify=False, timeout=PATIENCE_S) as client:
+            found.append(client.request(method, f"{server.url}{path}", **how))
+    return found
+
+
+def live(server: ServerProcess) -> set[str]:
+    """The versions of the default model that the workers answer with."""
+    answers = each(server, "POST", "/predict", json={"prices": PRICES})
+    assert {answer.status_code for answer in answers} == {200}
+    return {answer.json()["model"]["version"] for answer in answers}
+
+
+def test_what_one_worker_is_told_all_do_and_so_do_they_what_their_supervisor_is_told(models: Path) -> None:
+    first, home = version_of("default"), models / "default"
+    wide = publish_variant(models, "default", 3.0, is_current=False)
+    port = free_port()
+    settings = {"workers": "2", "models_dir": str(models), "models_poll_s": "0", "metrics_port": str(port)}
+    with running(measured=True, **settings) as (server, client):
+        assert live(server) == {first}
+        assert client.post("/models/default/load", json={"version": wide}).status_code == 200
+        until("all answer with what one was told to", lambda: live(server) == {wide})
+        assert store.current(models, "default") == wide
+
+        # As where the server may not write there.
+        (home / ".staging-current").mkdir()
+        assert client.post("/models/default/load", json={"version": first}).status_code == 200
+        until("all answer with what one was told to", lambda: live(server) == {first})
+        assert store.current(models, "default") == wide
+        (home / ".staging-current").rmdir()
+
+        another = publish_variant(models, "default", 2.0)
+        server.process.send_signal(signal.SIGHUP)
+        until("all have looked again", lambda: live(server) == {another})
+
+        (home / "current").write_text("nonsense", encoding="ascii")
+        server.process.send_signal(signal.SIGHUP)
+        until(
+            "all say why",
+            lambda: all("default" in told.json()["failures"] for told in each(server, "GET", "/models")),
+        )
+        assert live(server) == {another}
+
+        shown = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text.splitlines()
+        samples = dict(line.rsplit(" ", 1) for line in shown if line[0] != "#")
+        assert samples[f'pricecast_model_info{{engine="onnx",name="default",version="{another}"}}'] == "1.0"
+        assert {answer.status_code for answer in each(server, "GET", "/metrics")} == {404}
+        assert server.stop() == 0
+        logged = server.requests("/predict")
+        assert len({line["process"] for line in logged}) == 2, "both have answered"
+        counted = float(samples['pricecast_requests_total{method="POST",route="/predict",status="200"}'])
+        assert len(logged) == counted >= 4 * 24
 
 
 @pytest.mark.parametrize("to_all", [False, True], ids=["SIGTERM to the supervisor", "Ctrl-C to every process"])
@@ -170,3 +242,16 @@ def test_a_worker_that_is_started_while_all_are_leaving_leaves_as_well(monkeypat
     supervisor._pass_on(signal.SIGTERM, None)
     supervisor._start_one()
     assert ended == ["terminated"] * 2
+
+
+def test_word_of_other_versions_goes_to_the_workers_that_have_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: told.append((pid, number)))
+    supervisor = workers.Supervisor(Settings(workers=2))
+    for pid, has_started in ((11, False), (12, True)):
+        worker: Any = SimpleNamespace(process=SimpleNamespace(pid=pid), has_started=has_started)
+        supervisor._workers.append(worker)
+    supervisor._pass_on_news(signal.SIGHUP, None)
+    assert told == [(12, signal.SIGHUP)], "another would not survive it, and will look for itself"

@@ -1,8 +1,7 @@
-"""The service over HTTP. Its routes are given a registry of models, each with a batcher of windows in front."""
+"""The service over HTTP. Its routes are given a registry of models, each with a runner in front."""
 
-from app.batching import Batcher
-from app.forecaster import Answer
-from app.registry import Registry
+from app.registry import Model, Registry
+from app.runner import Runner
 
-WindowBatcher = Batcher[bytes, Answer]  # packed windows in
-Models = Registry[WindowBatcher]
+Models = Registry[Runner]
+ServedModel = Model[Runner]

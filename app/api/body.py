@@ -1,43 +1,97 @@
 """A request's body: read within limits, validated in one pass, and every fault of it named."""
 
-from collections.abc import Iterable
+import asyncio
+import zlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
-from app.errors import BodyTooLarge, Fault, UnsupportedMediaType
+from app.errors import BodyTooLarge, BodyTooSlow, Fault, InvalidContent, UnsupportedMediaType
 
+CODINGS = (b"identity", b"gzip", b"deflate")
 LONGEST_POINTER = 200  # an unknown field is named as it was sent, up to this many characters
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The body, whether its length was announced or it is streamed.
-
-    Raises:
-        UnsupportedMediaType: it is not said to be JSON.
-        BodyTooLarge: it has more than `limit_bytes`; the rest is not read.
+def check_json(headers: Mapping[bytes, bytes]) -> None:
     """
-    headers = dict(request.scope["headers"])  # bytes, lower-case; starlette's own reading of them costs more
+    Raises:
+        UnsupportedMediaType: the body is not said to be JSON.
+    """
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media_type != b"application/json" and not (
         media_type.startswith(b"application/") and media_type.endswith(b"+json")
     ):
-        raise UnsupportedMediaType
+        raise UnsupportedMediaType("the body must be JSON, sent with the header Content-Type: application/json")
+
+
+async def read_body(request: Request, headers: Mapping[bytes, bytes], limit_bytes: int, deadline_s: float) -> bytes:
+    """The body, whether its length was announced or it is streamed, and decompressed if need be.
+
+    Args:
+        headers: the request's own; starlette's reading of them costs more.
+        limit_bytes: as sent, and decompressed as well.
+
+    Raises:
+        UnsupportedMediaType: it is coded in a way that is not read here.
+        BodyTooLarge: it has more than `limit_bytes`; the rest is not read.
+        BodyTooSlow: the rest of it did not come in time.
+    """
+    coding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if coding not in CODINGS:
+        raise UnsupportedMediaType("Content-Encoding: a body may be gzip, deflate or identity")
     announced = headers.get(b"content-length", b"")
     if announced.isdigit() and int(announced) > limit_bytes:
         raise BodyTooLarge(limit_bytes)
-    body = bytearray()  # bytes would be copied whole for every piece that a client cares to send
-    more = True
-    while more:
+    message = await request.receive()
+    if message.get("more_body", False):
+        try:
+            async with asyncio.timeout(deadline_s):
+                body = await _rest(request, message, limit_bytes)
+        except TimeoutError:
+            raise BodyTooSlow(f"the body did not come within {deadline_s:g} s") from None
+    else:
+        body = _piece(message)
+    if len(body) > limit_bytes:
+        raise BodyTooLarge(limit_bytes)
+    return body if coding == b"identity" else _decompressed(body, limit_bytes)
+
+
+async def _rest(request: Request, message: Message, limit_bytes: int) -> bytes:
+    """All pieces, until they are too many."""
+    body = bytearray(_piece(message))  # bytes would be copied whole for every piece that a client cares to send
+    while message.get("more_body", False) and len(body) <= limit_bytes:
         message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > limit_bytes:
-            raise BodyTooLarge(limit_bytes)
-        more = message.get("more_body", False)
+        body += _piece(message)
     return bytes(body)
+
+
+def _piece(message: Message) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    piece: bytes = message.get("body", b"")
+    return piece
+
+
+def _decompressed(body: bytes, limit_bytes: int) -> bytes:
+    """
+    Raises:
+        InvalidContent: it is not what Content-Encoding says.
+    """
+    reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # which tells gzip and deflate apart by itself
+    try:
+        content = reader.decompress(body, limit_bytes + 1)
+    except zlib.error:
+        raise InvalidContent([Fault("", "it cannot be decompressed as its Content-Encoding says")]) from None
+    if len(content) > limit_bytes:
+        raise BodyTooLarge(limit_bytes)
+    if not reader.eof:
+        raise InvalidContent([Fault("", "it ends before its compressed content does")])
+    if reader.unused_data:
+        raise InvalidContent([Fault("", "it goes on after its compressed content has ended")])
+    return content
 
 
 def faults_of(error: ValidationError) -> list[Fault]:

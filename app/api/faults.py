@@ -6,13 +6,12 @@ from typing import NamedTuple
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from app.api import Models, WindowBatcher
+from app.api import Models, ServedModel
 from app.api.body import faults_of
 from app.api.schemas import Series
 from app.artifact.manifest import Manifest
 from app.errors import Fault, InvalidContent, PricecastError
 from app.forecaster import pack
-from app.registry import Model
 
 MOST_FAULTS = 100  # beside those of the series, of which each has one at most
 
@@ -38,7 +37,7 @@ def choice_faults(manifest: Manifest, horizon: int, levels: Sequence[int]) -> li
     return faults
 
 
-def read_windows(model: Model[WindowBatcher], series: Iterable[Asked]) -> tuple[list[bytes], list[Fault]]:
+def read_windows(model: ServedModel, series: Iterable[Asked]) -> tuple[list[bytes], list[Fault]]:
     """The last prices of each series, packed; and what is wrong with the series, at most one fault each.
 
     A series is at fault that is too short, has another's id, or has a price in its window that the model cannot take.

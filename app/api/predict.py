@@ -1,6 +1,6 @@
 """POST /predict and POST /predict/batch: one mechanism, for one window or for many."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
@@ -8,26 +8,30 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from app import errors
-from app.api import Models, WindowBatcher
-from app.api.body import documented_body, faults_of, read_body
-from app.api.client import WhileThere
+from app.api import Models, ServedModel
+from app.api.admission import Admission
+from app.api.body import check_json, documented_body, faults_of, read_body
 from app.api.faults import MOST_FAULTS, Asked, asked_in, batch_faults, choice_faults, read_windows, refuse_oversize
 from app.api.problems import documented
 from app.api.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
 from app.artifact.manifest import columns_of
 from app.errors import InvalidContent
 from app.forecaster import Answer
-from app.registry import Model
 from app.settings import Settings
 
 FAILURES = documented(
-    errors.UnknownModel, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidContent,
-    errors.EngineFailed, errors.NotReady, errors.Overloaded, errors.Draining, errors.DeadlineExceeded,
+    errors.InvalidHeader, errors.Unauthorized, errors.UnknownModel, errors.BodyTooLarge,
+    errors.UnsupportedMediaType, errors.InvalidContent, errors.RateLimited, errors.TooManyWindows, errors.EngineFailed,
+    errors.NotReady, errors.Overloaded, errors.Draining, errors.DeadlineExceeded,
 )  # fmt: skip
 
 
-def router(registry: Models, settings: Settings) -> APIRouter:
-    """The routes, on the models of `registry`."""
+def router(registry: Models, admission: Admission, settings: Settings, on_warning: Callable[[str], None]) -> APIRouter:
+    """The routes, on the models of `registry`.
+
+    Args:
+        on_warning: is told the code of each warning in an answer.
+    """
     routes = APIRouter(tags=["forecasts"])
 
     @routes.post(
@@ -40,8 +44,9 @@ def router(registry: Models, settings: Settings) -> APIRouter:
     )
     async def predict(request: Request) -> Response:
         """The next prices after the ones sent: the median, and on request the intervals around it."""
-        question = _one(await read_body(request, settings.max_body_bytes), registry)
-        [answer] = await _answers(request, question, settings.deadline_s)
+        raw, deadline_s = await _read(request)
+        question = _one(raw, registry)
+        [answer] = await _answers(request, question, deadline_s)
         return _json(answer | {"model": _version(question)})
 
     @routes.post(
@@ -54,12 +59,29 @@ def router(registry: Models, settings: Settings) -> APIRouter:
     )
     async def predict_batch(request: Request) -> Response:
         """All series are answered, in order, or the request is refused and every bad series named."""
-        raw = await read_body(request, settings.max_body_bytes)
+        raw, deadline_s = await _read(request)
         question = _many(raw, registry, settings.max_request_windows)
-        answers = await _answers(request, question, settings.deadline_s)
+        answers = await _answers(request, question, deadline_s)
         ids = [{} if name is None else {"id": name} for name in question.ids]
         forecasts = [each | answer for each, answer in zip(ids, answers, strict=True)]
         return _json({"forecasts": forecasts, "model": _version(question)})
+
+    async def _read(request: Request) -> tuple[bytes, float]:
+        """The body, and the deadline for its answer."""
+        headers = dict(request.scope["headers"])
+        deadline_s = admission.deadline_s(headers)
+        check_json(headers)
+        raw = await read_body(request, headers, settings.max_body_bytes, deadline_s)
+        admission.refuse_late(raw, deadline_s)
+        return raw, deadline_s
+
+    async def _answers(request: Request, question: Question, deadline_s: float) -> list[dict[str, Any]]:
+        """One answer for each series, in order."""
+        answers = await admission.answers(request, question.model, question.windows, deadline_s)
+        for answer in answers:
+            for warning in answer.warnings:
+                on_warning(warning.code)
+        return [_select(answer, question) for answer in answers]
 
     return routes
 
@@ -67,7 +89,7 @@ def router(registry: Models, settings: Settings) -> APIRouter:
 class Question(NamedTuple):
     """A request while it waits: all that its answer needs, and no more the text and the lists of prices it came as."""
 
-    model: Model[WindowBatcher]
+    model: ServedModel
     horizon: int
     levels: Sequence[int]
     ids: list[str | None]
@@ -101,13 +123,6 @@ def _question(registry: Models, body: PredictRequest | BatchRequest, series: Seq
     if faults := choice_faults(model.manifest, body.horizon, body.levels) + faults:
         raise InvalidContent(faults)
     return Question(model, body.horizon, body.levels, [asked.id for asked in series], windows)
-
-
-async def _answers(request: Request, question: Question, deadline_s: float) -> list[dict[str, Any]]:
-    """One answer for each series, in order."""
-    with WhileThere(request):
-        answers = await question.model.runner.submit(question.windows, deadline_s)
-    return [_select(answer, question) for answer in answers]
 
 
 def _select(answer: Answer, question: Question) -> dict[str, Any]:

@@ -27,14 +27,23 @@ class Kind(NamedTuple):
 TABLE: dict[type[errors.PricecastError], Kind] = {
     errors.InvalidContent: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-content", "The request cannot be answered"),
     errors.BodyTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is too large"),
-    errors.UnsupportedMediaType: Kind(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Not JSON"),
+    errors.UnsupportedMediaType: Kind(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of a kind that is not read here"
+    ),
+    errors.InvalidHeader: Kind(HTTPStatus.BAD_REQUEST, "invalid-header", "A header cannot be understood"),
+    errors.Unauthorized: Kind(HTTPStatus.UNAUTHORIZED, "unauthorized", "A valid key is missing"),
+    errors.Forbidden: Kind(HTTPStatus.FORBIDDEN, "forbidden", "The key does not open this"),
     errors.UnknownModel: Kind(HTTPStatus.NOT_FOUND, "unknown-model", "No such model"),
     errors.NotReady: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "The model is not ready"),
     errors.Overloaded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "Too many requests are waiting"),
     errors.Draining: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "draining", "The server is shutting down"),
+    errors.RateLimited: Kind(HTTPStatus.TOO_MANY_REQUESTS, "rate-limited", "Too many requests of this client"),
+    errors.TooManyWindows: Kind(
+        HTTPStatus.TOO_MANY_REQUESTS, "too-many-windows", "Too many windows of this client are in flight"
+    ),
     errors.DeadlineExceeded: Kind(HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", "The deadline has passed"),
     errors.EngineFailed: Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "engine-failed", "The forecast could not be computed"),
-    errors.ArtifactError: Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "artifact-unusable", "The model cannot be used"),
+    errors.ArtifactError: Kind(HTTPStatus.CONFLICT, "artifact-unusable", "This version must not be served"),
 }
 UNEXPECTED = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something went wrong here")
 
@@ -58,12 +67,20 @@ class Problem(BaseModel):
     errors: list[FaultBody] | None = Field(default=None, description="every place that is wrong; 422 only")
 
 
-def documented(*kinds: type[errors.PricecastError]) -> dict[int | str, dict[str, Any]]:
+class Failure(BaseModel):
+    """What went wrong, as the Open Inference Protocol has it."""
+
+    error: str = Field(examples=["/inputs/0/shape: it must be [B, 60], for B windows, 1 or more"])
+
+
+def documented(*kinds: type[errors.PricecastError], is_v2: bool = False) -> dict[int | str, dict[str, Any]]:
     """The `responses` of an operation that can fail in these ways, for OpenAPI."""
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    media_type, schema = ("application/json", "Failure") if is_v2 else ("application/problem+json", "Problem")
+    content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     by_status: dict[int | str, dict[str, Any]] = {}
     for kind in (TABLE[error] for error in kinds):
-        described = by_status.setdefault(int(kind.status), {"description": kind.title, "content": content})
+        status = int(_v2_status(kind) if is_v2 else kind.status)
+        described = by_status.setdefault(status, {"description": kind.title, "content": content})
         if kind.title not in described["description"]:
             described["description"] += f"; {kind.title[0].lower()}{kind.title[1:]}"
     return by_status
@@ -82,7 +99,8 @@ async def answer(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return _routing_error(request, error)
     if isinstance(error, ClientDisconnect):
-        return Response(status_code=499)  # nginx's number for it; seen by the metrics only
+        _note(request, "client-gone")
+        return Response(status_code=499)  # nginx's number for it; seen by the metrics and the log only
     log.error("request %s: unexpected %r", _request_id(request), error, exc_info=error)
     return _problem(request, UNEXPECTED, "the server's log tells more, under this request_id")
 
@@ -93,13 +111,18 @@ def _domain_error(request: Request, error: errors.PricecastError) -> Response:
     faults = None
     if isinstance(error, errors.Unavailable):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-    if isinstance(error, errors.BodyTooLarge):
+    if isinstance(error, errors.Unauthorized):
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, errors.BodyTooLarge | errors.BodyTooSlow):
         headers["connection"] = "close"  # the rest of the body is not going to be read
     if isinstance(error, errors.InvalidContent):
         faults = [FaultBody(pointer=f.pointer, detail=f.detail, id=f.id) for f in error.faults]
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request %s: %s", _request_id(request), error, exc_info=error)
-    return _problem(request, kind, str(error), headers, faults)
+    detail = str(error)
+    if isinstance(error, errors.ArtifactError):
+        detail = f"{error.path.name}: {error.reason}"  # where it lies is nobody's business but the log's
+    return _problem(request, kind, detail, headers, faults)
 
 
 def _routing_error(request: Request, error: HTTPException) -> Response:
@@ -115,6 +138,10 @@ def _problem(
     headers: Mapping[str, str] | None = None,
     faults: list[FaultBody] | None = None,
 ) -> Response:
+    _note(request, kind.slug)
+    if request.scope["path"].startswith("/v2"):  # the Open Inference Protocol has a form of its own
+        where = [f"{fault.pointer or 'the body'}: {fault.detail}" for fault in faults or ()]
+        return JSONResponse({"error": "; ".join(where) or detail}, status_code=_v2_status(kind), headers=headers)
     problem = Problem(
         type=f"urn:pricecast:{kind.slug}",
         title=kind.title,
@@ -123,12 +150,18 @@ def _problem(
         request_id=_request_id(request),
         errors=faults,
     )
-    return JSONResponse(
-        problem.model_dump(exclude_none=True),
-        status_code=kind.status,
-        headers=headers,
-        media_type="application/problem+json",
-    )
+    content = problem.model_dump_json(exclude_none=True)
+    return Response(content, kind.status, headers, media_type="application/problem+json")
+
+
+def _v2_status(kind: Kind) -> HTTPStatus:
+    """KServe and Triton know no 422."""
+    return HTTPStatus.BAD_REQUEST if kind.status == HTTPStatus.UNPROCESSABLE_ENTITY else kind.status
+
+
+def _note(request: Request, reason: str) -> None:
+    """For the metrics and the log."""
+    request.scope.setdefault("state", {})["problem"] = reason
 
 
 def _request_id(request: Request) -> str:

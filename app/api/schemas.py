@@ -12,6 +12,7 @@ from app.artifact.manifest import (
     Network,
     Range,
     TransformParameters,
+    Version,
 )
 from app.warning import Code
 
@@ -135,8 +136,9 @@ class BatchResponse(BaseModel):
 
 class ModelSummary(BaseModel):
     name: str
-    version: str = Field(description="the version served")
+    version: str = Field(description="the version that this is about; in lists, the live one")
     versions: list[str] = Field(description="the versions published, oldest first")
+    served_versions: list[str] = Field(description="those of them that are served: each answers as `name@version`")
     default: bool = Field(description="whether requests that name no model get this one")
     window: int
     horizon: int
@@ -147,10 +149,17 @@ class ModelSummary(BaseModel):
 
 class Models(BaseModel):
     models: list[ModelSummary]
-    failures: dict[str, str] = Field(description="models that could not be loaded, and why")
+    failures: dict[str, str] = Field(description="models and versions that could not be loaded, and why")
+
+
+class LoadRequest(Body):
+    version: Version = Field(description="a published version")
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"version": "2"}]})
 
 
 class ModelDetail(ModelSummary):
+    failures: dict[str, str] = Field(description="versions of this model that could not be loaded, and why")
     created: datetime
     engine: str
     quantiles: list[float]

@@ -1,6 +1,8 @@
 """The CPU engine: ONNX Runtime."""
 
+import math
 import os
+from pathlib import Path
 
 import onnxruntime as ort
 
@@ -41,6 +43,15 @@ class OnnxEngine:
         return outputs.reshape(len(inputs), -1)
 
 
-def _cores() -> int:
-    """Cores that this process may use, which in a container are often fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use, which in a container are often fewer than the machine has.
+
+    Args:
+        quota: what Linux's control groups, version 2, allow: microseconds of processor time, or max, in so many.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        time_us, period_us = quota.read_text(encoding="ascii").split()
+        return max(1, min(allowed, math.ceil(int(time_us) / int(period_us))))
+    except (OSError, ValueError):  # no control groups, or no limit
+        return allowed

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.batching import Batcher, Call
 from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded
@@ -44,9 +46,11 @@ class Bench:
         delay_s: float = 0.0,
         clock: Callable[[], float] | None = None,
         on_call: Callable[[Call], None] | None = None,
+        on_joined: Callable[[int], None] | None = None,
     ) -> None:
         self.call = FakeCall(takes_s=1.0)
         self.told: list[Call] = []
+        self.joined: list[int] = []
         self.deaths: list[BaseException] = []
         self.batcher = Batcher(
             self.call,
@@ -56,6 +60,7 @@ class Bench:
             delay_s=delay_s,
             clock=clock,
             on_call=on_call or self.told.append,
+            on_joined=on_joined or self.joined.append,
             on_death=self.deaths.append,
         )
 
@@ -310,12 +315,12 @@ async def test_pieces_are_joined_in_order_whichever_ends_first() -> None:
     assert [made.ended_s for made in bench.call.made] == [1.0, 4.5, 2.0]
 
 
-# 3. The queue is bounded in windows; who is refused is told when to come back.
+# 3. The queue is bounded in windows, and in time; who is refused is told when to come back.
 
 
-async def refusal(bench: Bench, *items: int, at_s: float) -> float:
+async def refusal(bench: Bench, *items: int, at_s: float, deadline_s: float | None = None) -> float:
     """`retry_after_s` of a request that is refused at once."""
-    outcome = await bench.ask(*items, at_s=at_s)
+    outcome = await bench.ask(*items, at_s=at_s, deadline_s=deadline_s)
     assert isinstance(outcome.value, Overloaded)
     assert outcome.at_s == at_s
     return outcome.value.retry_after_s
@@ -430,6 +435,230 @@ async def test_calls_that_fail_or_take_no_time_say_nothing_of_the_rate() -> None
     bench.ask(3)
     bench.ask(4, 5, 6, 7, at_s=1.25)
     assert await refusal(bench, 8, at_s=1.5) == 1.0
+
+
+async def measured(
+    *, lanes: int = 1, max_batch_windows: int = 4, takes_s: float = 1.0, max_queued_windows: int = 100
+) -> Bench:
+    """A batcher that has worked off two full calls a lane; the first left a queue behind, the second are counted."""
+    bench = Bench(lanes=lanes, max_batch_windows=max_batch_windows, max_queued_windows=max_queued_windows)
+    bench.call.takes_s = takes_s
+    full = lanes * max_batch_windows
+    await outcomes_of(bench.ask(*range(-full, 0)), bench.ask(*range(-2 * full, -full), at_s=takes_s / 4))
+    return bench
+
+
+@in_virtual_time
+async def test_who_would_be_answered_too_late_is_refused_at_once_and_told_how_much() -> None:
+    bench = await measured()  # four windows a second
+    asked = [bench.ask(1, 2, 3, 4, at_s=2.0), bench.ask(5, 6, 7, 8, at_s=2.25)]
+    await until(2.5)
+    outcome = await bench.ask(9, 10, 11, 12, at_s=2.5, deadline_s=2.5)  # 3 s for twelve, 2 s to spend
+    assert outcome.kind == (Overloaded, 2.5)
+    assert str(outcome.value) == "too many windows are waiting already for an answer to come in time"
+    assert isinstance(outcome.value, Overloaded)
+    assert outcome.value.retry_after_s == 1.0
+    assert bench.batcher.queued_windows == 4
+    assert bench.batcher.requests_in_flight == 2
+    await outcomes_of(*asked)
+    assert bench.call.seen[2:] == [(2.0, [1, 2, 3, 4]), (3.0, [5, 6, 7, 8])]
+
+
+@in_virtual_time
+async def test_who_would_be_answered_just_in_time_is_accepted_with_a_fifth_of_the_deadline_to_spare() -> None:
+    bench = await measured()
+    bench.ask(1, 2, 3, 4, at_s=2.0)
+    bench.ask(5, 6, 7, 8, at_s=2.25)
+    assert await refusal(bench, 9, 10, 11, 12, at_s=2.5, deadline_s=3.6875) == pytest.approx(3 - 0.8 * 3.6875)
+    asked = bench.ask(9, 10, 11, 12, at_s=2.5, deadline_s=3.75)
+    assert await asked == answered(9, 10, 11, 12, at_s=5.0)
+
+
+@in_virtual_time
+async def test_a_smaller_request_may_still_be_in_time() -> None:
+    bench = await measured()
+    bench.ask(1, 2, 3, 4, at_s=2.0)
+    bench.ask(5, 6, 7, at_s=2.25)
+    await refusal(bench, 8, 9, at_s=2.5, deadline_s=2.5)
+    assert await bench.ask(8, at_s=2.5, deadline_s=2.5) == answered(8, at_s=4.0)
+
+
+@in_virtual_time
+async def test_who_states_no_deadline_is_never_too_late() -> None:
+    bench = await measured()
+    bench.ask(*range(50), at_s=2.0)
+    asked = bench.ask(99, at_s=2.25)
+    await refusal(bench, 100, at_s=2.25, deadline_s=10.0)
+    assert await asked == answered(99, at_s=15.0)
+
+
+@in_virtual_time
+async def test_two_lanes_that_take_turns_make_it_in_half_the_time() -> None:
+    bench = Bench(lanes=2)
+    bench.ask(-1)
+    queue = [bench.ask(*range(-4 * n, 4 - 4 * n), at_s=0.5) for n in range(2, 30)]  # a call ends every half second
+    await outcomes_of(*queue)
+    bench.ask(*range(8), at_s=15.0)
+    bench.ask(*range(8, 16), at_s=15.25)
+    assert await refusal(bench, *range(16, 24), at_s=15.5, deadline_s=2.5) == pytest.approx(1.0, abs=0.1)
+    assert await bench.ask(*range(16, 24), at_s=15.5, deadline_s=4.0) == answered(*range(16, 24), at_s=18.0)
+
+
+@in_virtual_time
+async def test_while_nothing_is_in_flight_nothing_is_too_late() -> None:
+    bench = await measured()
+    bench.batcher.refuse_late(0.25)
+    asked = bench.ask(1, at_s=2.5, deadline_s=0.25)
+    assert (await asked).kind == (DeadlineExceeded, 2.75)  # it was tried
+    assert bench.call.seen[2:] == [(2.5, [1])]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("windows", [1, 5])
+async def test_before_a_queue_was_worked_off_nobody_knows_what_is_too_late(windows: int) -> None:
+    bench = Bench(max_batch_windows=5)
+    await bench.ask(*range(-windows, 0))
+    bench.ask(1, at_s=1.0)
+    bench.ask(*range(2, 50), at_s=1.25)
+    assert (await bench.ask(99, at_s=1.5, deadline_s=0.25)).kind == (DeadlineExceeded, 1.75)
+
+
+@in_virtual_time
+async def test_an_empty_lane_that_is_slow_does_not_lower_what_a_queue_is_known_to_take() -> None:
+    bench = await measured()
+    bench.call.takes_s = 8.0
+    await bench.ask(1)  # an eighth of a window a second: calls that are nearly empty always are that slow
+    bench.call.takes_s = 1.0
+    bench.ask(2, 3, 4, 5, at_s=10.0)
+    assert await refusal(bench, 6, 7, 8, 9, at_s=10.25, deadline_s=1.25) == 1.0  # still four windows a second
+
+
+@in_virtual_time
+async def test_a_rate_that_was_taken_for_too_low_is_put_right_by_quicker_calls_however_empty() -> None:
+    bench = await measured(takes_s=64.0)  # a sixteenth of a window a second: the machine was busy with something else
+    bench.call.takes_s = 0.125
+
+    async def is_accepted(item: int) -> bool:
+        """Whether there is time for a second window beside the one in flight."""
+        first, second = bench.ask(2 * item, at_s=now()), bench.ask(2 * item + 1, at_s=now(), deadline_s=2.0)
+        await first
+        return isinstance((await second).value, list)
+
+    accepted = [await is_accepted(item) for item in range(40)]
+    assert not any(accepted[:10])
+    assert all(accepted[30:])  # the first were computed alone, and measured
+
+
+@in_virtual_time
+async def test_the_rate_of_a_queue_is_that_of_the_last_calls_the_latest_counting_most() -> None:
+    bench = await measured()  # 4 windows in a second
+    bench.call.takes_s = 2.0
+    await bench.ask(*range(8))  # in two calls, of which the second ends a queue: 4 windows in 2 seconds
+    rate = (0.9 * 4 + 4) / (0.9 * 1 + 2)
+    bench.ask(5, 6, 7, 8, at_s=7.0)
+    assert await refusal(bench, 9, 10, at_s=7.25, deadline_s=0.5) == pytest.approx(6 / rate - 0.4)
+
+
+@in_virtual_time
+async def test_a_request_that_is_not_read_yet_is_taken_to_be_as_large_as_those_before_it() -> None:
+    bench = await measured()  # by a request of 4
+    bench.ask(*range(14), at_s=2.0)  # 14
+    bench.ask(14, at_s=2.25)  # 1
+    await until(2.5)
+    windows = 0.9 * (0.9 * 4 + 0.1 * 14) + 0.1 * 1
+    in_time_s = (15 + windows) / 4
+    bench.batcher.refuse_late(in_time_s / 0.8 + 1e-9)
+    with pytest.raises(Overloaded, match="for an answer to come in time") as caught:
+        bench.batcher.refuse_late(1.0)
+    assert caught.value.retry_after_s == pytest.approx(in_time_s - 0.8)
+    assert (bench.batcher.requests_in_flight, bench.batcher.windows_in_flight) == (2, 15)  # nothing has come of it
+
+
+@in_virtual_time
+async def test_a_request_that_is_not_read_yet_is_refused_where_one_as_large_would_have_no_room() -> None:
+    bench = Bench(max_queued_windows=6)
+    bench.ask(1, 2, 3, 4)
+    bench.ask(5, 6, at_s=0.25)  # now requests are taken to have 0.9 * 4 + 0.1 * 2 windows: there is room for one
+    await until(0.5)
+    bench.batcher.refuse_late(HOUR_S)
+    bench.ask(7, at_s=0.5)
+    await until(0.75)
+    with pytest.raises(Overloaded) as caught:
+        bench.batcher.refuse_late(HOUR_S)
+    assert str(caught.value) == "too many windows are waiting already"
+    assert caught.value.retry_after_s == 1.0
+
+
+@in_virtual_time
+async def test_requests_that_are_refused_say_nothing_of_how_large_requests_are() -> None:
+    bench = await measured(max_queued_windows=20)
+    bench.ask(0, 1, 2, 3, at_s=2.0)
+    await refusal(bench, *range(4, 40), at_s=2.25)
+    await refusal(bench, *range(4, 20), at_s=2.25, deadline_s=0.5)
+    with pytest.raises(Overloaded) as caught:
+        bench.batcher.refuse_late(0.5)
+    assert caught.value.retry_after_s == pytest.approx((4 + 4) / 4 - 0.4)
+
+
+@in_virtual_time
+async def test_who_has_no_room_is_told_of_that_even_if_there_is_no_time_either() -> None:
+    bench = await measured(max_queued_windows=4)
+    bench.ask(1, 2, 3, 4, at_s=2.0)
+    bench.ask(5, 6, 7, at_s=2.25)
+    outcome = await bench.ask(8, 9, at_s=2.5, deadline_s=0.25)
+    assert str(outcome.value) == "too many windows are waiting already"
+    assert isinstance(outcome.value, Overloaded)
+    assert outcome.value.retry_after_s == 0.75
+
+
+async def flood(bench: Bench, sizes: Sequence[int], every_s: float, deadline_s: float) -> list[tuple[Outcome, float]]:
+    """Requests of these sizes from now on, each with its time of arrival."""
+    begin_s = now()
+    arrivals_s = [begin_s + index * every_s for index in range(len(sizes))]
+    starts = [sum(sizes[:index]) for index in range(len(sizes))]
+    asked = [
+        bench.ask(*range(start, start + size), at_s=at_s, deadline_s=deadline_s)
+        for start, size, at_s in zip(starts, sizes, arrivals_s, strict=True)
+    ]
+    return list(zip(await outcomes_of(*asked), arrivals_s, strict=True))
+
+
+@in_virtual_time
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("deadline_s", [1.0, 2.0, 5.0])
+async def test_under_a_flood_whoever_is_accepted_is_answered_in_time_and_no_lane_idles(
+    lanes: int, deadline_s: float
+) -> None:
+    bench = await measured(lanes=lanes, max_batch_windows=8, takes_s=0.25, max_queued_windows=8192)
+    capacity = 32 * lanes  # windows a second
+    flooded_s = 8
+    outcomes = await flood(bench, [1] * (4 * capacity * flooded_s), 1 / (4 * capacity), deadline_s)
+    refused_at_once = [outcome.kind == (Overloaded, arrived_s) for outcome, arrived_s in outcomes]
+    in_time = [
+        isinstance(outcome.value, list) and outcome.at_s <= arrived_s + deadline_s for outcome, arrived_s in outcomes
+    ]
+    assert all(one != other for one, other in zip(refused_at_once, in_time, strict=True))
+    calls = [made for made in bench.call.made if 2 <= made.started_s < flooded_s]  # while the queue is long
+    assert len(calls) == lanes * (flooded_s - 2) / 0.25
+    assert {len(made.items) for made in calls} == {8}  # each lane computes full calls, one after the other
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 20), min_size=20, max_size=80),
+    every_s=st.sampled_from([1 / 64, 1 / 16, 1 / 4]),
+    lanes=st.integers(1, 3),
+    deadline_s=st.sampled_from([2.5, 5.0]),
+)
+def test_whatever_comes_nobody_who_is_accepted_waits_in_vain(
+    sizes: list[int], every_s: float, lanes: int, deadline_s: float
+) -> None:
+    async def scenario() -> None:
+        bench = await measured(lanes=lanes, max_batch_windows=8, takes_s=0.25, max_queued_windows=8192)
+        for outcome, arrived_s in await flood(bench, sizes, every_s, deadline_s):
+            assert isinstance(outcome.value, list) or outcome.kind == (Overloaded, arrived_s)
+
+    run(scenario())
 
 
 # 4. Each caller gets its own results, once; who has left is dropped before the call, and nobody else notices.
@@ -795,6 +1024,21 @@ async def test_if_telling_a_call_fails_every_waiter_fails() -> None:
 
 
 @in_virtual_time
+async def test_if_telling_who_joined_fails_every_waiter_fails() -> None:
+    error = LookupError("no such metric")
+
+    def breaks(windows: int) -> None:
+        raise error
+
+    bench = Bench(on_joined=breaks)
+    asked = [bench.ask(1), bench.ask(2, at_s=0.25), bench.ask(1, 3, at_s=0.5)]
+    outcomes = await outcomes_of(*asked)
+    assert [outcome.kind for outcome in outcomes] == [(NotReady, 0.5)] * 3
+    assert bench.batcher.requests_in_flight == 0
+    await assert_dead(bench, error)
+
+
+@in_virtual_time
 async def test_if_the_clock_fails_after_a_call_every_waiter_fails() -> None:
     clock = TurnedClock(follows=now)
     bench = Bench(clock=clock)
@@ -1016,6 +1260,7 @@ async def test_who_asks_for_what_waits_or_is_being_computed_joins() -> None:
         answered(3, 7, 4, 3, at_s=2.0),
     ]
     assert bench.call.seen == [(0.0, [1, 7]), (1.0, [2, 3, 4])]
+    assert bench.joined == [1, 3]
 
 
 @in_virtual_time
@@ -1023,6 +1268,7 @@ async def test_a_window_that_is_twice_in_one_request_is_computed_once_and_answer
     bench = Bench(max_batch_windows=1)
     assert await bench.ask(7, 7, 1) == answered(7, 7, 1, at_s=2.0)
     assert bench.call.seen == [(0.0, [7]), (1.0, [1])]
+    assert bench.joined == [1]
 
 
 @in_virtual_time
@@ -1030,6 +1276,7 @@ async def test_what_has_been_answered_is_not_remembered() -> None:
     bench = Bench()
     await bench.ask(1)
     assert await bench.ask(1, at_s=1.0) == answered(1, at_s=2.0)
+    assert bench.joined == []
 
 
 @in_virtual_time
@@ -1043,6 +1290,28 @@ async def test_who_joins_takes_no_room_in_the_queue() -> None:
     await until(0.75)
     assert bench.batcher.queued_windows == 2
     assert await joined == answered(1, 2, 3, 3, at_s=2.0)
+    assert bench.joined == [4]  # and nothing of those that were refused
+
+
+@in_virtual_time
+async def test_who_joins_takes_no_time() -> None:
+    bench = await measured()  # four windows a second
+    bench.ask(*range(4), at_s=2.0)
+    bench.ask(*range(4, 8), at_s=2.25)
+    joined = bench.ask(*range(8), at_s=2.5, deadline_s=1.75)  # though all it asks for will be there at 4.0 only
+    assert (await bench.ask(0, 1, at_s=2.5, deadline_s=0.75)).kind == (list, 3.0)
+    assert await joined == answered(*range(8), at_s=4.0)
+
+
+@in_virtual_time
+async def test_only_what_is_new_in_a_request_takes_time_and_once() -> None:
+    bench = await measured()
+    bench.ask(*range(4), at_s=2.0)
+    bench.ask(*range(4, 8), at_s=2.25)
+    assert await refusal(bench, 0, 4, 8, 8, 9, at_s=2.5, deadline_s=2.5) == 0.5  # two more than eight
+    assert await bench.ask(*range(8), 8, 8, 8, 8, at_s=2.5, deadline_s=3.0) == Outcome(
+        [answer(item) for item in (*range(8), 8, 8, 8, 8)], 5.0
+    )
 
 
 @in_virtual_time

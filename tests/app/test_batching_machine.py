@@ -36,6 +36,7 @@ DEADLINE_OFF_S = 2 / 4 * TICK_S
 BAD = {12, 13}  # a call that holds one of these fails
 LOST = {14}  # these get no answer
 ITEMS = st.sampled_from([*range(12), *range(6), *BAD, *LOST])  # few, so that many ask for the same
+GOOD_ITEMS = st.sampled_from(range(12))
 SELDOM = st.sampled_from([False, False, False, True])
 
 CANCELLED = asyncio.CancelledError()
@@ -117,11 +118,19 @@ class BatcherMachine(RuleBasedStateMachine):
         self.computing: dict[int, Window] = {}
         self.running: list[EngineCall] = []
         self.halves: dict[asyncio.Task[None], list[list[Window]]] = {}  # what a lane has still to repeat, last first
+        self.drained = (0.0, 0.0)  # windows and seconds of late, with the past fading, in which there was a queue
+        self.queue_since_s: float | None = None  # when a call last ended and left one behind
+        self.drained_is_sure = True  # or it depends on whether a lane has looked at what nobody waited for any more
+        self.windows_per_request = 0.0  # a running mean of those accepted
+        self.windows_before = 0.0  # the same before the last of them
+        self.lateness: set[bool] = {False}  # of the request that has just come; both where either would be right
+        self.joined = range(1)  # how many windows of the request that has just come may be told to have joined others
         self.was_due_s = -1.0  # when the queue was last seen to be due
         self.untold: list[Call] = []  # the call that has just ended, as it may be told
         self.closings: list[Closing] = []
         self.closing = False
         self.on_call_broken = False
+        self.on_joined_broken = False
         self.lane_cancelled = False
         self.must_die = False
         self.deaths: list[BaseException] = []
@@ -147,6 +156,7 @@ class BatcherMachine(RuleBasedStateMachine):
                 delay_s=self.delay_s,
                 clock=self.clock,
                 on_call=self.on_call,
+                on_joined=self.on_joined,
                 on_death=self.on_death,
             )
 
@@ -160,6 +170,25 @@ class BatcherMachine(RuleBasedStateMachine):
         caller.task = self.loop.create_task(self.live(caller, deadline))
         self.callers.append(caller)
         self.settled = False
+
+    @rule(deadline=st.integers(0, 6))
+    def refuse_late(self, deadline: int) -> None:
+        """Asks whether a request need be read at all; nothing comes of it."""
+        if self.deaths or self.closing:
+            return
+        deadline_s = deadline * TICK_S + DEADLINE_OFF_S
+        wanted = {item for item, window in self.waiting.items() if window.wanted}
+        refusals = {
+            len(queue) + self.windows_per_request > self.max_queued_windows
+            or self.is_late(self.windows_per_request, queue, deadline_s)
+            for queue in (wanted, set(self.waiting))
+        }
+        try:
+            self.batcher.refuse_late(deadline_s)
+        except Overloaded:
+            assert True in refusals or not self.drained_is_sure
+        else:
+            assert False in refusals or not self.drained_is_sure
 
     @precondition(lambda self: self.callers)
     @rule(which=st.integers(0))
@@ -210,6 +239,18 @@ class BatcherMachine(RuleBasedStateMachine):
             self.loop.advance(TICK_S / QUARTERS)
             self.check()
 
+    @rule(
+        asked=st.lists(st.lists(GOOD_ITEMS, min_size=3, max_size=8), min_size=2, max_size=5),
+        deadline=st.one_of(st.none(), st.integers(0, 6)),
+    )
+    def be_busy(self, asked: list[list[int]], deadline: int | None) -> None:
+        """Requests come a little faster than calls end: so queues come about, and are measured."""
+        for items in asked:
+            self.submit(items, deadline)
+            self.let_time_pass(1)
+            if self.running:
+                self.end_call(0, hiccup=False)
+
     @rule(drain=st.integers(0, 8), really=SELDOM)
     def close(self, drain: int, really: bool) -> None:
         if not really:
@@ -224,7 +265,7 @@ class BatcherMachine(RuleBasedStateMachine):
         self.closings.append(Closing(self.loop.time() + drain_s, self.loop.create_task(close())))
         self.settled = False
 
-    @rule(what=st.sampled_from(["clock", "on_call", "lane"]), really=SELDOM)
+    @rule(what=st.sampled_from(["clock", "on_call", "on_joined", "lane"]), really=SELDOM)
     def break_something(self, what: str, really: bool) -> None:
         if not really or self.broken:
             return
@@ -232,6 +273,8 @@ class BatcherMachine(RuleBasedStateMachine):
             self.clock.broken = OSError("no clock")
         elif what == "on_call":
             self.on_call_broken = True
+        elif what == "on_joined":
+            self.on_joined_broken = True
         elif self.running:
             call = self.running[0]
             call.lane_cancelled = self.lane_cancelled = True
@@ -243,7 +286,7 @@ class BatcherMachine(RuleBasedStateMachine):
 
     async def live(self, caller: Caller, deadline: int | None) -> list[str]:
         deadline_s = None if deadline is None else deadline * TICK_S + DEADLINE_OFF_S
-        self.most_queued = 0
+        self.most_queued, self.lateness = 0, {False}
         if self.deaths:
             caller.verdict = NotReady("")
         elif self.closing:
@@ -253,7 +296,10 @@ class BatcherMachine(RuleBasedStateMachine):
         try:
             return await self.batcher.submit(caller.items, deadline_s)
         except Overloaded:
-            assert self.most_queued > self.max_queued_windows
+            assert self.most_queued > self.max_queued_windows or True in self.lateness
+            if caller.arrived:  # where it could go either way, it was taken for accepted
+                self.windows_per_request = self.windows_before
+                self.joined = range(1)
             caller.verdict = Overloaded("")
             raise
         finally:
@@ -266,17 +312,28 @@ class BatcherMachine(RuleBasedStateMachine):
     def arrives(self, caller: Caller, deadline_s: float | None) -> None:
         fresh = set(caller.items) - self.computing.keys()
         self.most_queued = len(fresh | self.waiting.keys())
+        wanted = {item for item, window in self.waiting.items() if window.wanted}
+        joins = sorted(len(caller.items) - len(fresh - there) for there in (wanted, self.waiting.keys()))
+        if deadline_s is not None:
+            self.lateness = {self.comes_late(fresh, there, deadline_s) for there in (wanted, set(self.waiting))}
+            if not self.drained_is_sure:
+                self.lateness = {False, True}
         if self.clock.broken:  # unless it is refused before the clock is read
-            self.must_die = self.must_die or self.most_queued <= self.max_queued_windows
+            refused = True in self.lateness or self.most_queued > self.max_queued_windows
+            self.must_die = self.must_die or not refused
             caller.verdict = NotReady("")
             return
-        if len(fresh | {item for item, window in self.waiting.items() if window.wanted}) > self.max_queued_windows:
+        if False not in self.lateness or len(fresh | wanted) > self.max_queued_windows:
             caller.verdict = Overloaded("")
             return
         now_s = self.loop.time()
         if deadline_s is not None:
             caller.expires_s = now_s + deadline_s
         caller.arrived = True
+        self.joined = range(joins[0], joins[1] + 1)
+        self.windows_before = self.windows_per_request
+        mean, asked = self.windows_per_request, len(caller.items)
+        self.windows_per_request = 0.9 * mean + (1 - 0.9) * asked if mean else asked
         for item in caller.items:
             window = self.computing.get(item) or self.waiting.get(item)
             if window is None:
@@ -286,6 +343,16 @@ class BatcherMachine(RuleBasedStateMachine):
                 window.latest_s = now_s
             window.callers.append(caller)
         self.look_whether_due()
+
+    def comes_late(self, asked: set[int], queue: set[int], deadline_s: float) -> bool:
+        """Whether what is new would take longer than four fifths of a deadline behind a queue, by what is known."""
+        fresh = len(asked - queue)
+        return fresh > 0 and self.is_late(fresh, queue, deadline_s)
+
+    def is_late(self, more: float, queue: set[int], deadline_s: float) -> bool:
+        windows, seconds = self.drained
+        ahead = len(queue) + len(self.computing)
+        return bool(ahead and seconds) and (ahead + more) / (windows / seconds) > 0.8 * deadline_s
 
     def look_whether_due(self) -> bool:
         oldest_s = min((window.arrived_s for window in self.waiting.values()), default=self.loop.time())
@@ -362,6 +429,7 @@ class BatcherMachine(RuleBasedStateMachine):
         if self.clock.broken or self.on_call_broken:  # none of it reaches anybody
             self.must_die = True
             return
+        self.measure(len(call.windows), took_s, failed=error is not None)
         if error is None:
             self.answered(call.windows)
         elif len(call.windows) == 1 or len({caller for window in call.windows for caller in window.callers}) == 1:
@@ -374,6 +442,17 @@ class BatcherMachine(RuleBasedStateMachine):
             half = len(call.windows) // 2
             self.halves.setdefault(call.lane, []).extend([call.windows[half:], call.windows[:half]])
         self.drop_from_next_half(call.lane)
+
+    def measure(self, windows: int, took_s: float, *, failed: bool) -> None:
+        now_s, (past_windows, past_s) = self.loop.time(), self.drained
+        if took_s and not failed:
+            is_better = past_s and windows / took_s > past_windows / past_s
+            since_s = self.queue_since_s if self.queue_since_s is not None else now_s - took_s if is_better else None
+            if since_s is not None and (now_s > since_s or past_s):
+                self.drained = 0.9 * past_windows + windows, 0.9 * past_s + (now_s - since_s)
+        self.queue_since_s = now_s if self.waiting else None
+        if self.waiting and not any(window.wanted for window in self.waiting.values()):
+            self.drained_is_sure = False
 
     def answered(self, windows: list[Window]) -> None:
         for window in windows:
@@ -401,6 +480,14 @@ class BatcherMachine(RuleBasedStateMachine):
         assert call in self.untold
         self.untold = []
 
+    def on_joined(self, windows: int) -> None:
+        if self.on_joined_broken:
+            self.must_die = True
+            self.joined = range(1)
+            raise LookupError("no such metric")
+        assert windows in self.joined
+        self.joined = range(1)
+
     def on_death(self, error: BaseException) -> None:
         assert self.broken, error
         assert not self.deaths
@@ -409,7 +496,7 @@ class BatcherMachine(RuleBasedStateMachine):
 
     @property
     def broken(self) -> bool:
-        return self.clock.broken is not None or self.on_call_broken or self.lane_cancelled
+        return self.clock.broken is not None or self.on_call_broken or self.on_joined_broken or self.lane_cancelled
 
     def all_waiting_end_with(self, error: Exception) -> None:
         for caller in self.callers:
@@ -421,6 +508,7 @@ class BatcherMachine(RuleBasedStateMachine):
     @invariant()
     def check(self) -> None:
         assert self.unseen == []
+        assert 0 in self.joined or self.broken
         assert len(self.running) <= self.lanes
         for caller in list(self.callers):
             if caller.task.done():

@@ -13,10 +13,15 @@ from app.errors import (
     Draining,
     EngineFailed,
     Fault,
+    Forbidden,
     InvalidContent,
+    InvalidHeader,
     NotReady,
     Overloaded,
     PricecastError,
+    RateLimited,
+    TooManyWindows,
+    Unauthorized,
     Unavailable,
     UnknownModel,
     UnsupportedMediaType,
@@ -90,7 +95,7 @@ def test_faults_are_kept_as_they_were() -> None:
     assert len(error.faults) == 1
 
 
-@pytest.mark.parametrize("kind", [Unavailable, NotReady, Overloaded, Draining])
+@pytest.mark.parametrize("kind", [Unavailable, NotReady, Overloaded, Draining, RateLimited, TooManyWindows])
 def test_what_is_unavailable_can_be_tried_again_in_a_second_unless_it_says_when(kind: type[Unavailable]) -> None:
     assert kind("not now").retry_after_s == 1.0
     assert kind("not now", retry_after_s=7.5).retry_after_s == 7.5
@@ -101,7 +106,10 @@ def test_what_is_unavailable_can_be_tried_again_in_a_second_unless_it_says_when(
     ("error", "words"),
     [
         (BodyTooLarge(1024), "the body has more than 1024 bytes, the most that one request may have"),
-        (UnsupportedMediaType(), "the body must be JSON, sent with the header Content-Type: application/json"),
+        (UnsupportedMediaType("it must be JSON"), "it must be JSON"),
+        (InvalidHeader("X-Request-Timeout-Ms", "it must be a number"), "X-Request-Timeout-Ms: it must be a number"),
+        (Unauthorized("no key"), "no key"),
+        (Forbidden("another key"), "another key"),
         (UnknownModel("no such model"), "no such model"),
         (DeadlineExceeded("too late"), "too late"),
         (EngineFailed("no number"), "no number"),

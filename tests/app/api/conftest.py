@@ -1,12 +1,15 @@
 """The application in this process: real routes, real models, no socket."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+import io
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import ASGIApp, Message
 
 from app.main import Application, create_app
 from app.settings import Settings
@@ -35,6 +38,47 @@ class Client:
     def run(self, call: Call) -> Any:
         return self._loop.run_until_complete(call(self._client))
 
+    def metrics(self) -> dict[str, float]:
+        """Every sample, by its name and labels as in the text format."""
+        lines = self.app.service.telemetry.exposition().decode().splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+    def logged(self, call: Callable[[], object]) -> list[dict[str, Any]]:
+        """The lines that the requests of `call` leave in the log."""
+        log = self.app.service.request_log
+        assert log is not None
+        log.flush()
+        usual, log._stream = log._stream, io.StringIO()
+        try:
+            call()
+            log.flush()
+            return [json.loads(line) for line in log._stream.getvalue().splitlines()]
+        finally:
+            log._stream = usual
+
+
+async def exchange(
+    app: ASGIApp, messages: Iterable[Message | Awaitable[Message]], headers: Mapping[str, str] | None = None
+) -> list[Message]:
+    """What is sent back to a POST to /predict that comes in these messages; then the client waits, and stays."""
+    coming = iter(messages)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        message = next(coming, None)
+        if message is None:
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError("it waits for ever")
+        return message if isinstance(message, dict) else await message  # type: ignore[misc]  # a Message is a dict
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    named = {"content-type": "application/json"} | dict(headers or {})
+    raw = [(name.lower().encode(), value.encode()) for name, value in named.items()]
+    await app({"type": "http", "method": "POST", "path": "/predict", "headers": raw}, receive, send)
+    return sent
+
 
 @pytest.fixture(scope="module")
 def client(shipped: Path) -> Iterator[Client]:
@@ -42,8 +86,8 @@ def client(shipped: Path) -> Iterator[Client]:
     yield from start(Settings(models_dir=shipped, max_body_bytes=2**20, max_request_windows=300))
 
 
-def start(settings: Settings) -> Iterator[Client]:
-    app = create_app(settings)
+def start(settings: Settings, on_choice: Callable[[], None] = lambda: None) -> Iterator[Client]:
+    app = create_app(settings, on_choice)
     with asyncio.Runner() as runner:
         lifespan = app.fastapi.router.lifespan_context(app.fastapi)
         runner.run(_enter(lifespan))

@@ -40,7 +40,9 @@ def test_the_examples_of_a_body_are_answered(client: Client, document: dict[str,
 def test_every_failure_of_a_forecast_is_documented(document: dict[str, Any]) -> None:
     for path in ("/predict", "/predict/batch"):
         responses = document["paths"][path]["post"]["responses"]
-        assert set(responses) == {"200", "404", "413", "415", "422", "500", "503", "504"}
+        assert set(responses) == {
+            "200", "400", "401", "404", "413", "415", "422", "429", "500", "503", "504",
+        }  # fmt: skip
         assert all("application/problem+json" in each["content"] for code, each in responses.items() if code != "200")
 
 

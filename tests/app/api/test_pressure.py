@@ -99,8 +99,7 @@ def test_a_batcher_that_has_died_makes_the_server_unready(shipped: Path, caplog:
         raise RuntimeError("bookkeeping")
 
     for client in start(Settings(models_dir=shipped)):
-        runner = client.app.service.registry.get().runner
-        runner._on_call = broken
+        client.app.service.registry.get().runner.batcher._on_call = broken
         assert client.post("/predict", json={"prices": PRICES}).status_code == 503
         assert "has stopped" in client.get("/health/ready").json()["detail"]
         assert client.post("/predict", json={"prices": PRICES}).json()["type"] == "urn:pricecast:not-ready"

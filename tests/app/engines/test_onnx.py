@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.artifact import store
 from app.artifact.store import Artifact
 from app.engines.base import F32
-from app.engines.onnx import OnnxEngine
+from app.engines.onnx import OnnxEngine, _cores
 from tests.strategies import seeds
 
 MOST = 257  # rows; no power of two, and more than any power of two that a kernel might be cut for
@@ -96,6 +96,23 @@ def test_where_cores_cannot_be_reserved_all_of_them_count(
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: count)
     assert OnnxEngine(artifact.onnx).lanes == lanes
+
+
+@pytest.mark.parametrize(
+    ("written", "lanes"),
+    [
+        ("max 100000\n", 8), ("250000 100000\n", 3), ("200000 100000\n", 2), ("50000 100000\n", 1),
+        ("1600000 100000\n", 8), ("", 8), ("rubbish", 8), (None, 8),
+    ],
+)  # fmt: skip
+def test_in_a_container_only_the_cores_that_it_was_given_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: str | None, lanes: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    quota = tmp_path / "cpu.max"
+    if written is not None:
+        quota.write_text(written)
+    assert _cores(quota) == lanes
 
 
 @pytest.mark.parametrize("change", ["nothing", "garbage", "half", "text"])

@@ -1,0 +1,71 @@
+"""How a request's windows get to a model: by when, how many at once, and only while somebody waits for the answer."""
+
+from collections.abc import Mapping, Sequence
+
+from starlette.requests import Request
+
+from app.api import Models, ServedModel
+from app.api.client import WhileThere
+from app.api.security import EVERYONE, Client
+from app.errors import InvalidHeader, PricecastError
+from app.forecaster import Answer
+
+TIMEOUT = b"x-request-timeout-ms"
+ENDS_BYTES = 1024  # at either end of a body; what is not series stands there
+UNLIMITED = Client(EVERYONE, 0, 0)  # where nothing guards the application
+
+
+class Admission:
+    """Decides on every request that asks for forecasts."""
+
+    def __init__(self, registry: Models, deadline_s: float) -> None:
+        """
+        Args:
+            deadline_s: of requests that state none, and the longest that one may state.
+        """
+        self._registry = registry
+        self._deadline_s = deadline_s
+
+    def deadline_s(self, headers: Mapping[bytes, bytes]) -> float:
+        """How long the client is ready to wait for the answer.
+
+        Raises:
+            InvalidHeader: it says something else than a time.
+        """
+        sent = headers.get(TIMEOUT)
+        if sent is None:
+            return self._deadline_s
+        if not (sent.isdigit() and len(sent) < 10 and int(sent)):
+            raise InvalidHeader("X-Request-Timeout-Ms", "it must be a whole number of milliseconds, 1 or more")
+        return min(int(sent) / 1000, self._deadline_s)
+
+    def refuse_late(self, raw: bytes, deadline_s: float) -> None:
+        """Refuses a request for the default model before it is parsed, which may cost as much as to answer it.
+
+        Raises:
+            Overloaded: the answer would come too late.
+        """
+        if b'"model"' not in raw[:ENDS_BYTES] and b'"model"' not in raw[-ENDS_BYTES:]:  # names none, as far as is seen
+            try:
+                runner = self._registry.get().runner
+            except PricecastError:
+                return  # which is told when the request is known to be faultless
+            runner.refuse_late(deadline_s)
+
+    async def answers(
+        self, request: Request, model: ServedModel, windows: Sequence[bytes], deadline_s: float
+    ) -> list[Answer]:
+        """One answer for each window, in order.
+
+        Raises:
+            ClientDisconnect: nobody waits for them any more.
+            TooManyWindows: of this client.
+            Exception: as `Batcher.submit`.
+        """
+        client = request.scope["state"].get("client", UNLIMITED)
+        client.take(len(windows))
+        try:
+            with WhileThere(request):
+                return await model.runner.submit(windows, deadline_s)
+        finally:
+            client.give_back(len(windows))

@@ -1,0 +1,168 @@
+"""/v2/models/…/infer: forecasts by the Open Inference Protocol."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from app import errors
+from app.api import Models, ServedModel
+from app.api.admission import Admission
+from app.api.body import documented_body, faults_of, read_body
+from app.api.faults import MOST_FAULTS
+from app.api.problems import documented
+from app.api.protocol import InferParameters, InferRequest, InferResponse, OutputParameters, RequestOutput
+from app.api.tensors import HEADER_LENGTH, HERE, INPUT, Output, json_length, raw_request, read, write
+from app.artifact.manifest import Manifest
+from app.artifact.transform import F64
+from app.errors import Fault, InvalidContent
+from app.forecaster import Answer
+from app.settings import Settings
+
+OUTPUTS = ("forecast", "quantiles")
+UNOFFERED = ("classification", "shared_memory_region")  # other forms that Triton has for an output
+BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+FAILURES = documented(
+    errors.InvalidContent, errors.InvalidHeader, errors.Unauthorized, errors.UnknownModel, errors.BodyTooLarge,
+    errors.UnsupportedMediaType, errors.RateLimited, errors.TooManyWindows, errors.EngineFailed, errors.NotReady,
+    errors.Overloaded, errors.Draining, errors.DeadlineExceeded, is_v2=True,
+)  # fmt: skip
+
+
+def router(registry: Models, admission: Admission, settings: Settings, on_warning: Callable[[str], None]) -> APIRouter:
+    """The routes, on the models of `registry`.
+
+    Args:
+        on_warning: is told the code of each warning in an answer.
+    """
+    routes = APIRouter(prefix="/v2/models")
+    documentation: dict[str, Any] = {
+        "response_model": InferResponse,
+        "responses": FAILURES | {200: {"content": BYTES}},
+        "openapi_extra": _documented_body(),
+    }
+
+    @routes.post("/{name}/infer", summary="Forecast", **documentation)
+    async def infer(name: str, request: Request) -> Response:
+        """The median and the quantiles of the next prices, for each window of `prices`.
+
+        Tensors go either way as JSON or as bytes after it. A body of nothing but the bytes of an FP64 tensor is read as
+        such where Inference-Header-Content-Length is 0, and its answer is binary too.
+        """
+        return await _infer(name, request)
+
+    @routes.post("/{name}/versions/{version}/infer", summary="Forecast with one version", **documentation)
+    async def version_infer(name: str, version: str, request: Request) -> Response:
+        """As `/v2/models/{name}/infer`, by a version that is served, whether or not it is the live one."""
+        return await _infer(f"{name}@{version}", request)
+
+    async def _infer(reference: str, request: Request) -> Response:
+        headers = dict(request.scope["headers"])
+        deadline_s = admission.deadline_s(headers)
+        raw = await read_body(request, headers, settings.max_body_bytes, deadline_s)
+        length = json_length(raw, headers)
+        model = registry.get(reference)  # nothing is awaited until it has the windows: it might be retired meanwhile
+        manifest = model.manifest
+        model.runner.refuse_late(deadline_s)
+        asked = _asked(raw[:length]) if length or not raw else raw_request(len(raw), manifest.window)
+        parameters = asked.parameters or InferParameters()
+        wanted = _check(asked, parameters, manifest)
+        prices = read(asked.inputs[0], raw[length:], manifest.window, settings.max_request_windows)  # (B, W)
+        if faults := model.forecaster.faults(prices)[:MOST_FAULTS]:
+            raise InvalidContent([Fault(HERE, f"row {row}, column {column}: {why}") for row, column, why in faults])
+        if parameters.timeout:
+            deadline_s = min(deadline_s, parameters.timeout / 1e6)
+        answers = await admission.answers(request, model, [row.tobytes() for row in prices], deadline_s)
+        for answer in answers:
+            for warning in answer.warnings:
+                on_warning(warning.code)
+        tensors = _tensors(answers, parameters.horizon, len(manifest.levels))
+        outputs = [Output(name, tensors[name], is_binary) for name, is_binary in wanted]
+        body, length_before_bytes = write(_head(asked, model, answers), outputs)
+        if length_before_bytes is None:
+            return Response(body, media_type="application/json")
+        headers_back = {HEADER_LENGTH: str(length_before_bytes)}
+        return Response(body, media_type="application/octet-stream", headers=headers_back)
+
+    return routes
+
+
+def _asked(text: bytes) -> InferRequest:
+    try:
+        return InferRequest.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidContent(faults_of(error)[:MOST_FAULTS]) from None
+
+
+def _check(asked: InferRequest, parameters: InferParameters, manifest: Manifest) -> list[tuple[str, bool]]:
+    """The outputs wanted, in order, and whether each is wanted as bytes.
+
+    Raises:
+        InvalidContent: it asks for what the model has not.
+    """
+    faults = []
+    if parameters.horizon is not None and parameters.horizon > manifest.horizon:
+        faults.append(Fault("/parameters/horizon", f"this model forecasts 1 to {manifest.horizon} steps ahead"))
+    faults += _name_faults("input", [each.name for each in asked.inputs], (INPUT,))
+    outputs = asked.outputs or [RequestOutput(name=name) for name in OUTPUTS]
+    faults += _name_faults("output", [each.name for each in outputs], OUTPUTS)
+    wanted = []
+    for i, output in enumerate(outputs):
+        own = output.parameters or OutputParameters()
+        others = own.model_extra or {}
+        faults += [
+            Fault(f"/outputs/{i}/parameters/{name}", "this is not supported here")
+            for name in UNOFFERED
+            if name in others
+        ]
+        wanted.append((output.name, parameters.binary_data_output if own.binary_data is None else own.binary_data))
+    if faults:
+        raise InvalidContent(faults[:MOST_FAULTS])
+    return wanted
+
+
+def _name_faults(kind: str, names: Sequence[str], known: Sequence[str]) -> list[Fault]:
+    faults = []
+    seen = set()
+    for i, name in enumerate(names):
+        if name not in known:
+            faults.append(Fault(f"/{kind}s/{i}/name", f"this model has no such {kind}; it has {' and '.join(known)}"))
+        elif name in seen:
+            faults.append(Fault(f"/{kind}s/{i}/name", f"this {kind} is there already"))
+        seen.add(name)
+    return faults
+
+
+def _tensors(answers: Sequence[Answer], horizon: int | None, median: int) -> dict[str, F64]:
+    quantiles = np.stack([answer.quantiles[:horizon] for answer in answers])  # (B, H, Q)
+    return {"forecast": quantiles[:, :, median], "quantiles": quantiles}
+
+
+def _head(asked: InferRequest, model: ServedModel, answers: Sequence[Answer]) -> dict[str, Any]:
+    """All of a response but its outputs."""
+    head: dict[str, Any] = {"model_name": model.manifest.name, "model_version": model.manifest.version}
+    if asked.id is not None:
+        head["id"] = asked.id
+    warnings = [
+        {"row": row, "code": warning.code, "detail": warning.detail}
+        for row, answer in enumerate(answers)
+        for warning in answer.warnings
+    ]
+    if warnings:  # as text: a parameter is a string, a number or a boolean
+        head["parameters"] = {"warnings": to_json(warnings).decode()}
+    return head
+
+
+def _documented_body() -> dict[str, Any]:
+    documented = documented_body(InferRequest)
+    documented["requestBody"]["content"] |= BYTES
+    header = {
+        "name": HEADER_LENGTH,
+        "in": "header",
+        "description": "how many bytes of the body are JSON, where those of a tensor follow",
+        "schema": {"type": "integer"},
+    }
+    return documented | {"parameters": [header]}

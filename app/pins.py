@@ -1,0 +1,43 @@
+"""Pins that several workers share: a small file each, in a directory of theirs."""
+
+import os
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+
+from app.registry import Pin
+
+SUFFIX = ".pin"
+
+
+class SharedPins(MutableMapping[str, Pin]):
+    """By a model's name. Each is written in one step, so that nobody reads half of one."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def __getitem__(self, name: str) -> Pin:
+        try:
+            instead_of, version = self._path(name).read_text(encoding="ascii").split("\n")
+        except FileNotFoundError:
+            raise KeyError(name) from None
+        return Pin(instead_of, version or None)
+
+    def __setitem__(self, name: str, pin: Pin) -> None:
+        new = self._path(name).with_suffix(f".{os.getpid()}")
+        new.write_text(f"{pin.instead_of}\n{pin.version or ''}", encoding="ascii")
+        new.replace(self._path(name))
+
+    def __delitem__(self, name: str) -> None:
+        try:
+            self._path(name).unlink()
+        except FileNotFoundError:
+            raise KeyError(name) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.stem for path in self._directory.glob(f"*{SUFFIX}"))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}{SUFFIX}"

@@ -1,0 +1,79 @@
+"""A runner: one forecaster's batcher, and the threads that its calls run in."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from app.batching import Batcher, Call
+from app.forecaster import Answer, Forecaster
+
+QUICK_WINDOWS_PER_S = 1000  # of a model as quick as that, the only window there is may hold the event loop
+BULK_WINDOWS = 8  # in a request, which then costs a lane far more than the event loop
+
+
+class Runner:
+    """Takes many callers' windows to one forecaster.
+
+    Calls run in threads: NumPy and ONNX Runtime let go of the interpreter while they compute. The event loop needs a
+    core as well, unless requests are large. A lone window is computed in the loop itself: to wake a thread would take
+    longer than it holds anyone up.
+    """
+
+    def __init__(
+        self,
+        forecaster: Forecaster,
+        *,
+        lanes: int,
+        workers: int,
+        max_batch_windows: int,
+        max_queued_windows: int,
+        delay_s: float,
+        on_call: Callable[[Call], None],
+        on_joined: Callable[[int], None],
+        on_death: Callable[[BaseException], None],
+    ) -> None:
+        """
+        Args:
+            lanes: calls at once; 0 for what suits the engine, shared among `workers` processes.
+            max_batch_windows: 0 for what suits the engine.
+        """
+        engine = forecaster.engine
+        many = lanes or max(1, engine.lanes // workers)
+        few = many if engine.is_on_device or lanes else max(1, many - 1)
+        self._forecaster = forecaster
+        self._loop = asyncio.get_running_loop()
+        self._beside_the_loop = ThreadPoolExecutor(few, thread_name_prefix="lane")
+        self._all_cores = ThreadPoolExecutor(many, thread_name_prefix="bulk") if many > few else self._beside_the_loop
+        self.batcher = Batcher(
+            self._call,
+            lanes=max(many, 2 * few),  # so that a thread finds its next call ready, however busy the loop is
+            max_batch_windows=max_batch_windows or engine.batch_windows,
+            max_queued_windows=max_queued_windows,
+            delay_s=delay_s,
+            clock=time.monotonic,  # that of uvloop knows milliseconds only
+            on_call=on_call,
+            on_joined=on_joined,
+            on_death=on_death,
+        )
+        self.submit = self.batcher.submit
+        self.refuse_late = self.batcher.refuse_late
+
+    @property
+    def healthy(self) -> bool:
+        return self.batcher.healthy
+
+    async def close(self, drain_s: float) -> None:
+        """Refuses new work; returns when what was accepted is answered, or failed after `drain_s`, and threads end."""
+        await self.batcher.close(drain_s)
+        for threads in (self._beside_the_loop, self._all_cores):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _call(self, windows: list[bytes]) -> Sequence[Answer]:
+        batcher = self.batcher
+        is_lone = len(windows) == 1 == batcher.windows_in_flight
+        if is_lone and not self._forecaster.engine.is_on_device and batcher.windows_per_s > QUICK_WINDOWS_PER_S:
+            return self._forecaster.answers(windows)
+        is_bulk = batcher.windows_in_flight >= BULK_WINDOWS * batcher.requests_in_flight
+        threads = self._all_cores if is_bulk else self._beside_the_loop
+        return await self._loop.run_in_executor(threads, self._forecaster.answers, windows)

@@ -1,0 +1,68 @@
+"""OpenTelemetry: a span for each request, as part of its caller's trace. Needs what requirements/otel.txt has."""
+
+import asyncio
+
+from opentelemetry import propagate, trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import __version__
+
+
+class Tracing:
+    """Where spans go."""
+
+    def __init__(self, endpoint: str, processor: SpanProcessor | None = None) -> None:
+        """
+        Args:
+            endpoint: of a collector, by OTLP over HTTP.
+            processor: takes spans instead.
+        """
+        resource = Resource.create({"service.name": "pricecast", "service.version": __version__})
+        self._provider = TracerProvider(resource=resource)
+        self._provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+        self._tracer = self._provider.get_tracer("pricecast", __version__)
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """The application, with a span around every request."""
+        return _Traced(app, self._tracer)
+
+    async def close(self) -> None:
+        """Sends what has not been sent."""
+        await asyncio.to_thread(self._provider.shutdown)
+
+
+class _Traced:
+    """Middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, tracer: trace.Tracer) -> None:
+        self._app = app
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        parent = propagate.extract(headers)
+        with self._tracer.start_as_current_span(scope["method"], parent, trace.SpanKind.SERVER) as span:
+
+            async def send_noted(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    span.set_attribute("http.response.status_code", message["status"])
+                    if message["status"] >= 500:
+                        span.set_status(trace.StatusCode.ERROR)
+                await send(message)
+
+            state = scope.setdefault("state", {})
+            state["trace_id"] = trace.format_trace_id(span.get_span_context().trace_id).encode()
+            await self._app(scope, receive, send_noted)
+            span.set_attribute("http.request.method", scope["method"])
+            if route := getattr(scope.get("route"), "path", None):
+                span.update_name(f"{scope['method']} {route}")
+                span.set_attribute("http.route", route)
+            if problem := state.get("problem"):
+                span.set_attribute("error.type", problem)

@@ -1,0 +1,120 @@
+"""Pins in a directory: what one worker notes, every other finds, whole."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.pins import SharedPins
+from app.registry import Pin
+
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True)
+VERSIONS = st.integers(1, 10**9).map(str)
+PINS = st.builds(Pin, VERSIONS, st.one_of(st.none(), VERSIONS))
+
+
+def test_what_one_worker_notes_every_other_finds(tmp_path: Path) -> None:
+    one, other = SharedPins(tmp_path), SharedPins(tmp_path)
+    one["default"] = Pin(instead_of="2", version="1")
+    assert other["default"] == Pin("2", "1")
+    assert dict(other) == {"default": Pin("2", "1")}
+    other["default"] = Pin("3", "2")
+    assert one["default"] == Pin("3", "2")
+    del other["default"]
+    assert dict(one) == {}
+
+
+def test_a_pin_to_nothing_is_not_one_to_a_version(tmp_path: Path) -> None:
+    pins = SharedPins(tmp_path)
+    pins["default"] = Pin("2", None)
+    assert pins["default"] == Pin("2", None)
+    assert pins["default"].version is None
+
+
+def test_a_name_without_a_pin_is_missing(tmp_path: Path) -> None:
+    pins = SharedPins(tmp_path)
+    assert pins.get("default") is None
+    assert pins.pop("default", None) is None
+    assert "default" not in pins
+    with pytest.raises(KeyError, match="default"):
+        pins["default"]
+    with pytest.raises(KeyError, match="default"):
+        del pins["default"]
+
+
+def test_a_pin_is_deleted_once(tmp_path: Path) -> None:
+    pins = SharedPins(tmp_path)
+    pins["default"] = Pin("2", "1")
+    assert pins.pop("default") == Pin("2", "1")
+    assert len(pins) == 0
+    with pytest.raises(KeyError):
+        del pins["default"]
+
+
+def test_other_files_in_the_directory_are_no_pins(tmp_path: Path) -> None:
+    (tmp_path / "counter_17.db").write_text("metrics")
+    (tmp_path / f"default.{os.getpid()}").write_text("half of a p")
+    pins = SharedPins(tmp_path)
+    assert (list(pins), len(pins)) == ([], 0)
+    pins["default"] = Pin("2", "1")
+    assert (list(pins), len(pins)) == (["default"], 1)
+
+
+def test_a_pin_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Pin | None] = []
+    one, other = SharedPins(tmp_path), SharedPins(tmp_path)
+    one["default"] = Pin("2", "1")
+    write_text, replace = Path.write_text, Path.replace
+
+    def write_watched(self: Path, *args: str, **how: str) -> int:
+        seen.append(other.get("default"))
+        written = write_text(self, *args, **how)
+        seen.append(other.get("default"))
+        return written
+
+    def replace_watched(self: Path, target: Path) -> Path:
+        seen.append(other.get("default"))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "write_text", write_watched)
+    monkeypatch.setattr(Path, "replace", replace_watched)
+    one["default"] = Pin("3", "2")
+    assert seen == [Pin("2", "1")] * 3
+    assert other["default"] == Pin("3", "2")
+    assert [path.name for path in tmp_path.iterdir()] == ["default.pin"]
+
+
+def test_two_workers_that_write_at_the_same_time_write_to_different_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = SharedPins(tmp_path), SharedPins(tmp_path)
+    replace = Path.replace
+
+    def overtaken(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        monkeypatch.setattr(os, "getpid", lambda: 4711)
+        other["default"] = Pin("2", None)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    one["default"] = Pin("2", "1")
+    assert one["default"] == Pin("2", "1")
+    assert [path.name for path in tmp_path.iterdir()] == ["default.pin"]
+
+
+@given(st.lists(st.tuples(NAMES, st.one_of(st.none(), PINS)), max_size=8))
+def test_it_keeps_what_a_dictionary_would(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, Pin | None]]
+) -> None:
+    directory = tmp_path_factory.mktemp("pins")
+    kept: dict[str, Pin] = {}
+    for name, pin in changes:
+        pins = SharedPins(directory)  # whichever worker it is
+        if pin is None:
+            assert pins.pop(name, None) == kept.pop(name, None)
+        else:
+            pins[name] = kept[name] = pin
+        assert dict(SharedPins(directory)) == kept
+        assert len(pins) == len(kept)
