@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded
+from app.pace import Pace
 
 Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
@@ -33,8 +34,6 @@ Result = TypeVar("Result")
 STOPPED = "the batcher of this model has stopped"
 FULL = "too many windows are waiting already"
 TOO_LATE = "too many windows are waiting already for an answer to come in time"
-PREDICTABLE = 0.8  # of a deadline may be filled by prediction; the rest is for what that misses
-MEMORY = 0.9  # weight of the past in running means: about the last ten calls, or requests
 
 
 @dataclass(frozen=True)
@@ -121,10 +120,7 @@ class Batcher(Generic[Item, Result]):
         self._requests: set[_Request[Item, Result]] = set()  # accepted, and not left yet
         self._workers: set[asyncio.Task[None]] = set()  # at most one a lane
         self._calls = 0  # lanes that compute; a worker that has just begun does not yet
-        self.windows_per_s = 0.0  # of one lane, lately; 0 until the first call has ended
-        self._drained = _Rate()
-        self._busy_since: float | None = None  # when a call last ended and left a queue behind
-        self._windows_per_request = 0.0
+        self.pace = Pace(lanes)
         self._alarm: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Event | None = None  # while closing
         self._death: BaseException | None = None
@@ -185,15 +181,16 @@ class Batcher(Generic[Item, Result]):
         for worker in self._workers:
             worker.cancel()
 
-    def refuse_late(self, deadline_s: float) -> None:
+    def refuse_early(self, deadline_s: float) -> None:
         """Refuses a request that is not even read yet, and is taken to be as large as those before it.
 
         Raises:
             Overloaded: there is no room or no time for it.
         """
-        if len(self._waiting) + self._windows_per_request > self._max_queued_windows:
-            raise Overloaded(FULL, self._retry_after_s())
-        if late_s := self._late_s(self._windows_per_request, deadline_s):
+        windows = self.pace.windows_per_request
+        if len(self._waiting) + windows > self._max_queued_windows:
+            raise Overloaded(FULL, self.pace.clears_s(len(self._waiting)))
+        if late_s := self.pace.late_s(self.windows_in_flight, windows, deadline_s):
             raise Overloaded(TOO_LATE, late_s)
 
     def _accept(self, items: Sequence[Item], deadline_s: float | None) -> _Request[Item, Result]:
@@ -218,7 +215,7 @@ class Batcher(Generic[Item, Result]):
             else:
                 joined += 1
             window.callers.append((request, index))
-        self._windows_per_request = _mean(self._windows_per_request, len(items))
+        self.pace.asked(len(items))
         if joined:
             try:
                 self._on_joined(joined)
@@ -229,28 +226,13 @@ class Batcher(Generic[Item, Result]):
     def _refuse_excess(self, items: Sequence[Item], deadline_s: float | None) -> None:
         """Refuses what the queue has no room or no time for. What has its like in flight needs neither."""
         room = self._max_queued_windows - len(self._waiting)
-        late_s = self._late_s(len(items), deadline_s)
-        if len(items) > room or late_s:
+        ahead = self.windows_in_flight
+        if len(items) > room or (deadline_s is not None and self.pace.late_s(ahead, len(items), deadline_s)):
             fresh = len(set(items).difference(self._waiting, self._computing))
             if fresh > room:
-                raise Overloaded(FULL, self._retry_after_s())
-            if fresh and (late_s := self._late_s(fresh, deadline_s)):
+                raise Overloaded(FULL, self.pace.clears_s(len(self._waiting)))
+            if fresh and deadline_s is not None and (late_s := self.pace.late_s(ahead, fresh, deadline_s)):
                 raise Overloaded(TOO_LATE, late_s)
-
-    def _late_s(self, windows: float, deadline_s: float | None) -> float:
-        """How long before its arrival a request should have come to be answered in time; 0 if it is not too late.
-
-        While nothing is in flight nothing is too late, or a rate once taken for too low would never be measured again.
-        """
-        ahead = len(self._waiting) + len(self._computing)
-        if deadline_s is None or not ahead or not self._drained.per_s:
-            return 0.0
-        return max(0.0, (ahead + windows) / self._drained.per_s - PREDICTABLE * deadline_s)
-
-    def _retry_after_s(self) -> float:
-        """When the queue as it stands will have been worked off."""
-        rate = self.windows_per_s * self._lanes
-        return len(self._waiting) / rate if rate else 1.0
 
     def _leave(self, request: _Request[Item, Result]) -> None:
         """Takes a request off the books, and out of the queue what only it waits for. Leaving twice is fine."""
@@ -355,17 +337,9 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:
             results = error
         ended = self._clock()
-        took_s = ended - started
         failed = isinstance(results, Exception)
-        self._on_call(Call(len(windows), started - windows[0].arrived, took_s, failed))
-        if took_s > 0 and not failed:
-            rate = len(windows) / took_s
-            self.windows_per_s = _mean(self.windows_per_s, rate)
-            if self._busy_since is not None:
-                self._drained.add(len(windows), ended - self._busy_since)
-            elif 0 < self._drained.per_s < rate:  # it was taken for too low, and kept queues from coming about
-                self._drained.add(len(windows), took_s)
-        self._busy_since = ended if self._waiting else None
+        self._on_call(Call(len(windows), started - windows[0].arrived, ended - started, failed))
+        self.pace.call_ended(len(windows), started, ended, failed=failed, leaves_queue=bool(self._waiting))
         return results
 
     def _lane_freed(self, worker: "asyncio.Task[None]") -> None:
@@ -389,31 +363,6 @@ class Batcher(Generic[Item, Result]):
         for request in list(self._requests):
             request.fail(error)
             self._leave(request)
-
-
-class _Rate:
-    """Windows per second over the last second or so of time in which there was a queue."""
-
-    def __init__(self) -> None:
-        self.per_s = 0.0  # 0 until it is known
-        self._windows = 0.0
-        self._seconds = 0.0
-
-    def add(self, windows: int, seconds: float) -> None:
-        """
-        Args:
-            windows: done.
-            seconds: since others were done; 0 for those that were done together with them.
-        """
-        if seconds or self._seconds:
-            self._windows = MEMORY * self._windows + windows
-            self._seconds = MEMORY * self._seconds + seconds
-            self.per_s = self._windows / self._seconds
-
-
-def _mean(before: float, now: float) -> float:
-    """A running mean; 0 stands for none yet."""
-    return MEMORY * before + (1 - MEMORY) * now if before else now
 
 
 def _expire(request: _Request[Item, Result], deadline_s: float) -> None:

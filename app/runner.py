@@ -57,7 +57,7 @@ class Runner:
             on_death=on_death,
         )
         self.submit = self.batcher.submit
-        self.refuse_late = self.batcher.refuse_late
+        self.refuse_early = self.batcher.refuse_early
 
     @property
     def healthy(self) -> bool:
@@ -72,7 +72,7 @@ class Runner:
     async def _call(self, windows: list[bytes]) -> Sequence[Answer]:
         batcher = self.batcher
         is_lone = len(windows) == 1 == batcher.windows_in_flight
-        if is_lone and not self._forecaster.engine.is_on_device and batcher.windows_per_s > QUICK_WINDOWS_PER_S:
+        if is_lone and not self._forecaster.engine.is_on_device and batcher.pace.windows_per_s > QUICK_WINDOWS_PER_S:
             return self._forecaster.answers(windows)
         is_bulk = batcher.windows_in_flight >= BULK_WINDOWS * batcher.requests_in_flight
         threads = self._all_cores if is_bulk else self._beside_the_loop

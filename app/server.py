@@ -36,9 +36,9 @@ class Server(uvicorn.Server):
         self._exit_at: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
         if hasattr(signal, "SIGHUP"):  # not on Windows
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._refresh)
+        await super().startup(sockets)
         gc.collect()
         gc.freeze()  # what is alive now lives as long as the process: no collection need ever look at it again
         gc.set_threshold(GARBAGE_OBJECTS, 10, 10)
@@ -85,6 +85,10 @@ def serve(
         on_ready: called when requests are answered.
         on_choice: called when an administrator has chosen a version, for other workers to follow.
     """
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(
+            signal.SIGHUP, signal.SIG_IGN
+        )  # until models are there to be looked for; it would end the process
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     app = create_app(settings, on_choice)
     config = uvicorn.Config(

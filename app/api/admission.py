@@ -39,7 +39,7 @@ class Admission:
             raise InvalidHeader("X-Request-Timeout-Ms", "it must be a whole number of milliseconds, 1 or more")
         return min(int(sent) / 1000, self._deadline_s)
 
-    def refuse_late(self, raw: bytes, deadline_s: float) -> None:
+    def refuse_early(self, raw: bytes, deadline_s: float) -> None:
         """Refuses a request for the default model before it is parsed, which may cost as much as to answer it.
 
         Raises:
@@ -50,7 +50,7 @@ class Admission:
                 runner = self._registry.get().runner
             except PricecastError:
                 return  # which is told when the request is known to be faultless
-            runner.refuse_late(deadline_s)
+            runner.refuse_early(deadline_s)
 
     async def answers(
         self, request: Request, model: ServedModel, windows: Sequence[bytes], deadline_s: float

@@ -66,7 +66,7 @@ def router(registry: Models, admission: Admission, settings: Settings, on_warnin
         length = json_length(raw, headers)
         model = registry.get(reference)  # nothing is awaited until it has the windows: it might be retired meanwhile
         manifest = model.manifest
-        model.runner.refuse_late(deadline_s)
+        model.runner.refuse_early(deadline_s)
         asked = _asked(raw[:length]) if length or not raw else raw_request(len(raw), manifest.window)
         parameters = asked.parameters or InferParameters()
         wanted = _check(asked, parameters, manifest)

@@ -72,7 +72,7 @@ def router(registry: Models, admission: Admission, settings: Settings, on_warnin
         deadline_s = admission.deadline_s(headers)
         check_json(headers)
         raw = await read_body(request, headers, settings.max_body_bytes, deadline_s)
-        admission.refuse_late(raw, deadline_s)
+        admission.refuse_early(raw, deadline_s)
         return raw, deadline_s
 
     async def _answers(request: Request, question: Question, deadline_s: float) -> list[dict[str, Any]]:

@@ -507,7 +507,7 @@ async def test_two_lanes_that_take_turns_make_it_in_half_the_time() -> None:
 @in_virtual_time
 async def test_while_nothing_is_in_flight_nothing_is_too_late() -> None:
     bench = await measured()
-    bench.batcher.refuse_late(0.25)
+    bench.batcher.refuse_early(0.25)
     asked = bench.ask(1, at_s=2.5, deadline_s=0.25)
     assert (await asked).kind == (DeadlineExceeded, 2.75)  # it was tried
     assert bench.call.seen[2:] == [(2.5, [1])]
@@ -567,9 +567,9 @@ async def test_a_request_that_is_not_read_yet_is_taken_to_be_as_large_as_those_b
     await until(2.5)
     windows = 0.9 * (0.9 * 4 + 0.1 * 14) + 0.1 * 1
     in_time_s = (15 + windows) / 4
-    bench.batcher.refuse_late(in_time_s / 0.8 + 1e-9)
+    bench.batcher.refuse_early(in_time_s / 0.8 + 1e-9)
     with pytest.raises(Overloaded, match="for an answer to come in time") as caught:
-        bench.batcher.refuse_late(1.0)
+        bench.batcher.refuse_early(1.0)
     assert caught.value.retry_after_s == pytest.approx(in_time_s - 0.8)
     assert (bench.batcher.requests_in_flight, bench.batcher.windows_in_flight) == (2, 15)  # nothing has come of it
 
@@ -580,11 +580,11 @@ async def test_a_request_that_is_not_read_yet_is_refused_where_one_as_large_woul
     bench.ask(1, 2, 3, 4)
     bench.ask(5, 6, at_s=0.25)  # now requests are taken to have 0.9 * 4 + 0.1 * 2 windows: there is room for one
     await until(0.5)
-    bench.batcher.refuse_late(HOUR_S)
+    bench.batcher.refuse_early(HOUR_S)
     bench.ask(7, at_s=0.5)
     await until(0.75)
     with pytest.raises(Overloaded) as caught:
-        bench.batcher.refuse_late(HOUR_S)
+        bench.batcher.refuse_early(HOUR_S)
     assert str(caught.value) == "too many windows are waiting already"
     assert caught.value.retry_after_s == 1.0
 
@@ -596,7 +596,7 @@ async def test_requests_that_are_refused_say_nothing_of_how_large_requests_are()
     await refusal(bench, *range(4, 40), at_s=2.25)
     await refusal(bench, *range(4, 20), at_s=2.25, deadline_s=0.5)
     with pytest.raises(Overloaded) as caught:
-        bench.batcher.refuse_late(0.5)
+        bench.batcher.refuse_early(0.5)
     assert caught.value.retry_after_s == pytest.approx((4 + 4) / 4 - 0.4)
 
 

@@ -172,7 +172,7 @@ class BatcherMachine(RuleBasedStateMachine):
         self.settled = False
 
     @rule(deadline=st.integers(0, 6))
-    def refuse_late(self, deadline: int) -> None:
+    def refuse_early(self, deadline: int) -> None:
         """Asks whether a request need be read at all; nothing comes of it."""
         if self.deaths or self.closing:
             return
@@ -184,7 +184,7 @@ class BatcherMachine(RuleBasedStateMachine):
             for queue in (wanted, set(self.waiting))
         }
         try:
-            self.batcher.refuse_late(deadline_s)
+            self.batcher.refuse_early(deadline_s)
         except Overloaded:
             assert True in refusals or not self.drained_is_sure
         else:
@@ -300,6 +300,8 @@ class BatcherMachine(RuleBasedStateMachine):
             if caller.arrived:  # where it could go either way, it was taken for accepted
                 self.windows_per_request = self.windows_before
                 self.joined = range(1)
+                for window in self.computing.values():
+                    window.callers = [other for other in window.callers if other is not caller]
             caller.verdict = Overloaded("")
             raise
         finally:

@@ -84,9 +84,9 @@ def test_a_lone_window_is_computed_in_the_loop_once_the_model_is_known_to_be_qui
         forecaster = FakeForecaster()
         runner = started(forecaster)
         await asked(runner, 1)
-        runner.batcher.windows_per_s = QUICK_WINDOWS_PER_S
+        runner.batcher.pace.windows_per_s = QUICK_WINDOWS_PER_S
         await asked(runner, 1)
-        runner.batcher.windows_per_s = QUICK_WINDOWS_PER_S + 1
+        runner.batcher.pace.windows_per_s = QUICK_WINDOWS_PER_S + 1
         await asked(runner, 1)
         await runner.close(0)
         return forecaster.threads
@@ -98,7 +98,7 @@ def test_a_model_on_a_device_never_holds_up_the_loop() -> None:
     async def scenario() -> list[str]:
         forecaster = FakeForecaster(FakeEngine(is_on_device=True))
         runner = started(forecaster)
-        runner.batcher.windows_per_s = QUICK_WINDOWS_PER_S * 10
+        runner.batcher.pace.windows_per_s = QUICK_WINDOWS_PER_S * 10
         await asked(runner, 1)
         await runner.close(0)
         return forecaster.threads
@@ -111,7 +111,7 @@ def test_a_window_that_is_not_alone_is_computed_beside_the_loop() -> None:
         forecaster = FakeForecaster(FakeEngine(lanes=1))
         forecaster.go.clear()
         runner = started(forecaster, max_batch_windows=1)
-        runner.batcher.windows_per_s = QUICK_WINDOWS_PER_S * 10
+        runner.batcher.pace.windows_per_s = QUICK_WINDOWS_PER_S * 10
         asking = [asyncio.create_task(asked(runner, 1, first)) for first in range(2)]
         await begun(forecaster)
         forecaster.go.set()
@@ -128,7 +128,7 @@ def test_two_windows_of_one_request_are_computed_beside_the_loop() -> None:
     async def scenario() -> list[str]:
         forecaster = FakeForecaster()
         runner = started(forecaster)
-        runner.batcher.windows_per_s = QUICK_WINDOWS_PER_S * 10
+        runner.batcher.pace.windows_per_s = QUICK_WINDOWS_PER_S * 10
         await asked(runner, 2)
         await runner.close(0)
         return forecaster.threads
@@ -226,7 +226,7 @@ def test_a_full_queue_refuses_and_so_does_what_asks_before_reading() -> None:
         forecaster = FakeForecaster(FakeEngine(lanes=1, batch_windows=1))
         forecaster.go.clear()
         runner = started(forecaster, max_queued_windows=2)
-        runner.refuse_late(1.0)
+        runner.refuse_early(1.0)
         asking = [asyncio.create_task(asked(runner, 2))]
         await begun(forecaster)
         asking.append(asyncio.create_task(asked(runner, 2, 10)))

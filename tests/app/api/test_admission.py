@@ -86,10 +86,10 @@ def test_without_a_timeout_the_servers_own_holds(hasty: Client) -> None:
 def crowded(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A server whose batcher takes everyone for 20 minutes too late who is ready to wait for less than 9 s."""
 
-    def late_s(windows: float, deadline_s: float) -> float:
+    def late_s(ahead: int, windows: float, deadline_s: float) -> float:
         return 1200.0 if deadline_s < 9 else 0.0
 
-    monkeypatch.setattr(client.app.service.registry.get().runner.batcher, "_late_s", late_s)
+    monkeypatch.setattr(client.app.service.registry.get().runner.batcher.pace, "late_s", late_s)
     return client
 
 

@@ -106,7 +106,7 @@ def test_a_lone_window_is_computed_in_the_loop_once_the_model_is_known_to_be_qui
 ) -> None:
     client, names = watched
     assert client.post("/predict", json={"prices": PRICES}).status_code == 200
-    client.app.service.registry.get().runner.batcher.windows_per_s = runner.QUICK_WINDOWS_PER_S * 2
+    client.app.service.registry.get().runner.batcher.pace.windows_per_s = runner.QUICK_WINDOWS_PER_S * 2
     assert client.post("/predict", json={"prices": PRICES}).status_code == 200
     assert names == ["lane", threading.current_thread().name.partition("_")[0]]
 
@@ -115,7 +115,7 @@ def test_a_slow_model_never_holds_up_the_loop(watched: tuple[Client, list[str]])
     client, names = watched
     for _ in range(3):
         assert client.post("/predict", json={"prices": PRICES}).status_code == 200
-        client.app.service.registry.get().runner.batcher.windows_per_s = runner.QUICK_WINDOWS_PER_S / 2
+        client.app.service.registry.get().runner.batcher.pace.windows_per_s = runner.QUICK_WINDOWS_PER_S / 2
     assert names == ["lane"] * 3
 
 
