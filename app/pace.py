@@ -14,7 +14,8 @@ class Pace:
         self._queue_windows_per_s = 0.0  # of all lanes, while there is a queue; 0 until one has been worked off
         self._queue_windows = 0.0
         self._queue_s = 0.0
-        self._queue_since: float | None = None  # when a call last ended and left a queue behind
+        self._queue_from: float | None = None  # when a call first left a queue behind, and all since have
+        self._queue_until = 0.0  # when the last did
 
     def asked(self, windows: int) -> None:
         """Takes note of an accepted request."""
@@ -25,11 +26,16 @@ class Pace:
         if ended > started and not failed:
             rate = windows / (ended - started)
             self.windows_per_s = _mean(self.windows_per_s, rate)
-            if self._queue_since is not None:
-                self._worked_off(windows, ended - self._queue_since)
+            if self._queue_from is not None:  # of what was begun before, only that part which was done since
+                part = (ended - max(started, self._queue_from)) / (ended - started)
+                self._worked_off(windows * part, ended - self._queue_until)
             elif 0 < self._queue_windows_per_s < rate:  # taken for too low, it kept queues from coming about
                 self._worked_off(windows, ended - started)
-        self._queue_since = ended if leaves_queue else None
+        if leaves_queue:
+            self._queue_from = ended if self._queue_from is None else self._queue_from
+            self._queue_until = ended
+        else:
+            self._queue_from = None
 
     def late_s(self, ahead: int, windows: float, deadline_s: float) -> float:
         """How much earlier a request should have come to be answered in time; 0 if it is not too late.
@@ -49,7 +55,7 @@ class Pace:
         rate = self.windows_per_s * self._lanes
         return waiting / rate if rate else 1.0
 
-    def _worked_off(self, windows: int, seconds: float) -> None:
+    def _worked_off(self, windows: float, seconds: float) -> None:
         """
         Args:
             seconds: since others were; 0 where these were done together with them.

@@ -138,8 +138,8 @@ class Registry(Generic[Runner]):
             published = (await self.published()).get(name)
             if published is None:
                 raise UnknownModel(f"no such model is published: {name}")
-            current = await asyncio.to_thread(store.current, self._models_dir, name)
-            version = version or current
+            current = published.current
+            version = version or current or store.current(self._models_dir, name)  # which says why it cannot be read
             if version not in published.versions:
                 raise UnknownModel(f"of the model {name!r}, there is no version {version}")
             try:
@@ -148,11 +148,12 @@ class Registry(Generic[Runner]):
                 self._fail(f"{name}@{version}", error)
                 raise
             self._go_live(model)
-            self._pins.pop(name, None)
-            if version != current:
-                try:
+            try:
+                if version != current:
                     await asyncio.to_thread(store.write_current, self._models_dir, name, version)
-                except OSError:  # the service need not be allowed to write there
+                self._pins.pop(name, None)
+            except OSError:  # the service need not be allowed to write there
+                if current is not None:
                     self._pins[name] = Pin(current, version)
             await self._tidy(name, published.versions)
             return model
@@ -166,7 +167,9 @@ class Registry(Generic[Runner]):
         async with self._one_at_a_time:
             if name not in self._live:
                 raise UnknownModel(f"no such model is served: {name}")
-            self._pins[name] = Pin(await asyncio.to_thread(store.current, self._models_dir, name), None)
+            published = (await self.published()).get(name)
+            if published is not None and published.current is not None:
+                self._pins[name] = Pin(published.current, None)
             self._drop(name)
 
     def get(self, wanted: str | None = None) -> Model[Runner]:

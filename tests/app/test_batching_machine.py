@@ -119,7 +119,7 @@ class BatcherMachine(RuleBasedStateMachine):
         self.running: list[EngineCall] = []
         self.halves: dict[asyncio.Task[None], list[list[Window]]] = {}  # what a lane has still to repeat, last first
         self.drained = (0.0, 0.0)  # windows and seconds of late, with the past fading, in which there was a queue
-        self.queue_since_s: float | None = None  # when a call last ended and left one behind
+        self.queue_s: tuple[float, float] | None = None  # when calls first and last ended that left one behind
         self.drained_is_sure = True  # or it depends on whether a lane has looked at what nobody waited for any more
         self.windows_per_request = 0.0  # a running mean of those accepted
         self.windows_before = 0.0  # the same before the last of them
@@ -447,12 +447,17 @@ class BatcherMachine(RuleBasedStateMachine):
 
     def measure(self, windows: int, took_s: float, *, failed: bool) -> None:
         now_s, (past_windows, past_s) = self.loop.time(), self.drained
+        started_s = now_s - took_s
         if took_s and not failed:
-            is_better = past_s and windows / took_s > past_windows / past_s
-            since_s = self.queue_since_s if self.queue_since_s is not None else now_s - took_s if is_better else None
-            if since_s is not None and (now_s > since_s or past_s):
-                self.drained = 0.9 * past_windows + windows, 0.9 * past_s + (now_s - since_s)
-        self.queue_since_s = now_s if self.waiting else None
+            done, seconds = 0.0, 0.0
+            if self.queue_s is not None:
+                first_s, last_s = self.queue_s
+                done, seconds = windows * ((now_s - max(started_s, first_s)) / took_s), now_s - last_s
+            elif past_s and windows / took_s > past_windows / past_s:
+                done, seconds = windows, took_s
+            if seconds or (past_s and self.queue_s):
+                self.drained = 0.9 * past_windows + done, 0.9 * past_s + seconds
+        self.queue_s = (self.queue_s[0] if self.queue_s else now_s, now_s) if self.waiting else None
         if self.waiting and not any(window.wanted for window in self.waiting.values()):
             self.drained_is_sure = False
 

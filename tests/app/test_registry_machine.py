@@ -103,7 +103,7 @@ class State:
         """What comes of it: an error, or the reference of what is live."""
         if self.is_gone or name not in self.versions:
             return UnknownModel
-        if self.current[name] == UNREADABLE:
+        if self.current[name] == UNREADABLE and version is None:
             return ArtifactError
         version = version or self.current[name]
         if version not in self.versions[name]:
@@ -112,21 +112,19 @@ class State:
             self.fail(f"{name}@{version}", fault)
             return ArtifactError
         self.go_live(name, version)
-        self.pins.pop(name, None)
-        if version != self.current[name]:
-            if self.is_writable:
-                self.current[name] = version
-            else:
-                self.pins[name] = self.current[name], version
+        if version == self.current[name] or self.is_writable:
+            self.current[name] = version
+            self.pins.pop(name, None)
+        elif self.current[name] != UNREADABLE:
+            self.pins[name] = self.current[name], version
         self.tidy(name, versions_served, failed=None)
         return f"{name}@{version}"
 
     def unload(self, name: str) -> type[PricecastError] | None:
         if name not in self.live:
             return UnknownModel
-        if self.is_gone or self.current.get(name, UNREADABLE) == UNREADABLE:
-            return ArtifactError
-        self.pins[name] = self.current[name], None
+        if not self.is_gone and self.current.get(name, UNREADABLE) != UNREADABLE:
+            self.pins[name] = self.current[name], None
         self.drop(name)
         return None
 
