@@ -16,6 +16,7 @@ from app.artifact import store
 from app.artifact.evidence import Evidence
 from app.artifact.manifest import Calibration, Draft, Golden, Network, Range
 from app.artifact.transform import F32, F64, Affine, Transform, build
+from app.artifact.transform import Encoded as EncodedWindows
 from app.engines.onnx import OnnxEngine
 from app.errors import EngineFailed
 from app.forecaster import GOLDEN_TOLERANCE, Forecaster, load
@@ -23,7 +24,7 @@ from training import backtest, calibrate, data, evidence, networks, provenance, 
 from training.backtest import Backtest
 from training.batches import Encoded, Redrawn
 from training.export import to_onnx
-from training.fit import Display, fit
+from training.fit import Display, fit, solve
 from training.recipe import Recipe, Split
 from training.split import Blocks, Samples
 
@@ -69,16 +70,24 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
 
         scaler, transform = _fit_scaler(recipe, blocks.train)
         joblib.dump(scaler, stage.path / "scaler.joblib")
-        train = _encode(transform, blocks.train)
-        validation = _encode(transform, blocks.validation) if blocks.validation else None
-        redrawn = _redrawn(recipe, transform, judged.train if market else []) if simulated else None
+        every = recipe.network.every_step
+        train = _encode(transform, blocks.train, every)
+        validation = _encode(transform, blocks.validation, every) if blocks.validation else None
+        is_echo = recipe.network.cell == "echo_state"
+        redrawn = _redrawn(recipe, transform, judged.train if market else []) if simulated and not is_echo else None
         count, anew = (redrawn.samples, ", the simulated ones anew for each epoch") if redrawn else (len(train[0]), "")
         say(f"{count} windows to train on{anew}; {len(validation[0]) if validation else 0} to validate")
 
         outputs = recipe.horizon * len(recipe.quantiles)
-        start_at = _empirical_quantiles(train[1], recipe.quantiles) if recipe.training.loss == "pinball" else None
-        network = networks.build(recipe.network, transform.shape(recipe.window), outputs, start_at)
-        curve = fit(network, recipe.training, recipe.quantiles, redrawn or train, validation, show)
+        start_at = None
+        if recipe.training.loss == "pinball":
+            start_at = _empirical_quantiles(train[1][:, -recipe.horizon :], recipe.quantiles)
+        network = networks.build(recipe.network, transform.shape(recipe.window), outputs, start_at, recipe.horizon)
+        if is_echo:
+            curve = solve(network, recipe, train, validation, show)
+        else:
+            trained = networks.arranged(network, recipe.network)
+            curve = fit(trained, recipe.training, recipe.quantiles, redrawn or train, validation, show)
         networks.bare(network).save(stage.path / "model.keras")
         onnx = to_onnx(network)
         (stage.path / "model.onnx").write_bytes(onnx)
@@ -109,7 +118,10 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
             horizon=recipe.horizon,
             levels=recipe.levels,
             transform=recipe.transform,
-            network=Network(**recipe.network.model_dump(exclude={"dropout"}), parameters=network.count_params()),
+            network=Network(
+                **recipe.network.model_dump(include={"structure", "cell", "units", "head"}),
+                parameters=network.count_params(),
+            ),
             calibration=calibration,
             training_ranges=seen,
             recipe=provenance.recorded(recipe),
@@ -168,13 +180,15 @@ def _fit_scaler(recipe: Recipe, train: Sequence[Samples]) -> tuple[MinMaxScaler 
 def _redrawn(recipe: Recipe, transform: Transform, market: Sequence[Samples]) -> Redrawn:
     """Batches of the market's samples and of simulated ones that are new in each epoch."""
 
+    every = recipe.network.every_step
+
     def draw(epoch: int) -> list[Encoded]:
         wanted = recipe.data
         paths = synthetic.simulate(wanted.synthetic_paths, wanted.synthetic_length, recipe.seed + (epoch + 1) * ANEW)
         block = split.by_path(paths, Split(test=0), recipe.window, recipe.horizon, wanted.synthetic_stride).train
-        return [_encode(transform, block)]
+        return [_encode(transform, block, every)]
 
-    kept = [_encode(transform, market)] if market else []
+    kept = [_encode(transform, market, every)] if market else []
     return Redrawn(kept, draw, recipe.training.batch, recipe.training.epochs, recipe.seed)
 
 
@@ -186,11 +200,26 @@ def _refuse_empty(recipe: Recipe, blocks: Blocks) -> None:
         raise data.DataError("the validation block", "is empty: there are too few prices for split.validation")
 
 
-def _encode(transform: Transform, block: Sequence[Samples]) -> Encoded:
-    """Inputs (N, T, F) and targets (N, H) of all samples of a block."""
+def _encode(transform: Transform, block: Sequence[Samples], every: bool = False) -> Encoded:
+    """Inputs (N, T, F) and targets (N, H) of all samples of a block, or (N, T·H) of every step of their windows."""
     encoded = [transform.encode(samples.windows) for samples in block]
-    targets = [transform.targets(samples.futures, each) for samples, each in zip(block, encoded, strict=True)]
+    targets = [
+        _every_step(transform, samples, each) if every else transform.targets(samples.futures, each)
+        for samples, each in zip(block, encoded, strict=True)
+    ]
     return np.concatenate([each.inputs for each in encoded]), np.concatenate(targets)
+
+
+def _every_step(transform: Transform, samples: Samples, encoded: EncodedWindows) -> F64:
+    """(N, T·H): what should have been said after each step of a window, in the units of the whole window."""
+    prices = np.concatenate([samples.windows, samples.futures], axis=1)  # (N, W + H)
+    horizon, window = samples.futures.shape[1], samples.windows.shape[1]
+    steps = encoded.inputs.shape[1]
+    said = [
+        transform.targets(prices[:, last + 1 : last + 1 + horizon], replace(encoded, price=prices[:, last, None, None]))
+        for last in range(window - steps, window)
+    ]
+    return np.concatenate(said, axis=1)
 
 
 def _ranges(transform: Transform, train: Sequence[Samples]) -> list[Range]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -470,6 +471,26 @@ def test_the_ranges_are_what_the_training_block_has_of_each_quantity() -> None:
     steps = np.log(samples.windows[:, -1] / samples.windows[:, -2]) / found
     assert (volatility.low, volatility.high) == pytest.approx((found.min(), found.max()))
     assert (step.low, step.high) == pytest.approx((steps.min(), steps.max()))
+
+
+@pytest.mark.parametrize("name", ["quick", "quick-tutorial"])
+def test_every_step_of_a_window_has_its_own_targets(name: str) -> None:
+    """The last those of the window; one before, what the window that ended there would have said in this one's units."""
+    wanted = quick(name, horizon=3)
+    blocks, _ = split.blocks([walk_series(300)], [], wanted.split, wanted.window, wanted.horizon)
+    _, transform = run._fit_scaler(wanted, blocks.train)
+    (samples,) = blocks.train
+    inputs, targets = run._encode(transform, blocks.train)
+    _, every = run._encode(transform, blocks.train, every=True)
+    steps = every.reshape(len(inputs), inputs.shape[1], 3)
+    assert (steps[:, -1] == targets).all()
+    encoded = transform.encode(samples.windows)
+    for back in (1, 2, 7):
+        outputs = steps[:, -1 - back][:, :, None]
+        price = samples.windows[:, -1 - back, None, None]
+        prices = np.concatenate([samples.windows, samples.futures], axis=1)
+        came = prices[:, wanted.window - back : wanted.window - back + 3]
+        assert transform.decode(outputs, replace(encoded, price=price))[:, :, 0] == pytest.approx(came)
 
 
 def numbers_of(batches: Redrawn) -> list[set[bytes]]:
