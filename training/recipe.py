@@ -1,6 +1,7 @@
 """A recipe: a TOML file that fully determines a training run."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -10,6 +11,9 @@ from app.artifact.manifest import Levels, Part, TransformParameters, quantiles_o
 from app.artifact.transform import Affine, build
 
 RECIPES = Path(__file__).parent / "recipes"
+
+STOCK = "GOOG"  # of the sample, on which recipes are compared
+FARTHEST = 5  # steps ahead, where recipes are compared
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -280,6 +284,40 @@ def load(name_or_path: str, **changes: Any) -> Recipe:
         if first["type"] == "extra_forbidden":
             said = f"there is no such key here; there is {', '.join(_keys(first['loc'][:-1]))}"
         raise RecipeError(f"{path.name}: {where}: {said}") from error
+
+
+def alike(
+    references: Sequence[str],
+    epochs: int | None = None,
+    csv: Path | None = None,
+    column: str | None = None,
+    test_csv: Path | None = None,
+) -> dict[str, Recipe]:
+    """Recipes to be compared, by name: each on the same prices, for as many epochs, at most five steps ahead.
+
+    Args:
+        references: names or files; `all` stands for all that come with Pricecast.
+        epochs: each one's own unless given; an echo state network is solved at once all the same.
+        csv: the prices; a sample stock's unless given.
+
+    Raises:
+        RecipeError: as `load`, or two have the same name.
+    """
+    prices: dict[str, Any] = {"stocks": [STOCK], "csv": None, "column": "adj_close"}
+    if csv:
+        prices = {"stocks": [], "csv": csv, "column": column}
+    changes: dict[str, Any] = {"data": prices | {"test_csv": test_csv, "synthetic_paths": 0, "unseen": []}}
+    found = {}
+    for reference in names() if "all" in references else dict.fromkeys(references):
+        own = load(reference)
+        mine = changes | {"horizon": min(own.horizon, FARTHEST)}
+        if epochs is not None and own.network.cell != "echo_state":
+            mine["training"] = {"epochs": epochs}
+        name = Path(reference).stem
+        if name in found:
+            raise RecipeError(f"two recipes are called {name}")
+        found[name] = load(reference, **mine)
+    return found
 
 
 def _keys(place: tuple[int | str, ...]) -> list[str]:

@@ -17,7 +17,7 @@ from app.artifact import store
 from app.artifact.evidence import Curve
 from tests.conftest import MODELS, version_of
 from tests.training.conftest import RECIPES, ROOT, days
-from training import recipe, run
+from training import gradients, recipe, run
 from training.__main__ import INTERRUPTED, main
 from training.synthetic import random_walk
 
@@ -187,6 +187,9 @@ def test_what_is_mistyped_is_said_before_keras_is_imported(tmp_path: Path) -> No
         "train tutorial --seed -1": "error: tutorial.toml: seed: ",
         "train default --csv prices.csv": "python -m training train: error: --csv needs --column",
         "train default --test-csv prices.csv": "python -m training train: error: --test-csv needs --csv",
+        "gradients lstm tutorail": "error: no recipe is called 'tutorail'",
+        "gradients lstm --epochs 0": "error: lstm.toml: training.epochs: ",
+        "compare --recipes lstm tutorail": "error: no recipe is called 'tutorail'",
         "train": "python -m training train: error: the following arguments are required: recipe",
         "trian default": "python -m training: error: argument verb: invalid choice: 'trian'",
         "": "python -m training: error: the following arguments are required: verb",
@@ -213,7 +216,7 @@ def test_a_name_that_no_model_may_have_is_refused_before_keras_is_imported(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["tutorail"], "error: no recipe is called 'tutorail'; there is default, tutorial"),
+        (["tutorail"], "error: no recipe is called 'tutorail'; there is clipped, default, "),
         (["gone.toml"], "error: gone.toml: "),
         (["tutorial", "--seed", "-1"], "error: tutorial.toml: seed: Input should be greater than or equal to 0"),
         (["tutorial", "--column", "volume"], "error: stocks.csv.gz: no price column 'volume'; there are open, "),
@@ -271,6 +274,17 @@ def test_a_place_to_publish_that_is_no_directory_is_one_line(
         (["train", "tutorial", "--epochs", "3"], "unrecognized arguments: --epochs 3"),
         (["backtest", "default"], "one of the arguments --csv --sample --unseen is required"),
         (["backtest", "--sample"], "the following arguments are required: model"),
+        (["gradients"], "the following arguments are required: recipe"),
+        (["gradients", "lstm", "--csv", "prices.csv"], "--csv needs --column"),
+        (["gradients", "lstm", "--column", "Open"], "--column needs --csv"),
+        (["compare"], "name models to judge, or --recipes to train"),
+        (["compare", "default", "--recipes", "all"], "name models to judge, or --recipes to train"),
+        (["compare", "default"], "one of the arguments --csv --sample --unseen is required"),
+        (["compare", "--recipes", "all", "--sample"], "--recipes train on --csv, or a sample stock"),
+        (["compare", "--recipes", "all", "--column", "Open"], "--column needs --csv"),
+        (["compare", "--recipes", "all", "--test-csv", "later.csv"], "--test-csv needs --csv"),
+        (["compare", "--recipes", "all", "--seeds", "0"], "--seeds must be 1 or more"),
+        (["compare", "default", "--csv", "a.csv", "--column", "x", "--seeds", "2"], "--seeds needs --recipes"),
         (["backtest", "default", "--csv", "prices.csv"], "--csv needs --column"),
         (["compare", "default", "--csv", "prices.csv"], "--csv needs --column"),
         (["backtest", "default", "--sample", "--column", "Open"], "--column needs --csv"),
@@ -284,6 +298,25 @@ def test_options_that_do_not_go_together_are_refused_with_the_usage(
         main(arguments)
     assert caught.value.code == 2
     assert last_error_of(capsys).endswith(f"error: {said}")
+
+
+def test_gradients_are_measured_under_equal_conditions(csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def compare(wanted: dict[str, recipe.Recipe], out: Path, *_: object) -> Path:
+        seen.append((wanted, out))
+        return out / "gradients.png"
+
+    monkeypatch.setattr(gradients, "compare", compare)
+    assert main(["gradients", "lstm", QUICK, "--epochs", "3", "--csv", str(csv), "--column", "Open"]) == 0
+    assert main(["gradients", "echo-state", "--out", "elsewhere"]) == 0
+    (first, _), (second, out) = seen
+    assert list(first) == ["lstm", "quick"]
+    for each in first.values():
+        assert (each.data.csv, each.data.column, each.data.synthetic_paths) == (csv, "Open", 0)
+        assert each.training.epochs == 3
+    assert (second["echo-state"].data.stocks, second["echo-state"].training.epochs) == (["GOOG"], 1)
+    assert out == Path("elsewhere")
 
 
 def test_help_names_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -439,3 +439,39 @@ def test_a_value_where_a_table_belongs_is_refused_even_where_changes_go_into_it(
 def test_a_recipe_survives_its_json(tmp_path: Path) -> None:
     mine = load(written(tmp_path))
     assert Recipe.model_validate(mine.model_dump(mode="json")) == mine
+
+
+# Under equal conditions
+
+
+def test_recipes_are_compared_on_the_same_prices_for_as_many_epochs(tmp_path: Path) -> None:
+    mine = written(tmp_path)
+    found = recipe.alike([mine, "default", "tutorial", "echo-state", mine], 7)
+    assert list(found) == ["mine", "default", "tutorial", "echo-state"]
+    for each in found.values():
+        assert (each.data.stocks, each.data.csv, each.data.synthetic_paths, each.data.unseen) == (["GOOG"], None, 0, [])
+        assert each.data.column == "adj_close"
+    assert [each.training.epochs for each in found.values()] == [7, 7, 7, 1]
+    assert [each.horizon for each in found.values()] == [3, 5, 1, 5]
+
+
+def test_all_recipes_are_those_that_are_shipped_and_keep_their_epochs() -> None:
+    found = recipe.alike(["all"])
+    assert list(found) == recipe.names()
+    assert found["tutorial"].training.epochs == 100
+
+
+def test_a_file_takes_the_place_of_the_stock() -> None:
+    found = recipe.alike(["lstm"], None, Path("prices.csv"), "Open", Path("later.csv"))["lstm"].data
+    assert (found.stocks, found.csv, found.column, found.test_csv) == (
+        [],
+        Path("prices.csv"),
+        "Open",
+        Path("later.csv"),
+    )
+
+
+def test_two_recipes_of_one_name_are_not_compared(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(RecipeError, match=r"^two recipes are called mine$"):
+        recipe.alike([written(tmp_path), written(tmp_path / "a")])
