@@ -169,17 +169,16 @@ def gradients(flows: Mapping[str, Sequence[tuple[F64, F64 | None]]]) -> Figure:
             for i, (name, each) in enumerate(flows.items()):
                 flow = each[column][row]
                 if flow is not None:
-                    steps = np.arange(1 - len(flow), 1)
+                    steps, shown = np.arange(1 - len(flow), 1), np.where(flow > 0, flow, np.nan)
                     style = STYLES[i // len(COLORS) % len(STYLES)]
-                    label = plain(name) if not (row or column) else None
-                    axes.plot(steps, np.where(flow > 0, flow, np.nan), color=_color(i), ls=style, lw=1.3, label=label)
+                    axes.plot(steps, shown, color=_color(i), ls=style, lw=1.3, label=plain(name))
+            axes.axhline(1, color=BASELINE, lw=0.8, ls=":")
             axes.set_yscale("log")
             axes.set_ylim(1e-10, 1e6)
-            axes.axhline(1, color=BASELINE, lw=0.8, ls=":")
             titled(axes, f"gradient {what}, {when}")
             tidy(axes)
-            if row:
-                axes.set_xlabel("steps before the last")
+    for axes in grid[1]:
+        axes.set_xlabel("steps before the last")
     _legend(figure, grid[0][0])
     return figure
 

@@ -17,7 +17,7 @@ from app.artifact import store
 from app.artifact.evidence import Curve
 from tests.conftest import MODELS, version_of
 from tests.training.conftest import RECIPES, ROOT, days
-from training import gradients, recipe, run
+from training import gradients, laboratory, recipe, run
 from training.__main__ import INTERRUPTED, main
 from training.synthetic import random_walk
 
@@ -341,6 +341,29 @@ def test_a_network_that_has_diverged_is_exit_code_1(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_comparison_that_is_interrupted_says_what_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(wanted: dict[str, recipe.Recipe], seeds: int, out: Path, *_: object) -> None:
+        assert (list(wanted), wanted["lstm"].training.epochs, seeds) == (["lstm"], 20, 1)
+        assert out == Path("backtests/recipes-GOOG")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(laboratory, "compare", interrupted)
+    assert main(["compare", "--recipes", "lstm"]) == INTERRUPTED
+    assert capsys.readouterr().err.startswith("interrupted; what is finished is kept")
+
+
+def test_recipes_are_compared_as_asked(csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compare(wanted: dict[str, recipe.Recipe], seeds: int, out: Path, *_: object) -> Path:
+        assert (wanted["lstm"].training.epochs, wanted["lstm"].data.csv, seeds) == (3, csv, 2)
+        return out
+
+    monkeypatch.setattr(laboratory, "compare", compare)
+    options = ["--epochs", "3", "--seeds", "2", "--csv", str(csv), "--column", "Open"]
+    assert main(["compare", "--recipes", "lstm", *options]) == 0
+
+
 def test_an_interruption_is_exit_code_130(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -431,6 +454,29 @@ def test_models_are_compared(csv: Path, tmp_path: Path) -> None:
     rows = [line.split() for line in done.stdout.splitlines() if line.split()[1:2] == ["1"]]
     assert [row[2] for row in rows] == [DEFAULT, TUTORIAL]  # each once
     assert done.stdout.splitlines()[-1] == f"written {tmp_path / 'compare.png'}"
+
+
+@pytest.mark.slow
+def test_recipes_are_compared_and_an_interruption_loses_nothing(csv: Path, tmp_path: Path) -> None:
+    arguments: list[str | Path] = ["compare", "--recipes", QUICK, QUICK_TUTORIAL, "--csv", csv, "--column", "open"]
+    arguments += ["--out", tmp_path / "out"]
+    with started([*arguments, "--epochs", "10000"]) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            if line.startswith("epoch 3/"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.stdout.read(), process.stderr.read()
+    assert process.returncode == INTERRUPTED
+    assert errors.splitlines()[-1] == ("interrupted; what is finished is kept, and the same command goes on from there")
+    done = judged(*arguments, "--epochs", "2")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    rows = [line.split()[0] for line in done.stdout.splitlines() if line.strip().startswith("quick")]
+    assert rows[-2:] == ["quick", "quick-tutorial"]
+    assert done.stdout.splitlines()[-1] == f"written {tmp_path / 'out' / 'recipes.png'}"
+    again = judged(*arguments, "--epochs", "2")
+    assert again.stdout.splitlines()[0] == "2 of 2 were finished before"
 
 
 WITHOUT_KERAS = """

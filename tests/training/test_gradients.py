@@ -15,6 +15,8 @@ from training.fit import fit
 from training.gradients import Flow, Gauge, first_over_last
 from training.recipe import Recipe
 
+pytestmark = pytest.mark.slow  # step by step, so that no graph need be made; half a second each all the same
+
 STEPS = 59
 FEW = 8  # steps, where the distance does not matter
 
@@ -131,7 +133,6 @@ def test_without_clipping_the_step_is_the_gradient() -> None:
     assert flow.step == pytest.approx(flow.norm, rel=1e-5)
 
 
-@pytest.mark.slow
 def test_a_penalty_pulls_the_spectral_radius_down() -> None:
     def trained(penalty: dict[str, float]) -> Flow:
         wanted = a_recipe(
@@ -243,7 +244,6 @@ def test_verdicts(loss: list[float], verdict: str) -> None:
 # The verb
 
 
-@pytest.mark.slow
 def test_recipes_are_measured_before_and_while_they_train(tmp_path: Path) -> None:
     quick = recipe.load(str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, training={"patience": None})
     plain = quick.model_copy(update={"network": quick.network.model_copy(update={"cell": "rnn"})})

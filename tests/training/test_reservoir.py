@@ -78,6 +78,7 @@ def test_it_forgets_where_it_began() -> None:
     assert apart[2] < 1e-5
 
 
+@pytest.mark.slow
 def test_beyond_the_edge_it_does_not_forget() -> None:
     gru, silence = a_reservoir(100, spectral_radius=2.0), np.zeros((1, 200, 1), dtype=np.float32)
     starts = np.random.default_rng(1).uniform(-1, 1, (2, 1, 100)).astype(np.float32)
@@ -136,6 +137,7 @@ def remembered(rows: int = 300) -> tuple[F32, F64]:
     return window, window[:, [-2, -3], 0].astype(np.float64)
 
 
+@pytest.mark.slow
 def test_it_recalls_what_it_has_seen() -> None:
     inputs, targets = remembered(600)
     network = solved(a_recipe(100), inputs[:400], targets[:400])
@@ -155,6 +157,7 @@ def test_the_readout_is_that_of_ridge_regression() -> None:
     assert bias == pytest.approx(targets.mean(axis=0) - states.mean(axis=0) @ kernel, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_several_reservoirs_are_averaged() -> None:
     inputs, targets = remembered()
     two = a_recipe(network={"cell": "echo_state", "units": [8], "reservoir": {"count": 2}})
@@ -168,6 +171,7 @@ def test_several_reservoirs_are_averaged() -> None:
     assert np.asarray(network(inputs)) == pytest.approx(np.mean(answers, axis=0), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_every_step_after_the_washout_is_a_lesson() -> None:
     """Targets that are nonsense before the washout, and that no state knows in the last step alone."""
     inputs, _ = remembered(100)
