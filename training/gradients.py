@@ -153,8 +153,11 @@ class Gauge:
         nudge = _Nudge()
         nudged = keras.Sequential([keras.Input(batch_shape=self._inputs.shape), nudge, self._trained])
         free = self._descend(nudged, self._inputs, self._targets, loss)
-        plain = keras.Sequential([keras.Input(batch_shape=self._inputs.shape), self._trained])
-        clipped = self._descend(plain, self._inputs, self._targets, loss, **clipping(self._recipe.training))
+        clipped = free
+        if self._recipe.training.clips:
+            plain = keras.Sequential([keras.Input(batch_shape=self._inputs.shape), self._trained])
+            clip = clipping(self._recipe.training)
+            clipped = self._descend(plain, self._inputs, self._targets, loss, **clip)
         by_input = count * np.linalg.norm(np.asarray(nudge.moved), axis=2)  # (N, T); the loss is a mean over windows
         return Flow(
             moment=moment,
