@@ -122,7 +122,7 @@ def solve(network: keras.Model, recipe: Recipe, train: Encoded, validation: Enco
 
     def loss(block: Encoded) -> float:
         targets = block[1][:, -recipe.horizon :].astype(np.float32)
-        return float(np.mean(np.asarray(measure(targets, network.predict(block[0], verbose=0)))))
+        return float(keras.ops.convert_to_numpy(measure(targets, network.predict(block[0], verbose=0))))
 
     with show:
         reservoir.solve(network, recipe, train)

@@ -115,7 +115,8 @@ def draw_readout(network: keras.Model) -> None:
     *_, readout = (layer for layer in network.layers if isinstance(layer, layers.Dense))
     kernel, bias = readout.get_weights()
     if not kernel.any():
-        readout.set_weights([keras.initializers.GlorotUniform(seed=1)(kernel.shape), bias])
+        drawn = keras.initializers.GlorotUniform(seed=1)(kernel.shape)
+        readout.set_weights([keras.ops.convert_to_numpy(drawn), bias])
 
 
 def table(flows: Mapping[str, Sequence[Flow]], recipes: Mapping[str, Recipe]) -> Table:
@@ -158,7 +159,7 @@ class Gauge:
             plain = keras.Sequential([keras.Input(batch_shape=self._inputs.shape), self._trained])
             clip = clipping(self._recipe.training)
             clipped = self._descend(plain, self._inputs, self._targets, loss, **clip)
-        by_input = count * np.linalg.norm(np.asarray(nudge.moved), axis=2)  # (N, T); the loss is a mean over windows
+        by_input = count * np.linalg.norm(_numbers(nudge), axis=2)  # (N, T); the loss is a mean over windows
         return Flow(
             moment=moment,
             loss=by_input.mean(axis=0),
@@ -174,13 +175,13 @@ class Gauge:
         for layer in takewhile(lambda layer: layer is not reader, self._network.layers):
             if isinstance(layer, layers.RNN):  # what is between them acts only while training
                 inputs = layer(inputs, training=False)
-        inputs = np.asarray(inputs)  # (N, T, ·)
+        inputs = keras.ops.convert_to_numpy(inputs)  # (N, T, ·)
         window = keras.Input(batch_shape=inputs.shape)
         nudge = _StateNudge(sum(_sizes(reader.cell)))
         last = layers.RNN(_NudgedCell(reader.cell))(nudge(window))
         ways = np.random.default_rng(1).standard_normal(last.shape).astype(np.float32)
         self._descend(keras.Model(window, last), inputs, ways, _along)
-        size = np.sqrt(np.mean(np.sum(np.asarray(nudge.moved, dtype=np.float64) ** 2, axis=2), axis=0))  # (T,)
+        size = np.sqrt(np.mean(np.sum(_numbers(nudge) ** 2, axis=2), axis=0))  # (T,)
         found: F64 = size / size[-1]
         return found
 
@@ -221,9 +222,13 @@ class _Watching:
 
 def _reader(network: keras.Model) -> layers.RNN | None:
     """The last recurrent layer that goes through the window."""
-    reading = takewhile(lambda layer: not isinstance(layer, layers.RepeatVector), network.layers)
-    found = [layer for layer in reading if isinstance(layer, layers.RNN)]
-    return found[-1] if found else None
+    found = None
+    for layer in network.layers:
+        if isinstance(layer, layers.RNN):
+            found = layer
+        if isinstance(layer, layers.RepeatVector):  # beyond it, what is made of the window is gone through
+            return found
+    return found
 
 
 def radius(layer: layers.RNN) -> float:
@@ -231,6 +236,12 @@ def radius(layer: layers.RNN) -> float:
     recurrent = np.asarray(layer.cell.get_weights()[1], dtype=np.float64)  # (U, G·U)
     gate = 2 if recurrent.shape[1] > layer.units else 0
     return reservoir.spectral_radius(recurrent[:, gate * layer.units : (gate + 1) * layer.units])
+
+
+def _numbers(nudge: layers.Layer) -> F64:
+    """(N, T, ·): how far it was moved."""
+    moved: F64 = keras.ops.convert_to_numpy(nudge.moved).astype(np.float64)
+    return moved
 
 
 def _along(ways: Any, state: Any) -> Any:

@@ -245,7 +245,9 @@ def test_verdicts(loss: list[float], verdict: str) -> None:
 
 
 def test_recipes_are_measured_before_and_while_they_train(tmp_path: Path) -> None:
-    quick = recipe.load(str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, training={"patience": None})
+    quick = recipe.load(
+        str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, training={"patience": None, "epochs": 3}
+    )
     plain = quick.model_copy(update={"network": quick.network.model_copy(update={"cell": "rnn"})})
     path = recipe.load(str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, network={"structure": "one_to_many"})
     echo = recipe.load(
@@ -268,7 +270,7 @@ def test_recipes_are_measured_before_and_while_they_train(tmp_path: Path) -> Non
     ]
     assert "unused" in said[-1]
     assert shown.batches
-    assert [told[0] for told in shown.epochs] == [0, 1, 0, 1, 0]
+    assert [told[0] for told in shown.epochs] == [0, 1, 2, 0, 1, 0]
 
 
 def test_a_readout_of_zeros_is_drawn_and_another_left() -> None:
