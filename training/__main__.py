@@ -13,6 +13,7 @@ from training import recipe as recipes
 from training.data import DataError
 from training.recipe import RecipeError
 
+EPOCHS = 20  # where recipes are compared: each then takes less than a minute on two cores
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 
@@ -28,14 +29,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train.add_argument("--seed", type=int, help="the recipe's unless given")
     train.add_argument("--out", type=Path, default=Path("models"), help="directory of models (default: models)")
     train.set_defaults(run=_train)
+    flows = verbs.add_parser("gradients", help="measure how gradients flow back through time, while recipes train")
+    flows.add_argument(
+        "recipes", metavar="recipe", nargs="+", help=f"all, or of {', '.join(recipes.names())}, or files"
+    )
+    flows.add_argument("--epochs", type=int, default=EPOCHS, help="to train for (default: 20)")
+    flows.add_argument("--csv", type=Path, help="prices to train on, instead of a sample stock's")
+    flows.add_argument("--column", help="the column of prices in the CSV file")
+    flows.add_argument("--out", type=Path, default=Path("backtests/gradients"), help="directory of the picture")
+    flows.set_defaults(run=_gradients)
     one = verbs.add_parser("backtest", help="judge a published model on prices it was not fitted on")
     one.add_argument("model", help="name or name@version")
     one.set_defaults(run=_backtest)
     several = verbs.add_parser("compare", help="judge published models side by side, on the same origins")
-    several.add_argument("models", metavar="model", nargs="+", help="name or name@version")
+    several.add_argument("models", metavar="model", nargs="*", help="name or name@version")
+    several.add_argument("--recipes", metavar="RECIPE", nargs="+", help="train these instead, alike; all for all")
+    several.add_argument("--epochs", type=int, help="to train recipes for (default: 20)")
+    several.add_argument("--seeds", type=int, help="to train each recipe with (default: 1)")
+    several.add_argument("--test-csv", type=Path, help="prices that follow those of --csv, to score recipes on")
     several.set_defaults(run=_compare)
     for verb in (one, several):
-        prices = verb.add_mutually_exclusive_group(required=True)
+        prices = verb.add_mutually_exclusive_group(required=verb is one)
         prices.add_argument("--csv", type=Path, help="prices to judge on")
         prices.add_argument("--sample", action="store_true", help="the test block of the (first) model's sample stocks")
         prices.add_argument("--unseen", action="store_true", help="sp500, nasdaq, wti and vix: trained on by no recipe")
@@ -44,9 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb.add_argument("--out", type=Path, help="directory of the report (default: one under backtests)")
     chosen = parser.parse_args(arguments)
     verb = verbs.choices[chosen.verb]
+    if chosen.verb == "compare":
+        _check_compare(chosen, verb)
     if chosen.csv and not chosen.column:
         verb.error("--csv needs --column")
-    if chosen.verb == "train" and chosen.test_csv and not chosen.csv:
+    if chosen.verb in ("train", "compare") and chosen.test_csv and not chosen.csv:
         verb.error("--test-csv needs --csv")
     if chosen.verb != "train" and chosen.column and not chosen.csv:
         verb.error("--column needs --csv")
@@ -59,8 +75,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; nothing was published", file=sys.stderr)
+        is_kept = chosen.verb == "compare" and chosen.recipes
+        rest = (
+            "what is finished is kept, and the same command goes on from there" if is_kept else "nothing was published"
+        )
+        print(f"interrupted; {rest}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _check_compare(chosen: argparse.Namespace, verb: argparse.ArgumentParser) -> None:
+    """Either published models and prices to judge them on, or recipes; ends the process where it is neither."""
+    if bool(chosen.models) == bool(chosen.recipes):
+        verb.error("name models to judge, or --recipes to train")
+    if chosen.recipes:
+        if chosen.sample or chosen.unseen:
+            verb.error("--recipes train on --csv, or a sample stock")
+        if chosen.seeds is not None and chosen.seeds < 1:
+            verb.error("--seeds must be 1 or more")
+        return
+    for key in ("epochs", "seeds", "test_csv"):
+        if getattr(chosen, key) is not None:
+            verb.error(f"--{key.replace('_', '-')} needs --recipes")
+    if not (chosen.csv or chosen.sample or chosen.unseen):
+        verb.error("one of the arguments --csv --sample --unseen is required")
 
 
 def _train(chosen: argparse.Namespace) -> int:
@@ -87,6 +124,16 @@ def _train(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _gradients(chosen: argparse.Namespace) -> int:
+    wanted = recipes.alike(chosen.recipes, chosen.epochs, chosen.csv, chosen.column)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from training import gradients
+    from training.fit import display
+
+    print(f"written {gradients.compare(wanted, chosen.out, display, _say)}")
+    return 0
+
+
 def _backtest(chosen: argparse.Namespace) -> int:
     from training import judge  # imports SciPy, Matplotlib and arch: a second
     from training.published import open_version
@@ -98,12 +145,26 @@ def _backtest(chosen: argparse.Namespace) -> int:
 
 
 def _compare(chosen: argparse.Namespace) -> int:
+    if chosen.recipes:
+        return _compare_recipes(chosen)
     from training import compare, judge
     from training.published import open_version
 
     models = [open_version(chosen.models_dir, reference) for reference in dict.fromkeys(chosen.models)]
     prices = judge.prices(models[0], chosen.csv, chosen.column, chosen.unseen)
     print(f"written {compare.compare(models, prices, chosen.out, _say)}")
+    return 0
+
+
+def _compare_recipes(chosen: argparse.Namespace) -> int:
+    epochs = EPOCHS if chosen.epochs is None else chosen.epochs
+    wanted = recipes.alike(chosen.recipes, epochs, chosen.csv, chosen.column, chosen.test_csv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from training import laboratory
+    from training.fit import display
+
+    out = chosen.out or Path("backtests") / f"recipes-{chosen.csv.stem if chosen.csv else recipes.STOCK}"
+    print(f"written {laboratory.compare(wanted, chosen.seeds or 1, out, display, _say)}")
     return 0
 
 

@@ -9,12 +9,14 @@ from matplotlib.ticker import MaxNLocator
 
 from app.artifact.evidence import Curve, IntervalBaseline, PointBaseline, Score, Share
 from app.artifact.manifest import quantiles_of
+from app.artifact.transform import F64
 from training.baselines import EWMA, LAST_PRICE
 from training.evidence import SUMMED_UP
 from training.pictures import BASELINE, MODEL, REAL, plain, tidy, titled
 from training.tables import levels_of
 
 COLORS = ("#c2410c", "#1d4ed8", "#047857", "#7e22ce", "#b45309", "#0e7490", "#be185d", "#4d7c0f")
+STYLES = ("-", "--", ":")
 FARTHEST = 0.06  # from 1: what is farther is written at the edge
 NEAREST = 0.004
 
@@ -112,6 +114,26 @@ def models(scores: Mapping[str, Sequence[Score]]) -> Figure:
     return figure
 
 
+def recipes(scores: Mapping[str, Sequence[Score]]) -> Figure:
+    """Recipes below each other, by seed: the median beside the last price, the quantiles beside a random walk."""
+    some = {name: each for name, each in scores.items() if each}
+    seeds = max((len(each) for each in some.values()), default=0)
+    figure = Figure(figsize=(11, 1.6 + 0.28 * len(some) * max(1, seeds / 2)), layout="constrained")
+    point, interval = figure.subplots(1, 2)
+    rows: tuple[dict[str, Sequence[Baseline]], ...] = ({}, {})
+    for i in range(seeds):
+        mine = [each[i].model_copy(update={"instrument": name}) for name, each in some.items() if i < len(each)]
+        for found, baseline in zip(rows, (LAST_PRICE, EWMA), strict=True):
+            found[f"seed {i + 1}"] = _named(mine, baseline)
+    _ratios(point, rows[0])
+    titled(point, "RMSE over the last price's, one step ahead")
+    _ratios(interval, rows[1])
+    titled(interval, "pinball loss over an EWMA random walk's")
+    if seeds > 1:
+        _legend(figure, point)
+    return figure
+
+
 def _named(scores: Sequence[Score], baseline: str) -> list[Baseline]:
     """The rows of one baseline, under the names of the instruments."""
     found: list[Baseline] = []
@@ -134,6 +156,30 @@ def losses(curve: Curve) -> Figure:
     axes.set_ylabel("loss")
     axes.legend(frameon=False)
     tidy(axes)
+    return figure
+
+
+def gradients(flows: Mapping[str, Sequence[tuple[F64, F64 | None]]]) -> Figure:
+    """By recipe, before and after training: (T,) of the loss and of the last state, over those of the last step."""
+    figure = Figure(figsize=(11, 7.2), layout="constrained")
+    grid = figure.subplots(2, 2, sharex=True, sharey=True)
+    for row, what in enumerate(("of the loss by the input of each step", "of the last state by each state")):
+        for column, when in enumerate(("before training", "after")):
+            axes = grid[row][column]
+            for i, (name, each) in enumerate(flows.items()):
+                flow = each[column][row]
+                if flow is not None:
+                    steps, shown = np.arange(1 - len(flow), 1), np.where(flow > 0, flow, np.nan)
+                    style = STYLES[i // len(COLORS) % len(STYLES)]
+                    axes.plot(steps, shown, color=_color(i), ls=style, lw=1.3, label=plain(name))
+            axes.axhline(1, color=BASELINE, lw=0.8, ls=":")
+            axes.set_yscale("log")
+            axes.set_ylim(1e-10, 1e6)
+            titled(axes, f"gradient {what}, {when}")
+            tidy(axes)
+    for axes in grid[1]:
+        axes.set_xlabel("steps before the last")
+    _legend(figure, grid[0][0])
     return figure
 
 

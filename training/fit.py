@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 import keras
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.artifact.evidence import Curve
+from training import reservoir
 from training.batches import Encoded, Redrawn
 from training.networks import Pinball
-from training.recipe import Training
+from training.recipe import Recipe, Training
 
 
 class Display(Protocol):
@@ -92,8 +94,8 @@ def fit(
     redrawn = isinstance(train, Redrawn)
     batches = len(train) if redrawn else math.ceil(len(train[0]) / recipe.batch)
     network.compile(
-        optimizer=keras.optimizers.Adam(_rate(recipe, recipe.epochs * batches), global_clipnorm=recipe.clip_norm),
-        loss=Pinball(quantiles) if recipe.loss == "pinball" else "mean_squared_error",
+        optimizer=keras.optimizers.Adam(_rate(recipe, recipe.epochs * batches), **clipping(recipe)),
+        loss=loss_of(recipe, quantiles),
     )
     callbacks: list[keras.callbacks.Callback] = [_Teller(show, recipe.epochs, batches)]
     if recipe.patience is not None:
@@ -112,6 +114,34 @@ def fit(
     checked = [float(loss) for loss in history.get("val_loss", [])]
     best = checked.index(min(checked)) if recipe.patience is not None else len(curve) - 1
     return Curve(loss=curve, validation=checked, best=best)
+
+
+def solve(network: keras.Model, recipe: Recipe, train: Encoded, validation: Encoded | None, show: Display) -> Curve:
+    """Solves the readout of an echo state network in place: one epoch, for those who are told of it."""
+    measure = loss_of(recipe.training, recipe.quantiles)
+
+    def loss(block: Encoded) -> float:
+        targets = block[1][:, -recipe.horizon :].astype(np.float32)
+        return float(keras.ops.convert_to_numpy(measure(targets, network.predict(block[0], verbose=0))))
+
+    with show:
+        reservoir.solve(network, recipe, train)
+        found, checked = loss(train), None if validation is None else loss(validation)
+        show.epoch(0, 1, found, checked)
+    return Curve(loss=[found], validation=[] if checked is None else [checked], best=0)
+
+
+def loss_of(recipe: Training, quantiles: Sequence[float]) -> keras.losses.Loss:
+    return Pinball(quantiles) if recipe.loss == "pinball" else keras.losses.MeanSquaredError()
+
+
+def clipping(recipe: Training) -> dict[str, float | None]:
+    """What an optimizer is told of it."""
+    return {
+        "global_clipnorm": recipe.clip_norm,
+        "clipnorm": recipe.clip_weight_norm,
+        "clipvalue": recipe.clip_value,
+    }
 
 
 def _rate(recipe: Training, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:

@@ -1,16 +1,28 @@
 """A recipe: a TOML file that fully determines a training run."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
 from app.artifact.manifest import Levels, Part, TransformParameters, quantiles_of
+from app.artifact.transform import Affine, build
 
 RECIPES = Path(__file__).parent / "recipes"
 
+STOCK = "GOOG"  # of the sample, on which recipes are compared
+FARTHEST = 5  # steps ahead, where recipes are compared
+
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+
+# What only a network has that is trained step by step.
+TRAINED_ONLY = (
+    *("dropout", "head", "recurrent_dropout", "activation", "kernel", "recurrent", "recurrent_scale"),
+    *("truncate", "penalty"),
+)
 
 
 class RecipeError(Exception):
@@ -60,12 +72,92 @@ class Split(Part):
         return self
 
 
+class Penalty(Part):
+    """What is added to the loss, for every recurrent layer: absolute values (l1) and squares (l2), summed up."""
+
+    kernel_l1: Weight = 0.0
+    kernel_l2: Weight = 0.0
+    recurrent_l1: Weight = Field(0.0, description="of the recurrent kernel")
+    recurrent_l2: Weight = 0.0
+    activity_l1: Weight = Field(0.0, description="of what a layer says, in the mean over a batch")
+    activity_l2: Weight = 0.0
+
+
+class Reservoir(Part):
+    """An echo state network: fixed at random, all but its readout."""
+
+    spectral_radius: float = Field(0.9, gt=0, le=10, description="largest absolute eigenvalue of the recurrent kernel")
+    leak: float = Field(1.0, gt=0, le=1, description="share of a state that each step replaces")
+    input_scale: float = Field(0.5, gt=0, le=100, description="input weights lie within ± this")
+    sparsity: float = Field(0.9, ge=0, le=0.99, description="share of the recurrent weights that are 0")
+    washout: int = Field(0, ge=0, description="first steps of a window, whose states the readout is not fitted on")
+    ridge: float = Field(1e-3, gt=0, le=1e6, description="penalty on the readout's squared weights, for each sample")
+    count: int = Field(1, ge=1, le=16, description="reservoirs, each with a readout of its own; answers are averaged")
+
+
 class Network(Part):
-    structure: Literal["many_to_one"] = "many_to_one"
-    cell: Literal["lstm"] = "lstm"
+    structure: Literal["many_to_one", "many_to_many", "encoder_decoder", "one_to_many"] = Field(
+        "many_to_one",
+        description="many_to_many answers at every step while training; the last two go over the horizon step by step",
+    )
+    cell: Literal["rnn", "gru", "lstm", "echo_state"] = "lstm"
     units: list[Annotated[int, Field(ge=1, le=4096)]] = Field(min_length=1, max_length=16)
     dropout: float = Field(0.0, ge=0, lt=1, description="after each recurrent layer, while training")
     head: int = Field(0, ge=0, le=4096, description="units of a rectified dense layer before the outputs; 0 has none")
+    recurrent_dropout: float = Field(0.0, ge=0, lt=1, description="of the state between steps, while training")
+    activation: Literal["tanh", "relu"] = "tanh"
+    kernel: Literal["glorot", "he", "orthogonal"] = Field("glorot", description="how input weights start")
+    recurrent: Literal["orthogonal", "glorot", "he", "identity"] = Field(
+        "orthogonal", description="how recurrent weights start"
+    )
+    recurrent_scale: float = Field(1.0, gt=0, le=100, description="times which recurrent weights start")
+    forget_bias: float | None = Field(None, ge=-10, le=10, description="where the forget gate's bias starts; 1 if none")
+    truncate: int | None = Field(None, ge=1, description="steps that a gradient goes back before it is stopped")
+    penalty: Penalty = Penalty()
+    reservoir: Reservoir | None = None
+
+    @property
+    def every_step(self) -> bool:
+        """Whether all steps of a window answer while training."""
+        return self.structure == "many_to_many"
+
+    @property
+    def echo(self) -> Reservoir:
+        """The reservoir, by default if none is described."""
+        return self.reservoir or Reservoir()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        given = [key for key in TRAINED_ONLY if getattr(self, key) != type(self).model_fields[key].default]
+        for is_wrong, reason in (
+            (self.activation == "relu" and self.cell != "rnn", "activation = 'relu' needs cell = 'rnn'"),
+            (self.recurrent == "identity" and self.cell != "rnn", "recurrent = 'identity' needs cell = 'rnn'"),
+            (self.forget_bias is not None and self.cell != "lstm", "forget_bias needs cell = 'lstm'"),
+            (self.reservoir and self.cell != "echo_state", "reservoir needs cell = 'echo_state'"),
+            (
+                self.truncate and self.structure == "one_to_many",
+                "truncate needs another structure: one_to_many goes through no steps of the window",
+            ),
+            (
+                self.echo.washout and not self.every_step,
+                "reservoir.washout needs structure = 'many_to_many': many_to_one is fitted on the last state alone",
+            ),
+            (
+                self.cell == "echo_state" and self.structure not in ("many_to_one", "many_to_many"),
+                "cell = 'echo_state' needs structure = 'many_to_one' or 'many_to_many': its readout is solved at once",
+            ),
+            (
+                self.cell == "echo_state" and len(self.units) > 1,
+                "units must be one number for cell = 'echo_state'; reservoir.count asks for several reservoirs",
+            ),
+            (
+                self.cell == "echo_state" and given,
+                f"cell = 'echo_state' is not trained step by step and takes no {', '.join(given)}",
+            ),
+        ):
+            if is_wrong:
+                raise ValueError(reason)
+        return self
 
 
 class Training(Part):
@@ -79,7 +171,22 @@ class Training(Part):
     batch: int = Field(32, ge=1)
     epochs: int = Field(ge=1, le=10_000)
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
+    clip_weight_norm: float | None = Field(
+        None, gt=0, description="largest norm of the gradient of any one weight array"
+    )
+    clip_value: float | None = Field(None, gt=0, description="largest absolute value in the gradient")
     patience: int | None = Field(None, ge=1, description="epochs without a better validation loss before stopping")
+
+    @property
+    def clips(self) -> list[str]:
+        """The keys that clip."""
+        return [key for key in ("clip_norm", "clip_weight_norm", "clip_value") if getattr(self, key) is not None]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if len(self.clips) > 1:
+            raise ValueError(f"{' and '.join(self.clips)} exclude each other: clip in one way")
+        return self
 
 
 class Calibration(Part):
@@ -111,7 +218,21 @@ class Recipe(Part):
         for key, wanted in (("training.patience", self.training.patience), ("calibration.center = 'auto'", self.auto)):
             if wanted and not self.split.validation:
                 raise ValueError(f"{key} needs split.validation")
+        self._network_agrees()
         return self
+
+    def _network_agrees(self) -> None:
+        steps, _ = build(self.transform, Affine(1.0, 0.0)).shape(self.window)
+        for key, value in (("truncate", self.network.truncate), ("reservoir.washout", self.network.echo.washout)):
+            if value and value >= steps:
+                raise ValueError(f"network.{key} = {value} must be less than the {steps} steps of the window")
+        if self.horizon == 1 and self.network.structure in ("encoder_decoder", "one_to_many"):
+            raise ValueError(f"network.structure = '{self.network.structure}' needs a horizon of 2 or more: a path")
+        if self.network.cell == "echo_state":
+            wanted = [*self.training.clips, *(["patience"] if self.training.patience else [])]
+            if wanted or self.training.epochs > 1:
+                keys = ", ".join(f"training.{key}" for key in wanted) or "training.epochs above 1"
+                raise ValueError(f"network.cell = 'echo_state' is solved in closed form and takes no {keys}")
 
     @property
     def auto(self) -> bool:
@@ -159,4 +280,51 @@ def load(name_or_path: str, **changes: Any) -> Recipe:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the recipe"
-        raise RecipeError(f"{path.name}: {where}: {first['msg']}") from error
+        said = first["msg"]
+        if first["type"] == "extra_forbidden":
+            said = f"there is no such key here; there is {', '.join(_keys(first['loc'][:-1]))}"
+        raise RecipeError(f"{path.name}: {where}: {said}") from error
+
+
+def alike(
+    references: Sequence[str],
+    epochs: int | None = None,
+    csv: Path | None = None,
+    column: str | None = None,
+    test_csv: Path | None = None,
+) -> dict[str, Recipe]:
+    """Recipes to be compared, by name: each on the same prices, for as many epochs, at most five steps ahead.
+
+    Args:
+        references: names or files; `all` stands for all that come with Pricecast.
+        epochs: each one's own unless given; an echo state network is solved at once all the same.
+        csv: the prices; a sample stock's unless given.
+
+    Raises:
+        RecipeError: as `load`, or two have the same name.
+    """
+    prices: dict[str, Any] = {"stocks": [STOCK], "csv": None, "column": "adj_close"}
+    if csv:
+        prices = {"stocks": [], "csv": csv, "column": column}
+    changes: dict[str, Any] = {"data": prices | {"test_csv": test_csv, "synthetic_paths": 0, "unseen": []}}
+    found = {}
+    for reference in names() if "all" in references else dict.fromkeys(references):
+        own = load(reference)
+        mine = changes | {"horizon": min(own.horizon, FARTHEST)}
+        if epochs is not None and own.network.cell != "echo_state":
+            mine["training"] = {"epochs": epochs}
+        name = Path(reference).stem
+        if name in found:
+            raise RecipeError(f"two recipes are called {name}")
+        found[name] = load(reference, **mine)
+    return found
+
+
+def _keys(place: tuple[int | str, ...]) -> list[str]:
+    """The keys that a table may have; the transform's depend on its kind."""
+    tables: list[Any] = [Recipe]
+    for step in place:
+        inner = [field.annotation for table in tables if (field := table.model_fields.get(str(step)))]
+        tables = [each for one in inner for each in (one, *get_args(one)) if hasattr(each, "model_fields")] or tables
+    kinds = [table for table in tables if getattr(table.model_fields.get("kind"), "default", None) in place]
+    return list((kinds or tables)[0].model_fields)

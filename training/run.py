@@ -2,33 +2,30 @@
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import joblib
 import keras
 import numpy as np
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from app.artifact import store
 from app.artifact.evidence import Evidence
 from app.artifact.manifest import Calibration, Draft, Golden, Network, Range
-from app.artifact.transform import F32, F64, Affine, Transform, build
+from app.artifact.transform import F32, Transform
 from app.engines.onnx import OnnxEngine
 from app.errors import EngineFailed
 from app.forecaster import GOLDEN_TOLERANCE, Forecaster, load
-from training import backtest, calibrate, data, evidence, networks, provenance, report, split, synthetic
+from training import backtest, calibrate, data, evidence, networks, provenance, report
 from training.backtest import Backtest
-from training.batches import Encoded, Redrawn
 from training.export import to_onnx
-from training.fit import Display, fit
-from training.recipe import Recipe, Split
-from training.split import Blocks, Samples
+from training.fit import Display, fit, solve
+from training.prepare import prepare
+from training.recipe import Recipe
+from training.split import Samples
 
 GOLDEN_WINDOWS = 4
-ANEW = 2**31  # from the seed of an epoch's paths to that of the next's: further than recipes' seeds can be apart
 LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "scikit-learn", "joblib")
 
 
@@ -42,6 +39,7 @@ class Published:
 
     path: Path
     evidence: Evidence
+    parameters: int
 
 
 def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callable[[str], None]) -> Published:
@@ -58,32 +56,21 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
     """
     keras.utils.set_random_seed(recipe.seed)
     with store.staging(models_dir, name) as stage:
-        market, simulated, test_rows = _series(recipe)
+        made = prepare(recipe, say)
+        blocks, judged, transform = made.blocks, made.judged, made.transform
+        joblib.dump(made.scaler, stage.path / "scaler.joblib")
         unseen = data.unseen(recipe.data.unseen)
-        for series in market:
-            say(f"{series.name}: {len(series.prices)} prices" + "".join(f"; {note}" for note in series.notes))
-        blocks, judged = split.blocks(
-            market, simulated, recipe.split, recipe.window, recipe.horizon, test_rows, recipe.data.synthetic_stride
-        )
-        _refuse_empty(recipe, blocks)
-
-        scaler, transform = _fit_scaler(recipe, blocks.train)
-        joblib.dump(scaler, stage.path / "scaler.joblib")
-        train = _encode(transform, blocks.train)
-        validation = _encode(transform, blocks.validation) if blocks.validation else None
-        redrawn = _redrawn(recipe, transform, judged.train if market else []) if simulated else None
-        count, anew = (redrawn.samples, ", the simulated ones anew for each epoch") if redrawn else (len(train[0]), "")
-        say(f"{count} windows to train on{anew}; {len(validation[0]) if validation else 0} to validate")
-
-        outputs = recipe.horizon * len(recipe.quantiles)
-        start_at = _empirical_quantiles(train[1], recipe.quantiles) if recipe.training.loss == "pinball" else None
-        network = networks.build(recipe.network, transform.shape(recipe.window), outputs, start_at)
-        curve = fit(network, recipe.training, recipe.quantiles, redrawn or train, validation, show)
+        network = made.network(recipe)
+        if recipe.network.cell == "echo_state":
+            curve = solve(network, recipe, made.train, made.validation, show)
+        else:
+            trained = networks.arranged(network, recipe.network)
+            curve = fit(trained, recipe.training, recipe.quantiles, made.redrawn or made.train, made.validation, show)
         networks.bare(network).save(stage.path / "model.keras")
         onnx = to_onnx(network)
         (stage.path / "model.onnx").write_bytes(onnx)
         engine = OnnxEngine(onnx)
-        _compare(network, engine, train[0][:: max(1, len(train[0]) // 256)])
+        _compare(network, engine, made.train[0][:: max(1, len(made.train[0]) // 256)])
 
         seen = _ranges(transform, blocks.train)
 
@@ -109,11 +96,14 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
             horizon=recipe.horizon,
             levels=recipe.levels,
             transform=recipe.transform,
-            network=Network(**recipe.network.model_dump(exclude={"dropout"}), parameters=network.count_params()),
+            network=Network(
+                **recipe.network.model_dump(include={"structure", "cell", "units", "head"}),
+                parameters=network.count_params(),
+            ),
             calibration=calibration,
             training_ranges=seen,
             recipe=provenance.recorded(recipe),
-            data=[*map(provenance.instrument, market), *provenance.paths(simulated)],
+            data=[*map(provenance.instrument, made.market), *provenance.paths(made.simulated)],
             evidence=found,
             curve=curve,
             libraries={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
@@ -121,76 +111,7 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
             golden=_golden(served, tests),
         )
         number = stage.publish(draft, check=_loads)
-    return Published(models_dir / name / number, found)
-
-
-def _series(recipe: Recipe) -> tuple[list[data.Series], list[data.Series], int | None]:
-    """Market series, simulated series, and how many of the last rows are a test file's."""
-    wanted = recipe.data
-    simulated = []
-    if wanted.synthetic_paths:
-        simulated = synthetic.simulate(wanted.synthetic_paths, wanted.synthetic_length, recipe.seed)
-    files = [data.read_csv(path, wanted.column) for path in (wanted.csv, wanted.test_csv) if path is not None]
-    market = files or (data.stocks(wanted.stocks, wanted.column) if wanted.stocks else [])
-    transform = build(recipe.transform, Affine(1.0, 0.0))
-    for series in market:
-        data.refuse_faults(series, transform)
-    if wanted.test_csv is None:
-        return market, simulated, None
-    return [_join(*files)], simulated, len(files[1].prices)
-
-
-def _join(before: data.Series, after: data.Series) -> data.Series:
-    dates = None
-    if before.dates is not None and after.dates is not None:
-        if after.dates[0] <= before.dates[-1]:
-            raise data.DataError(after.source, f"begins before {before.source} ends; a test file must follow it")
-        dates = np.concatenate([before.dates, after.dates])
-    return replace(
-        before,
-        prices=np.concatenate([before.prices, after.prices]),
-        dates=dates,
-        source=f"{before.source}; {after.source}",
-        sha256=sha256((before.sha256 + after.sha256).encode()).hexdigest(),
-        notes=before.notes + after.notes,
-    )
-
-
-def _fit_scaler(recipe: Recipe, train: Sequence[Samples]) -> tuple[MinMaxScaler | StandardScaler, Transform]:
-    """The scikit-learn scaler of the recipe's transform, fitted on the rows of the training block and no others."""
-    unscaled = build(recipe.transform, Affine(1.0, 0.0))
-    scaler = MinMaxScaler() if recipe.transform.kind == "minmax_price" else StandardScaler(with_mean=False)
-    for samples in train:
-        scaler.partial_fit(unscaled.scaler_sample(samples.windows, samples.futures))
-    return scaler, build(recipe.transform, Affine.of(scaler))
-
-
-def _redrawn(recipe: Recipe, transform: Transform, market: Sequence[Samples]) -> Redrawn:
-    """Batches of the market's samples and of simulated ones that are new in each epoch."""
-
-    def draw(epoch: int) -> list[Encoded]:
-        wanted = recipe.data
-        paths = synthetic.simulate(wanted.synthetic_paths, wanted.synthetic_length, recipe.seed + (epoch + 1) * ANEW)
-        block = split.by_path(paths, Split(test=0), recipe.window, recipe.horizon, wanted.synthetic_stride).train
-        return [_encode(transform, block)]
-
-    kept = [_encode(transform, market)] if market else []
-    return Redrawn(kept, draw, recipe.training.batch, recipe.training.epochs, recipe.seed)
-
-
-def _refuse_empty(recipe: Recipe, blocks: Blocks) -> None:
-    """Before anything is trained, what would come to light after it."""
-    if recipe.levels and not blocks.calibration:
-        raise data.DataError("the calibration block", "is empty: there are too few prices for split.calibration")
-    if recipe.training.patience and not blocks.validation:
-        raise data.DataError("the validation block", "is empty: there are too few prices for split.validation")
-
-
-def _encode(transform: Transform, block: Sequence[Samples]) -> Encoded:
-    """Inputs (N, T, F) and targets (N, H) of all samples of a block."""
-    encoded = [transform.encode(samples.windows) for samples in block]
-    targets = [transform.targets(samples.futures, each) for samples, each in zip(block, encoded, strict=True)]
-    return np.concatenate([each.inputs for each in encoded]), np.concatenate(targets)
+    return Published(models_dir / name / number, found, draft.network.parameters)
 
 
 def _ranges(transform: Transform, train: Sequence[Samples]) -> list[Range]:
@@ -200,13 +121,6 @@ def _ranges(transform: Transform, train: Sequence[Samples]) -> list[Range]:
     return [
         Range(quantity=q, low=low, high=high) for q, low, high in zip(transform.quantities, lows, highs, strict=True)
     ]
-
-
-def _empirical_quantiles(targets: F64, quantiles: Sequence[float]) -> F64:
-    """(H·Q,) quantiles of (N, H) targets, the median at 0: a network that answers these is a random walk."""
-    found = np.quantile(targets, quantiles, axis=0).T  # (H, Q)
-    found -= found[:, len(quantiles) // 2, None]
-    return found.reshape(-1)
 
 
 def _compare(network: keras.Model, engine: OnnxEngine, inputs: F32) -> None:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import same_color
 
 from app.artifact.evidence import Curve, PointBaseline, Score
+from app.artifact.transform import F64
 from tests.training.conftest import a_backtest_of, a_score, a_series
 from training import charts, evidence
 from training.synthetic import random_walk
@@ -150,3 +151,39 @@ def test_there_are_colours_for_any_number() -> None:
     colours: list[Any] = [line.get_color() for line in axes.get_lines() if line.get_marker() == "o"]
     assert same_color(colours[0], colours[-1])
     assert not same_color(colours[0], colours[2])
+
+
+def test_recipes_are_drawn_below_each_other_by_seed(scores: list[Score]) -> None:
+    first = [s for s in scores if s.horizon == 1]
+    point, interval = charts.recipes({"one": first, "two": first[:1], "none": []}).axes
+    for axes in (point, interval):
+        assert [label.get_text() for label in axes.get_yticklabels()] == ["one", "two"]
+        assert len(dots(axes)) == 3
+    wanted = [row.rmse_ratio for s in (first[0], first[0], first[1]) for row in s.point_baselines[:1]]
+    assert [x for x, _ in dots(point)] == pytest.approx(wanted)
+
+
+def test_where_no_recipe_came_to_anything_there_is_an_empty_picture() -> None:
+    assert [dots(axes) for axes in charts.recipes({"none": []}).axes] == [[], []]
+
+
+def test_gradients_are_drawn_on_a_log_scale_before_and_after() -> None:
+    before, after = np.array([0.0, 1e-3, 1.0]), np.array([0.1, 0.5, 1.0])
+    flows: dict[str, list[tuple[F64, F64 | None]]] = {
+        "a": [(before, after), (after, before)],
+        "b": [(before, None), (after, None)],
+    }
+    axes = charts.gradients(flows).axes
+    assert [each.get_yscale() for each in axes] == ["log"] * 4
+    assert [len(each.get_lines()) for each in axes] == [3, 3, 2, 2]  # and one where nothing is gained or lost
+    first = np.asarray(axes[0].get_lines()[0].get_xydata(), dtype=float)
+    assert first[1:].tolist() == [[-1, 1e-3], [0, 1]]
+    assert np.isnan(first[0, 1])  # none, which a log scale cannot show
+
+
+def test_many_recipes_differ_by_their_lines_too() -> None:
+    flow = (np.ones(3), np.ones(3))
+    axes = charts.gradients({f"{i}": [flow, flow] for i in range(len(charts.COLORS) + 1)}).axes[0]
+    first, other = axes.get_lines()[0], axes.get_lines()[len(charts.COLORS)]
+    assert first.get_color() == other.get_color()
+    assert first.get_linestyle() != other.get_linestyle()

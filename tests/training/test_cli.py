@@ -17,7 +17,7 @@ from app.artifact import store
 from app.artifact.evidence import Curve
 from tests.conftest import MODELS, version_of
 from tests.training.conftest import RECIPES, ROOT, days
-from training import recipe, run
+from training import gradients, laboratory, recipe, run
 from training.__main__ import INTERRUPTED, main
 from training.synthetic import random_walk
 
@@ -187,6 +187,9 @@ def test_what_is_mistyped_is_said_before_keras_is_imported(tmp_path: Path) -> No
         "train tutorial --seed -1": "error: tutorial.toml: seed: ",
         "train default --csv prices.csv": "python -m training train: error: --csv needs --column",
         "train default --test-csv prices.csv": "python -m training train: error: --test-csv needs --csv",
+        "gradients lstm tutorail": "error: no recipe is called 'tutorail'",
+        "gradients lstm --epochs 0": "error: lstm.toml: training.epochs: ",
+        "compare --recipes lstm tutorail": "error: no recipe is called 'tutorail'",
         "train": "python -m training train: error: the following arguments are required: recipe",
         "trian default": "python -m training: error: argument verb: invalid choice: 'trian'",
         "": "python -m training: error: the following arguments are required: verb",
@@ -213,7 +216,7 @@ def test_a_name_that_no_model_may_have_is_refused_before_keras_is_imported(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["tutorail"], "error: no recipe is called 'tutorail'; there is default, tutorial"),
+        (["tutorail"], "error: no recipe is called 'tutorail'; there is clipped, default, "),
         (["gone.toml"], "error: gone.toml: "),
         (["tutorial", "--seed", "-1"], "error: tutorial.toml: seed: Input should be greater than or equal to 0"),
         (["tutorial", "--column", "volume"], "error: stocks.csv.gz: no price column 'volume'; there are open, "),
@@ -271,6 +274,17 @@ def test_a_place_to_publish_that_is_no_directory_is_one_line(
         (["train", "tutorial", "--epochs", "3"], "unrecognized arguments: --epochs 3"),
         (["backtest", "default"], "one of the arguments --csv --sample --unseen is required"),
         (["backtest", "--sample"], "the following arguments are required: model"),
+        (["gradients"], "the following arguments are required: recipe"),
+        (["gradients", "lstm", "--csv", "prices.csv"], "--csv needs --column"),
+        (["gradients", "lstm", "--column", "Open"], "--column needs --csv"),
+        (["compare"], "name models to judge, or --recipes to train"),
+        (["compare", "default", "--recipes", "all"], "name models to judge, or --recipes to train"),
+        (["compare", "default"], "one of the arguments --csv --sample --unseen is required"),
+        (["compare", "--recipes", "all", "--sample"], "--recipes train on --csv, or a sample stock"),
+        (["compare", "--recipes", "all", "--column", "Open"], "--column needs --csv"),
+        (["compare", "--recipes", "all", "--test-csv", "later.csv"], "--test-csv needs --csv"),
+        (["compare", "--recipes", "all", "--seeds", "0"], "--seeds must be 1 or more"),
+        (["compare", "default", "--csv", "a.csv", "--column", "x", "--seeds", "2"], "--seeds needs --recipes"),
         (["backtest", "default", "--csv", "prices.csv"], "--csv needs --column"),
         (["compare", "default", "--csv", "prices.csv"], "--csv needs --column"),
         (["backtest", "default", "--sample", "--column", "Open"], "--column needs --csv"),
@@ -284,6 +298,25 @@ def test_options_that_do_not_go_together_are_refused_with_the_usage(
         main(arguments)
     assert caught.value.code == 2
     assert last_error_of(capsys).endswith(f"error: {said}")
+
+
+def test_gradients_are_measured_under_equal_conditions(csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def compare(wanted: dict[str, recipe.Recipe], out: Path, *_: object) -> Path:
+        seen.append((wanted, out))
+        return out / "gradients.png"
+
+    monkeypatch.setattr(gradients, "compare", compare)
+    assert main(["gradients", "lstm", QUICK, "--epochs", "3", "--csv", str(csv), "--column", "Open"]) == 0
+    assert main(["gradients", "echo-state", "--out", "elsewhere"]) == 0
+    (first, _), (second, out) = seen
+    assert list(first) == ["lstm", "quick"]
+    for each in first.values():
+        assert (each.data.csv, each.data.column, each.data.synthetic_paths) == (csv, "Open", 0)
+        assert each.training.epochs == 3
+    assert (second["echo-state"].data.stocks, second["echo-state"].training.epochs) == (["GOOG"], 1)
+    assert out == Path("elsewhere")
 
 
 def test_help_names_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -306,6 +339,29 @@ def test_a_network_that_has_diverged_is_exit_code_1(
     assert main(["train", QUICK_TUTORIAL, "--out", str(tmp_path)]) == 1
     assert error_of(capsys).startswith("error: training has diverged")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_that_is_interrupted_says_what_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(wanted: dict[str, recipe.Recipe], seeds: int, out: Path, *_: object) -> None:
+        assert (list(wanted), wanted["lstm"].training.epochs, seeds) == (["lstm"], 20, 1)
+        assert out == Path("backtests/recipes-GOOG")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(laboratory, "compare", interrupted)
+    assert main(["compare", "--recipes", "lstm"]) == INTERRUPTED
+    assert capsys.readouterr().err.startswith("interrupted; what is finished is kept")
+
+
+def test_recipes_are_compared_as_asked(csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compare(wanted: dict[str, recipe.Recipe], seeds: int, out: Path, *_: object) -> Path:
+        assert (wanted["lstm"].training.epochs, wanted["lstm"].data.csv, seeds) == (3, csv, 2)
+        return out
+
+    monkeypatch.setattr(laboratory, "compare", compare)
+    options = ["--epochs", "3", "--seeds", "2", "--csv", str(csv), "--column", "Open"]
+    assert main(["compare", "--recipes", "lstm", *options]) == 0
 
 
 def test_an_interruption_is_exit_code_130(
@@ -398,6 +454,27 @@ def test_models_are_compared(csv: Path, tmp_path: Path) -> None:
     rows = [line.split() for line in done.stdout.splitlines() if line.split()[1:2] == ["1"]]
     assert [row[2] for row in rows] == [DEFAULT, TUTORIAL]  # each once
     assert done.stdout.splitlines()[-1] == f"written {tmp_path / 'compare.png'}"
+
+
+@pytest.mark.slow
+def test_recipes_are_compared_and_an_interruption_loses_nothing(csv: Path, tmp_path: Path) -> None:
+    arguments: list[str | Path] = ["compare", "--recipes", QUICK, QUICK_TUTORIAL, "--csv", csv, "--column", "open"]
+    arguments += ["--out", tmp_path / "out"]
+    with started([*arguments, "--epochs", "10000"]) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            if line.startswith("epoch 3/"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.stdout.read(), process.stderr.read()
+    assert process.returncode == INTERRUPTED
+    assert errors.splitlines()[-1] == ("interrupted; what is finished is kept, and the same command goes on from there")
+    done = judged(*arguments, "--epochs", "2")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    rows = [line.split()[0] for line in done.stdout.splitlines() if line.strip().startswith("quick")]
+    assert rows[-2:] == ["quick", "quick-tutorial"]
+    assert done.stdout.splitlines()[-1] == f"written {tmp_path / 'out' / 'recipes.png'}"
 
 
 WITHOUT_KERAS = """

@@ -145,8 +145,8 @@ def test_pinball_finds_the_quantiles() -> None:
 # How large a step may be
 
 
-def step_size(clip_norm: float | None, monkeypatch: pytest.MonkeyPatch) -> float:
-    """The norm over all weights of one step of plain gradient descent at rate 1.
+def step(monkeypatch: pytest.MonkeyPatch, **clip: float | None) -> list[F32]:
+    """What one step of plain gradient descent at rate 1 adds to each weight array.
 
     Adam divides the gradient by its own size, which would hide what was clipped.
     """
@@ -155,10 +155,14 @@ def step_size(clip_norm: float | None, monkeypatch: pytest.MonkeyPatch) -> float
     network = small_network()
     before = network.get_weights()
     rows = np.random.default_rng(1).normal(size=(ROWS, STEPS, 1)).astype(np.float32)
-    recipe = training(epochs=1, learning_rate=1.0, clip_norm=clip_norm)
+    recipe = training(epochs=1, learning_rate=1.0, **clip)
     fit(network, recipe, [0.5], (rows, np.full((ROWS, 1), 10.0)), None, Recorder())
-    moved = [after - start for after, start in zip(network.get_weights(), before, strict=True)]
-    return float(np.sqrt(sum(np.sum(each**2) for each in moved)))
+    return [after - start for after, start in zip(network.get_weights(), before, strict=True)]
+
+
+def step_size(clip_norm: float | None, monkeypatch: pytest.MonkeyPatch) -> float:
+    """The norm over all weights."""
+    return float(np.sqrt(sum(np.sum(each**2) for each in step(monkeypatch, clip_norm=clip_norm))))
 
 
 def test_the_norm_of_a_clipped_step_over_all_weights_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +172,19 @@ def test_the_norm_of_a_clipped_step_over_all_weights_is_the_limit(monkeypatch: p
 
 def test_a_step_within_the_limit_is_not_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert step_size(1e6, monkeypatch) == pytest.approx(step_size(None, monkeypatch), rel=1e-4)
+
+
+def test_each_weight_arrays_own_norm_can_be_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [np.linalg.norm(each) for each in step(monkeypatch)]
+    assert min(free) > 0.05
+    assert [np.linalg.norm(each) for each in step(monkeypatch, clip_weight_norm=0.05)] == pytest.approx([0.05, 0.05])
+
+
+def test_values_can_be_clipped_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    free, clipped = step(monkeypatch), step(monkeypatch, clip_value=2.0)
+    for each, limited in zip(free, clipped, strict=True):
+        assert limited == pytest.approx(np.clip(each, -2, 2), rel=1e-4)
+    assert max(np.abs(each).max() for each in free) > 2 > min(np.abs(each).min() for each in free)
 
 
 def test_the_recipes_learning_rate_is_used() -> None:

@@ -8,7 +8,7 @@ import pytest
 from app.artifact.manifest import LogReturnTransform, MinMaxPriceTransform
 from training import recipe
 from training.data import STOCK_NAMES, UNSEEN
-from training.recipe import Recipe, RecipeError, Split, load
+from training.recipe import Network, Recipe, RecipeError, Reservoir, Split, load
 
 WHOLE = """\
 description = "mine"
@@ -40,6 +40,12 @@ patience = 2
 [calibration]
 center = "auto"
 """
+
+
+REMEDIES = {
+    *("recurrent_dropout", "activation", "kernel", "recurrent", "recurrent_scale", "forget_bias", "truncate"),
+    *("penalty", "reservoir"),
+}
 
 
 def written(folder: Path, *changes: tuple[str, str], text: str = WHOLE) -> str:
@@ -85,13 +91,15 @@ def test_the_tutorial_has_the_numbers_of_the_tutorial() -> None:
         "synthetic_paths": 0,
         "unseen": [],
     }
-    assert tutorial.network.model_dump() == {
+    assert tutorial.network.model_dump(exclude=REMEDIES) == {
         "structure": "many_to_one",
         "cell": "lstm",
         "units": [50, 50, 50, 50],
         "dropout": 0.2,
         "head": 0,
     }
+    plain = Network(units=[1])
+    assert tutorial.network.model_dump(include=REMEDIES) == plain.model_dump(include=REMEDIES)
     assert tutorial.training.model_dump() == {
         "loss": "mse",
         "optimizer": "adam",
@@ -100,6 +108,8 @@ def test_the_tutorial_has_the_numbers_of_the_tutorial() -> None:
         "batch": 32,
         "epochs": 100,
         "clip_norm": None,
+        "clip_weight_norm": None,
+        "clip_value": None,
         "patience": None,
     }
     assert (tutorial.split.validation, tutorial.split.calibration) == (0, 0)
@@ -190,6 +200,22 @@ def test_an_unknown_key_is_refused_by_name(tmp_path: Path, old: str, new: str, k
     assert refusal(written(tmp_path, (old, new))).startswith(f"mine.toml: {key}: ")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "there_is"),
+    [
+        ("[data]", "[odd]\n[data]", "description, seed, window, "),
+        ("[network]", "[network]\npenalty.odd = 1", "kernel_l1, kernel_l2, "),
+        ("[network]", "[network]\nreservoir.odd = 1", "spectral_radius, leak, "),
+        ('kind = "log_return"', 'kind = "log_return"\nodd = 1', "kind, decay, winsor, "),
+        ('kind = "log_return"', 'kind = "minmax_price"\nodd = 1', "kind"),
+    ],
+)
+def test_the_keys_that_there_are_stand_beside_an_unknown_one(tmp_path: Path, old: str, new: str, there_is: str) -> None:
+    message = refusal(written(tmp_path, (old, new)))
+    assert f"odd: there is no such key here; there is {there_is}" in message
+    assert not message.endswith(", ")
+
+
 def test_an_unknown_key_of_the_transform_is_refused_by_name(tmp_path: Path) -> None:
     message = refusal(written(tmp_path, ('kind = "log_return"', 'kind = "log_return"\ndecya = 0.9')))
     assert message.startswith("mine.toml: transform")
@@ -220,8 +246,27 @@ def test_an_unknown_key_of_the_transform_is_refused_by_name(tmp_path: Path) -> N
         ('kind = "log_return"', "decay = 0.9", "transform"),
         ("units = [8]", "units = []", "network.units"),
         ("units = [8]", "units = [8, 0]", "network.units.1"),
-        ("units = [8]", 'units = [8]\ncell = "gru"', "network.cell"),
-        ("units = [8]", 'units = [8]\nstructure = "one_to_many"', "network.structure"),
+        ("units = [8]", 'units = [8]\ncell = "qrnn"', "network.cell"),
+        ("units = [8]", 'units = [8]\nstructure = "many_to_all"', "network.structure"),
+        ("units = [8]", 'units = [8]\nkernel = "zeros"', "network.kernel"),
+        ("units = [8]", 'units = [8]\nrecurrent = "zeros"', "network.recurrent"),
+        ("units = [8]", 'units = [8]\nactivation = "softmax"', "network.activation"),
+        ("units = [8]", "units = [8]\nrecurrent_dropout = 1.0", "network.recurrent_dropout"),
+        ("units = [8]", "units = [8]\nrecurrent_scale = 0", "network.recurrent_scale"),
+        ("units = [8]", "units = [8]\nforget_bias = 11", "network.forget_bias"),
+        ("units = [8]", "units = [8]\ntruncate = 0", "network.truncate"),
+        ("units = [8]", "units = [8]\npenalty.kernel_l1 = -0.1", "network.penalty.kernel_l1"),
+        ("units = [8]", "units = [8]\npenalty.activity_l2 = nan", "network.penalty.activity_l2"),
+        ("units = [8]", "units = [8]\nreservoir.spectral_radius = 0", "network.reservoir.spectral_radius"),
+        ("units = [8]", "units = [8]\nreservoir.spectral_radius = -1", "network.reservoir.spectral_radius"),
+        ("units = [8]", "units = [8]\nreservoir.leak = 0", "network.reservoir.leak"),
+        ("units = [8]", "units = [8]\nreservoir.leak = 1.1", "network.reservoir.leak"),
+        ("units = [8]", "units = [8]\nreservoir.sparsity = 1.0", "network.reservoir.sparsity"),
+        ("units = [8]", "units = [8]\nreservoir.ridge = 0", "network.reservoir.ridge"),
+        ("units = [8]", "units = [8]\nreservoir.count = 0", "network.reservoir.count"),
+        ("units = [8]", "units = [8]\nreservoir.washout = -1", "network.reservoir.washout"),
+        ("epochs = 3", "epochs = 3\nclip_value = 0", "training.clip_value"),
+        ("epochs = 3", "epochs = 3\nclip_weight_norm = -1", "training.clip_weight_norm"),
         ("dropout = 0.1", "dropout = 1.0", "network.dropout"),
         ('loss = "pinball"', 'loss = "mae"', "training.loss"),
         ('loss = "pinball"', 'loss = "pinball"\noptimizer = "sgd"', "training.optimizer"),
@@ -269,6 +314,67 @@ def test_keys_that_contradict_each_other_are_refused(tmp_path: Path, changes: li
     message = refusal(written(tmp_path, *changes))
     assert message.startswith("mine.toml: ")
     assert said in message
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ('cell = "lstm"\nactivation = "relu"', "network: Value error, activation = 'relu' needs cell = 'rnn'"),
+        ('cell = "gru"\nrecurrent = "identity"', "network: Value error, recurrent = 'identity' needs cell = 'rnn'"),
+        ('cell = "gru"\nforget_bias = 2', "network: Value error, forget_bias needs cell = 'lstm'"),
+        ("reservoir.leak = 0.5", "network: Value error, reservoir needs cell = 'echo_state'"),
+        ('structure = "one_to_many"\ntruncate = 5', "network: Value error, truncate needs another structure"),
+        (
+            'cell = "echo_state"\nreservoir.washout = 5',
+            "network: Value error, reservoir.washout needs structure = 'many_to_many'",
+        ),
+        (
+            'cell = "echo_state"\nstructure = "encoder_decoder"',
+            "network: Value error, cell = 'echo_state' needs structure = 'many_to_one' or 'many_to_many'",
+        ),
+        ("truncate = 29", "network.truncate = 29 must be less than the 29 steps of the window"),
+        (
+            'cell = "echo_state"\nstructure = "many_to_many"\nreservoir.washout = 29',
+            "network.reservoir.washout = 29 must be less than the 29 steps of the window",
+        ),
+        (
+            'cell = "echo_state"\npenalty.kernel_l2 = 1\nhead = 3\nkernel = "he"',
+            "network: Value error, cell = 'echo_state' is not trained step by step and takes no head, kernel, penalty",
+        ),
+        (
+            'cell = "echo_state"',
+            "network.cell = 'echo_state' is solved in closed form and takes no training.patience",
+        ),
+    ],
+)
+def test_remedies_where_they_make_no_sense_are_refused(tmp_path: Path, network: str, said: str) -> None:
+    message = refusal(written(tmp_path, ("dropout = 0.1", network)))
+    assert message.startswith("mine.toml: ")
+    assert said in message
+
+
+def test_an_echo_state_network_has_one_layer_and_is_fitted_once(tmp_path: Path) -> None:
+    echo = ("dropout = 0.1", 'cell = "echo_state"')
+    assert "units must be one number" in refusal(written(tmp_path, echo, ("[8]", "[8, 8]")))
+    impatient = ("patience = 2\n", "")
+    said = "network.cell = 'echo_state' is solved in closed form and takes no "
+    assert said + "training.epochs above 1" in refusal(written(tmp_path, echo, impatient))
+    clipped = ("epochs = 3", "epochs = 3\nclip_value = 1")
+    assert said + "training.clip_value" in refusal(written(tmp_path, echo, impatient, clipped))
+    once = load(written(tmp_path, echo, impatient, ("epochs = 3", "epochs = 1")))
+    assert once.network.echo == Reservoir()
+
+
+@pytest.mark.parametrize("structure", ["encoder_decoder", "one_to_many"])
+def test_a_path_has_several_steps(tmp_path: Path, structure: str) -> None:
+    path = written(tmp_path, ("dropout = 0.1", f'structure = "{structure}"'))
+    assert load(path).network.structure == structure
+    assert f"network.structure = '{structure}' needs a horizon of 2 or more" in refusal(path, horizon=1)
+
+
+def test_gradients_are_clipped_in_one_way(tmp_path: Path) -> None:
+    path = written(tmp_path, ("epochs = 3", "epochs = 3\nclip_norm = 1\nclip_value = 1"))
+    assert "training: Value error, clip_norm and clip_value exclude each other" in refusal(path)
 
 
 @pytest.mark.parametrize("table", ["data", "transform", "network", "training"])
@@ -333,3 +439,39 @@ def test_a_value_where_a_table_belongs_is_refused_even_where_changes_go_into_it(
 def test_a_recipe_survives_its_json(tmp_path: Path) -> None:
     mine = load(written(tmp_path))
     assert Recipe.model_validate(mine.model_dump(mode="json")) == mine
+
+
+# Under equal conditions
+
+
+def test_recipes_are_compared_on_the_same_prices_for_as_many_epochs(tmp_path: Path) -> None:
+    mine = written(tmp_path)
+    found = recipe.alike([mine, "default", "tutorial", "echo-state", mine], 7)
+    assert list(found) == ["mine", "default", "tutorial", "echo-state"]
+    for each in found.values():
+        assert (each.data.stocks, each.data.csv, each.data.synthetic_paths, each.data.unseen) == (["GOOG"], None, 0, [])
+        assert each.data.column == "adj_close"
+    assert [each.training.epochs for each in found.values()] == [7, 7, 7, 1]
+    assert [each.horizon for each in found.values()] == [3, 5, 1, 5]
+
+
+def test_all_recipes_are_those_that_are_shipped_and_keep_their_epochs() -> None:
+    found = recipe.alike(["all"])
+    assert list(found) == recipe.names()
+    assert found["tutorial"].training.epochs == 100
+
+
+def test_a_file_takes_the_place_of_the_stock() -> None:
+    found = recipe.alike(["lstm"], None, Path("prices.csv"), "Open", Path("later.csv"))["lstm"].data
+    assert (found.stocks, found.csv, found.column, found.test_csv) == (
+        [],
+        Path("prices.csv"),
+        "Open",
+        Path("later.csv"),
+    )
+
+
+def test_two_recipes_of_one_name_are_not_compared(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(RecipeError, match=r"^two recipes are called mine$"):
+        recipe.alike([written(tmp_path), written(tmp_path / "a")])

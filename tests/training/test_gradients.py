@@ -1,0 +1,283 @@
+"""Gradients through time: what the tutorial says of them, measured on fixed seeds."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from app.artifact.transform import F32, F64
+from tests.training.conftest import RECIPES
+from tests.training.test_fit import Recorder
+from training import gradients, networks, recipe
+from training.fit import fit
+from training.gradients import Flow, Gauge, first_over_last
+from training.recipe import Recipe
+
+pytestmark = pytest.mark.slow  # step by step, so that no graph need be made; half a second each all the same
+
+STEPS = 59
+FEW = 8  # steps, where the distance does not matter
+
+
+def a_recipe(network: dict[str, Any], **changes: Any) -> Recipe:
+    content: dict[str, Any] = {
+        "description": "made",
+        "data": {"stocks": ["GOOG"]},
+        "transform": {"kind": "log_return"},
+        "network": {"units": [32]} | network,
+        "training": {"loss": "mse", "epochs": 1},
+    }
+    return Recipe.model_validate(content | changes)
+
+
+def lessons(wanted: Recipe, rows: int = 64, steps: int = STEPS) -> tuple[F32, F64]:
+    rng = np.random.default_rng(1)
+    answers = wanted.horizon * (steps if wanted.network.every_step else 1)
+    return rng.normal(size=(rows, steps, 1)).astype(np.float32), rng.normal(size=(rows, answers))
+
+
+def untrained(wanted: Recipe, steps: int = STEPS) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    return networks.build(wanted.network, (steps, 1), wanted.horizon, horizon=wanted.horizon)
+
+
+def measured(network: dict[str, Any], steps: int = STEPS, **changes: Any) -> Flow:
+    wanted = a_recipe(network, **changes)
+    return Gauge(untrained(wanted, steps), wanted, lessons(wanted, steps=steps)).measure("before")
+
+
+def state_of(flow: Flow) -> F64:
+    assert flow.state is not None
+    return flow.state
+
+
+SMALL = {"cell": "rnn", "recurrent_scale": 0.5}
+LARGE = {"cell": "rnn", "recurrent_scale": 2.5}
+
+# The facts
+
+
+def test_small_recurrent_weights_let_gradients_vanish() -> None:
+    flow = measured(SMALL)
+    assert 0 < flow.ratio < 1e-6
+    assert 0 < first_over_last(state_of(flow)) < 1e-6
+    assert flow.verdict == "vanishing"
+
+
+def test_large_recurrent_weights_let_gradients_explode() -> None:
+    flow = measured(LARGE)
+    assert flow.ratio > 1e3
+    assert first_over_last(state_of(flow)) > 1e3
+    assert flow.verdict == "exploding"
+
+
+@pytest.mark.parametrize(
+    "remedy",
+    [
+        {"cell": "rnn", "recurrent": "orthogonal", "recurrent_scale": 1.1},
+        {"cell": "rnn", "recurrent": "identity", "activation": "relu"},
+        {"cell": "lstm", "forget_bias": 3.0},
+    ],
+    ids=["orthogonal", "identity", "lstm"],
+)
+def test_initialization_and_gates_keep_gradients(remedy: dict[str, Any]) -> None:
+    flow = measured(remedy)
+    assert 1e-2 < flow.ratio < 1e2
+    assert 1e-2 < first_over_last(state_of(flow)) < 1e2
+    assert flow.verdict == "stable"
+
+
+def test_a_forget_gate_that_starts_half_open_forgets() -> None:
+    open_gate, usual = (first_over_last(state_of(measured({"forget_bias": bias}, 30))) for bias in (3.0, 1.0))
+    assert usual < 0.05 * open_gate
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize(("units", "truncate"), [([8], 1), ([8, 6], 3)])
+def test_truncation_cuts_exactly_there(cell: str, units: list[int], truncate: int) -> None:
+    flow = measured({"cell": cell, "units": units, "truncate": truncate}, FEW)
+    assert (flow.loss[:-truncate] == 0).all()
+    assert (flow.loss[-truncate:] > 0).all()
+    assert flow.ratio == 0
+
+
+def test_truncation_makes_of_an_explosion_a_cut() -> None:
+    flow, free = measured(LARGE | {"truncate": 10}), measured(LARGE)
+    assert flow.verdict == "cut"
+    assert flow.loss[-10:] == pytest.approx(free.loss[-10:], rel=1e-4)
+    assert flow.norm < 1e-3 * free.norm
+
+
+def test_where_every_step_answers_each_lesson_is_cut() -> None:
+    """The last step of a part is followed by none that could owe it anything; it still answers for itself."""
+    free, cut = (measured({"structure": "many_to_many", "truncate": k}, FEW) for k in (None, 3))
+    assert (cut.loss > 0).all()
+    assert cut.loss[-3:] == pytest.approx(free.loss[-3:], rel=1e-4)
+    assert (np.abs(cut.loss[:-3] / free.loss[:-3] - 1) > 0.01).any()
+
+
+def test_clipping_bounds_the_step_however_long_the_gradient() -> None:
+    for clip in ({"clip_norm": 0.5}, {"clip_weight_norm": 0.5}, {"clip_value": 0.5}):
+        flow = measured(LARGE, 30, training={"loss": "mse", "epochs": 1} | clip)
+        arrays, numbers = 5, 32 + 32 * 32 + 32 + 32 + 1
+        limit = {"clip_norm": 0.5, "clip_weight_norm": 0.5 * arrays**0.5, "clip_value": 0.5 * numbers**0.5}
+        (key,) = clip
+        assert flow.norm > 100
+        assert flow.step <= 1.001 * limit[key]
+
+
+def test_without_clipping_the_step_is_the_gradient() -> None:
+    flow = measured(LARGE, FEW)
+    assert flow.step == pytest.approx(flow.norm, rel=1e-5)
+
+
+def test_a_penalty_pulls_the_spectral_radius_down() -> None:
+    def trained(penalty: dict[str, float]) -> Flow:
+        wanted = a_recipe(
+            {"cell": "rnn", "recurrent_scale": 1.5, "penalty": penalty},
+            training={"loss": "mse", "epochs": 20, "learning_rate": 0.005},
+        )
+        network = untrained(wanted)
+        taught = lessons(wanted, 320)
+        fit(network, wanted.training, [0.5], taught, None, Recorder())
+        return Gauge(network, wanted, taught).measure("after")
+
+    free, penalised = trained({}), trained({"recurrent_l2": 1.0})
+    assert free.radius is not None
+    assert penalised.radius is not None
+    assert free.radius > 1.3
+    assert penalised.radius < 1
+    assert penalised.ratio < free.ratio
+
+
+def test_one_to_many_reads_the_window_at_once() -> None:
+    flow = measured({"structure": "one_to_many"}, FEW, horizon=3)
+    assert 1e-2 < flow.ratio < 1e2
+    assert (flow.state, flow.radius) == (None, None)
+
+
+def test_an_encoder_is_measured_and_not_the_decoder() -> None:
+    flow = measured({"cell": "rnn", "structure": "encoder_decoder", "recurrent_scale": 0.5}, FEW, horizon=3)
+    assert len(state_of(flow)) == FEW
+    assert flow.ratio < 0.1
+
+
+def test_a_reservoir_is_as_wide_as_asked_and_its_gradient_is_used_by_nobody() -> None:
+    flow = measured({"cell": "echo_state", "units": [50]}, FEW)
+    assert flow.radius == pytest.approx(0.9, abs=1e-3)
+
+
+# The measure
+
+
+def jacobians(network: keras.Model, window: F32) -> list[F64]:
+    """(U, U) of ∂h_T/∂h_t of a plain network, by hand, for each step of one window."""
+    kernel, recurrent, bias = (np.asarray(each, dtype=np.float64) for each in network.layers[0].get_weights())
+    states, state = [], np.zeros(recurrent.shape[0])
+    for x in window:
+        state = np.tanh(x @ kernel + state @ recurrent + bias)
+        states.append(state)
+    found = [np.eye(len(state))]
+    for each in reversed(states[1:]):
+        found.append(found[-1] @ (np.diag(1 - each**2) @ recurrent.T))
+    return found[::-1]
+
+
+def test_the_state_gradient_is_that_of_the_product_of_all_steps() -> None:
+    wanted = a_recipe({"cell": "rnn", "recurrent_scale": 0.9})
+    network = untrained(wanted, FEW)
+    inputs, targets = lessons(wanted, 64, FEW)
+    found = state_of(Gauge(network, wanted, (inputs, targets)).measure("before"))
+    each = [[np.sum(matrix**2) for matrix in jacobians(network, window)] for window in inputs]
+    expected = np.sqrt(np.mean(each, axis=0) / 32)
+    assert found == pytest.approx(expected, rel=0.15)  # random ways of 32
+
+
+def test_the_loss_gradient_is_that_of_finite_differences() -> None:
+    wanted = a_recipe({"cell": "gru", "units": [5]})
+    network = untrained(wanted, FEW)
+    inputs, targets = lessons(wanted, 64, FEW)
+    found = Gauge(network, wanted, (inputs, targets)).measure("before").loss
+    for step in (FEW - 1, FEW - 4):
+        nudged = []
+        for way in (-1e-2, 1e-2):
+            moved = inputs.copy()
+            moved[:, step] += way
+            nudged.append((np.asarray(network(moved), dtype=np.float64) - targets)[:, 0] ** 2)
+        assert found[step] == pytest.approx(np.mean(np.abs(nudged[1] - nudged[0])) / 2e-2, rel=1e-2)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_measuring_changes_nothing(cell: str) -> None:
+    wanted = a_recipe({"cell": cell, "units": [6, 5], "dropout": 0.1, "recurrent_dropout": 0.1, "truncate": 3})
+    network = untrained(wanted, FEW)
+    before = network.get_weights()
+    gauge = Gauge(network, wanted, lessons(wanted, 64, FEW))
+    first = gauge.measure("before")
+    assert all(np.array_equal(a, b) for a, b in zip(before, network.get_weights(), strict=True))
+    assert state_of(gauge.measure("again")) == pytest.approx(state_of(first))
+
+
+def test_fewer_windows_are_enough() -> None:
+    wanted = a_recipe(SMALL)
+    flow = Gauge(untrained(wanted, FEW), wanted, lessons(wanted, 3, FEW)).measure("before")
+    assert 1e-4 < flow.ratio < 0.1
+
+
+@pytest.mark.parametrize(
+    ("loss", "verdict"),
+    [
+        ([0.0, 0.0, 2.0, 1.0], "cut"),
+        ([0.0, 1e-30, 1e-20, 1.0], "vanishing"),
+        ([0.5, 0.5, 1.0], "stable"),
+        ([1e4, 1.0, 1.0], "exploding"),
+        ([1.0, 1.0, 0.0], "exploding"),
+        ([0.0, 0.0, 0.0], "vanishing"),
+    ],
+)
+def test_verdicts(loss: list[float], verdict: str) -> None:
+    assert Flow("", np.array(loss), None, 1.0, 1.0, None).verdict == verdict
+
+
+# The verb
+
+
+def test_recipes_are_measured_before_and_while_they_train(tmp_path: Path) -> None:
+    quick = recipe.load(
+        str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, training={"patience": None, "epochs": 3}
+    )
+    plain = quick.model_copy(update={"network": quick.network.model_copy(update={"cell": "rnn"})})
+    path = recipe.load(str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, network={"structure": "one_to_many"})
+    echo = recipe.load(
+        str(RECIPES / "quick.toml"),
+        data={"synthetic_paths": 0},
+        network={"cell": "echo_state", "head": 0},
+        training={"epochs": 1, "clip_norm": None, "patience": None},
+    )
+    said: list[str] = []
+    shown = Recorder()
+    named = {"plain": plain, "path": path, "echo": echo}
+    picture = gradients.compare(named, tmp_path / "out", lambda epochs: shown, said.append)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    rows = [line.split() for line in said[-1].splitlines() if line.split()[:1] and line.split()[0] in named]
+    moments = ["before", "epoch", "epoch"]
+    assert [row[:2] for row in rows] == [
+        *([name, moment] for name in ("plain", "path") for moment in moments),
+        ["echo", "before"],
+        ["echo", "epoch"],
+    ]
+    assert "unused" in said[-1]
+    assert shown.batches
+    assert [told[0] for told in shown.epochs] == [0, 1, 2, 0, 1, 0]
+
+
+def test_a_readout_of_zeros_is_drawn_and_another_left() -> None:
+    network = networks.build(a_recipe(SMALL).network, (STEPS, 1), 3, np.arange(3.0))
+    gradients.draw_readout(network)
+    kernel, bias = network.layers[-1].get_weights()
+    assert kernel.all()
+    assert bias.tolist() == [0, 1, 2]
+    gradients.draw_readout(network)
+    assert np.array_equal(network.layers[-1].get_weights()[0], kernel)
