@@ -85,10 +85,6 @@ def serve(
         on_ready: called when requests are answered.
         on_choice: called when an administrator has chosen a version, for other workers to follow.
     """
-    if hasattr(signal, "SIGHUP"):  # not on Windows
-        signal.signal(
-            signal.SIGHUP, signal.SIG_IGN
-        )  # until models are there to be looked for; it would end the process
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     app = create_app(settings, on_choice)
     config = uvicorn.Config(

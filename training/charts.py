@@ -15,7 +15,7 @@ from training.evidence import SUMMED_UP
 from training.pictures import BASELINE, MODEL, REAL, plain, tidy, titled
 from training.tables import levels_of
 
-COLORS = ("#c2410c", "#1d4ed8", "#047857", "#7e22ce", "#b45309", "#0e7490", "#be185d", "#4d7c0f")
+COLORS = ("#c2410c", "#1d4ed8", "#047857", "#7e22ce", "#ca8a04", "#0e7490", "#be185d", "#4d7c0f")
 STYLES = ("-", "--", ":")
 FARTHEST = 0.06  # from 1: what is farther is written at the edge
 NEAREST = 0.004
