@@ -15,6 +15,8 @@ from training.export import OPSET, ExportError, to_onnx
 from training.networks import build
 from training.recipe import Network
 
+pytestmark = pytest.mark.slow
+
 STEPS = 9
 LARGEST = 257
 

@@ -17,6 +17,8 @@ from training.batches import Encoded, Redrawn
 from training.fit import Bar, Lines, _rate, display, fit
 from training.recipe import Training
 
+pytestmark = pytest.mark.slow
+
 ROWS, STEPS = 40, 4
 
 

@@ -13,6 +13,8 @@ from training import metrics
 from training.networks import Pinball, arranged, bare, build
 from training.recipe import Network, Penalty, load
 
+pytestmark = pytest.mark.slow
+
 
 def lstm_parameters(inputs: int, units: int) -> int:
     """Four gates, each with weights of the input, of its own state, and a bias."""

@@ -13,6 +13,8 @@ from training import networks, reservoir
 from training.fit import solve
 from training.recipe import Recipe, Reservoir
 
+pytestmark = pytest.mark.slow
+
 STEPS, UNITS = 40, 30
 
 

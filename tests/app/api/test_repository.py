@@ -13,6 +13,8 @@ from tests.app.artifact.test_store import place
 from tests.conftest import version_of
 from tests.versions import publish_variant
 
+pytestmark = pytest.mark.slow
+
 INDEX = "/v2/repository/index"
 
 
