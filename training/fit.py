@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
 import keras
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.artifact.evidence import Curve
 from training import reservoir
 from training.batches import Encoded, Redrawn
+from training.interrupt import held
 from training.networks import Pinball
 from training.recipe import Recipe, Training
 
@@ -97,17 +98,17 @@ def fit(
         optimizer=keras.optimizers.Adam(_rate(recipe, recipe.epochs * batches), **clipping(recipe)),
         loss=loss_of(recipe, quantiles),
     )
-    callbacks: list[keras.callbacks.Callback] = [_Teller(show, recipe.epochs, batches)]
+    callbacks: list[keras.callbacks.Callback] = []
     if recipe.patience is not None:
         callbacks.append(keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True))
-    with show:
+    with show, held() as let_through:
         history = network.fit(
             *([train] if redrawn else train),
             validation_data=validation,
             epochs=recipe.epochs,
             batch_size=None if redrawn else recipe.batch,
             shuffle=not redrawn,  # it shuffles itself
-            callbacks=callbacks,
+            callbacks=[_Teller(show, recipe.epochs, batches, let_through), *callbacks],
             verbose=0,
         ).history
     curve = [float(loss) for loss in history["loss"]]
@@ -124,7 +125,7 @@ def solve(network: keras.Model, recipe: Recipe, train: Encoded, validation: Enco
         targets = block[1][:, -recipe.horizon :].astype(np.float32)
         return float(keras.ops.convert_to_numpy(measure(targets, network.predict(block[0], verbose=0))))
 
-    with show:
+    with show, held():
         reservoir.solve(network, recipe, train)
         found, checked = loss(train), None if validation is None else loss(validation)
         show.epoch(0, 1, found, checked)
@@ -158,20 +159,25 @@ def _rate(recipe: Training, steps: int) -> float | keras.optimizers.schedules.Le
 
 
 class _Teller(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type hints
-    """Passes on what Keras tells."""
+    """Passes on what Keras tells, and between two batches what was held back."""
 
-    def __init__(self, show: Display, epochs: int, batches: int) -> None:
+    def __init__(self, show: Display, epochs: int, batches: int, let_through: Callable[[], None]) -> None:
         super().__init__()
         self._show = show
         self._epochs = epochs
         self._batches = batches
+        self._let_through = let_through
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._let_through()
         self._show.batch(self._epoch, batch + 1, self._batches)
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._let_through()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         told = logs or {}

@@ -21,6 +21,7 @@ from app.artifact.transform import F32, F64
 from training import charts, networks, pictures, reservoir
 from training.batches import Encoded
 from training.fit import Display, clipping, fit, loss_of, solve
+from training.interrupt import held
 from training.judge import Say
 from training.prepare import prepare
 from training.recipe import Recipe
@@ -148,6 +149,7 @@ class Gauge:
         self._trained = networks.arranged(network, recipe.network)
         self._reader = _reader(network)
 
+    @held()
     def measure(self, moment: str) -> Flow:
         count = len(self._inputs)
         loss = loss_of(self._recipe.training, self._recipe.quantiles)

@@ -10,12 +10,14 @@ from keras import layers
 
 from app.artifact.transform import F64
 from training import reservoir
+from training.interrupt import held
 from training.recipe import Network
 
 _CELLS = {"rnn": layers.SimpleRNN, "gru": layers.GRU, "lstm": layers.LSTM}
 _STARTS = {"glorot": "glorot_uniform", "he": "he_normal", "orthogonal": "orthogonal", "identity": "identity"}
 
 
+@held()
 def build(
     recipe: Network, shape: tuple[int, int], outputs: int, start_at: F64 | None = None, horizon: int = 1
 ) -> keras.Model:
@@ -86,6 +88,7 @@ def _regularizer(l1: float, l2: float) -> keras.regularizers.Regularizer | None:
     return keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
 
 
+@held()
 def arranged(network: keras.Model, recipe: Network) -> keras.Model:
     """The network as it is trained: the same weights, so that training one trains the other.
 

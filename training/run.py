@@ -21,6 +21,7 @@ from training import backtest, calibrate, data, evidence, networks, provenance, 
 from training.backtest import Backtest
 from training.export import to_onnx
 from training.fit import Display, fit, solve
+from training.interrupt import held
 from training.prepare import prepare
 from training.recipe import Recipe
 from training.split import Samples
@@ -66,11 +67,12 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
         else:
             trained = networks.arranged(network, recipe.network)
             curve = fit(trained, recipe.training, recipe.quantiles, made.redrawn or made.train, made.validation, show)
-        networks.bare(network).save(stage.path / "model.keras")
-        onnx = to_onnx(network)
-        (stage.path / "model.onnx").write_bytes(onnx)
-        engine = OnnxEngine(onnx)
-        _compare(network, engine, made.train[0][:: max(1, len(made.train[0]) // 256)])
+        with held():
+            networks.bare(network).save(stage.path / "model.keras")
+            onnx = to_onnx(network)
+            (stage.path / "model.onnx").write_bytes(onnx)
+            engine = OnnxEngine(onnx)
+            _compare(network, engine, made.train[0][:: max(1, len(made.train[0]) // 256)])
 
         seen = _ranges(transform, blocks.train)
 
@@ -142,6 +144,7 @@ def _golden(served: Forecaster, tests: Sequence[Backtest]) -> Golden:
     return Golden(windows=windows.tolist(), forecasts=served.forecast(windows).tolist())
 
 
+@held()
 def _loads(path: Path) -> None:
     """Loads the sealed artifact as the service would, on each engine."""
     artifact = store.read(path)

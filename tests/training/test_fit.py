@@ -1,6 +1,7 @@
 """Fitting: which weights are kept, what is told of it, and how large a step may be."""
 
 import io
+import signal
 import sys
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -74,6 +75,38 @@ def output(network: keras.Model) -> float:
 
 def training(**changes: Any) -> Training:
     return Training.model_validate({"loss": "mse", "learning_rate": 0.2, "batch": ROWS, "epochs": 10} | changes)
+
+
+class Interrupting(Recorder):
+    """Ctrl-C is typed when it is told of a batch."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._at = at
+
+    def batch(self, epoch: int, done: int, batches: int) -> None:
+        super().batch(epoch, done, batches)
+        if done == self._at:
+            signal.raise_signal(signal.SIGINT)
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("at", [2, 5])
+def test_ctrl_c_comes_between_two_batches(at: int) -> None:
+    """After that of the next, or in validation."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    shown = Interrupting(at)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(small_network(), training(batch=8), [0.5], all_same(1.0), all_same(0.35), shown)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert shown.batches == [(0, done, 5) for done in range(1, at + 1)]
+    assert shown.epochs == []
+    assert not shown.open
 
 
 # Which weights are kept
