@@ -23,7 +23,7 @@ wants to count is called back.
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded
 from app.pace import Pace
@@ -180,14 +180,14 @@ class Batcher(Generic[Item, Result]):
             self._fail_all(Draining("the server is shutting down, and this request did not finish in time"))
         for worker in self._workers:
             worker.cancel()
+        self._call = _closed  # lets go of the engine, also where that refers to this batcher
 
-    def refuse_early(self, deadline_s: float) -> None:
-        """Refuses a request that is not even read yet, and is taken to be as large as those before it.
+    def refuse_early(self, windows: int, deadline_s: float) -> None:
+        """Refuses a request for so many windows that is not even read yet.
 
         Raises:
             Overloaded: there is no room or no time for it.
         """
-        windows = self.pace.windows_per_request
         if len(self._waiting) + windows > self._max_queued_windows:
             raise Overloaded(FULL, self.pace.clears_s(len(self._waiting)))
         if late_s := self.pace.late_s(self.windows_in_flight, windows, deadline_s):
@@ -215,7 +215,6 @@ class Batcher(Generic[Item, Result]):
             else:
                 joined += 1
             window.callers.append((request, index))
-        self.pace.asked(len(items))
         if joined:
             try:
                 self._on_joined(joined)
@@ -365,5 +364,9 @@ class Batcher(Generic[Item, Result]):
             self._leave(request)
 
 
+async def _closed(items: object) -> Sequence[Any]:
+    raise EngineFailed("this batcher is closed")
+
+
 def _expire(request: _Request[Item, Result], deadline_s: float) -> None:
-    request.fail(DeadlineExceeded(f"no forecast within {deadline_s:g} s"))
+    request.fail(DeadlineExceeded(f"no forecast within {deadline_s:.3g} s"))

@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import RedirectResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
@@ -17,7 +17,7 @@ from app.api import health, models, open_inference, openapi, predict, problems
 from app.api.admission import Admission
 from app.api.express import Express
 from app.api.pages import Pages
-from app.api.security import Guard
+from app.api.security import Access, Guard
 from app.pins import SharedPins
 from app.service import Service
 from app.settings import Settings
@@ -70,20 +70,19 @@ def create_app(settings: Settings | None = None, on_choice: Callable[[], None] =
     )
     problems.install(app)
     openapi.install(app)
-    admission = Admission(service.registry, settings.deadline_s)
-    forecasts = predict.router(service.registry, admission, settings, telemetry.warned)
+    access = Access(settings.api_keys, settings.admin_keys)
+    admission = Admission(service.registry, settings.max_body_bytes, settings.deadline_s, telemetry.warned)
+    forecasts = predict.router(service.registry, admission, settings)
     app.include_router(forecasts)
-    app.include_router(models.router(service.registry, settings, on_choice))
-    app.include_router(
-        open_inference.router(service.registry, admission, settings, service.unready, telemetry.warned, on_choice)
-    )
+    app.include_router(models.router(service.registry, settings, access, on_choice))
+    app.include_router(open_inference.router(service.registry, admission, settings, access, service.unready, on_choice))
     app.include_router(health.router(service.unready))
     if not settings.metrics_port:
 
-        @app.get("/metrics", tags=["health"], summary="Metrics for Prometheus", response_class=Response)
-        async def metrics() -> Response:
+        @app.get("/metrics", tags=["health"], summary="Metrics for Prometheus", response_class=PlainTextResponse)
+        def metrics() -> PlainTextResponse:
             """Requests by route and status, latency, windows per engine call, queue wait and engine time."""
-            return Response(telemetry.exposition(), media_type="text/plain; version=0.0.4")
+            return PlainTextResponse(telemetry.exposition(), media_type="text/plain; version=0.0.4")
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
@@ -92,7 +91,7 @@ def create_app(settings: Settings | None = None, on_choice: Callable[[], None] =
     front: ASGIApp = Express(Pages(app), forecasts.routes)
     limits = settings.max_requests_per_s_per_client, settings.max_windows_per_client
     if settings.api_keys or settings.admin_keys or any(limits):
-        front = Guard(front, settings.api_keys, settings.admin_keys, *limits)
+        front = Guard(front, access, *limits)
     if settings.cors_origins:
         front = CORSMiddleware(
             front,

@@ -1,6 +1,6 @@
 """Pace: how quickly an engine has worked things off lately, and what that says of what comes next."""
 
-MEMORY = 0.9  # weight of the past in running means: about the last ten calls, or requests
+MEMORY = 0.9  # weight of the past in running means: about the last ten calls
 PREDICTABLE = 0.8  # of a deadline may be filled by prediction; the rest is for what that misses
 
 
@@ -10,16 +10,11 @@ class Pace:
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes
         self.windows_per_s = 0.0  # of one lane; 0 until the first call has ended
-        self.windows_per_request = 0.0
         self._queue_windows_per_s = 0.0  # of all lanes, while there is a queue; 0 until one has been worked off
         self._queue_windows = 0.0
         self._queue_s = 0.0
         self._queue_from: float | None = None  # when a call first left a queue behind, and all since have
         self._queue_until = 0.0  # when the last did
-
-    def asked(self, windows: int) -> None:
-        """Takes note of an accepted request."""
-        self.windows_per_request = _mean(self.windows_per_request, windows)
 
     def call_ended(self, windows: int, started: float, ended: float, *, failed: bool, leaves_queue: bool) -> None:
         """Takes note of an engine call."""
@@ -37,7 +32,7 @@ class Pace:
         else:
             self._queue_from = None
 
-    def late_s(self, ahead: int, windows: float, deadline_s: float) -> float:
+    def late_s(self, ahead: int, windows: int, deadline_s: float) -> float:
         """How much earlier a request should have come to be answered in time; 0 if it is not too late.
 
         While nothing is ahead nothing is too late, or a rate once taken for too low would never be measured again.

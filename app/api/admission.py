@@ -1,10 +1,12 @@
 """How a request's windows get to a model: by when, how many at once, and only while somebody waits for the answer."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.requests import Request
 
 from app.api import Models, ServedModel
+from app.api.body import read_body
 from app.api.client import WhileThere
 from app.api.security import EVERYONE, Client
 from app.errors import InvalidHeader, PricecastError
@@ -18,28 +20,33 @@ UNLIMITED = Client(EVERYONE, 0, 0)  # where nothing guards the application
 class Admission:
     """Decides on every request that asks for forecasts."""
 
-    def __init__(self, registry: Models, deadline_s: float) -> None:
+    def __init__(
+        self, registry: Models, max_body_bytes: int, deadline_s: float, on_warning: Callable[[str], None]
+    ) -> None:
         """
         Args:
             deadline_s: of requests that state none, and the longest that one may state.
+            on_warning: is told the code of each warning in an answer.
         """
         self._registry = registry
+        self._max_body_bytes = max_body_bytes
         self._deadline_s = deadline_s
+        self._on_warning = on_warning
 
-    def deadline_s(self, headers: Mapping[bytes, bytes]) -> float:
-        """How long the client is ready to wait for the answer.
+    async def read(self, request: Request, headers: Mapping[bytes, bytes]) -> tuple[bytes, float]:
+        """The body, and how long the client is ready to wait from now.
 
         Raises:
-            InvalidHeader: it says something else than a time.
+            InvalidHeader: the client says something else than a time.
+            PricecastError: as `read_body`.
         """
-        sent = headers.get(TIMEOUT)
-        if sent is None:
-            return self._deadline_s
-        if not (sent.isdigit() and len(sent) < 10 and int(sent)):
-            raise InvalidHeader("X-Request-Timeout-Ms", "it must be a whole number of milliseconds, 1 or more")
-        return min(int(sent) / 1000, self._deadline_s)
+        deadline_s = self._stated_s(headers)
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+        raw = await read_body(request, headers, self._max_body_bytes, deadline_s)
+        return raw, deadline_s - (clock() - began_s)
 
-    def refuse_early(self, raw: bytes, deadline_s: float) -> None:
+    def refuse_early(self, raw: bytes, windows: int, deadline_s: float) -> None:
         """Refuses a request for the default model before it is parsed, which may cost as much as to answer it.
 
         Raises:
@@ -50,7 +57,7 @@ class Admission:
                 runner = self._registry.get().runner
             except PricecastError:
                 return  # which is told when the request is known to be faultless
-            runner.refuse_early(deadline_s)
+            runner.refuse_early(windows, deadline_s)
 
     async def answers(
         self, request: Request, model: ServedModel, windows: Sequence[bytes], deadline_s: float
@@ -66,6 +73,18 @@ class Admission:
         client.take(len(windows))
         try:
             with WhileThere(request):
-                return await model.runner.submit(windows, deadline_s)
+                answers = await model.runner.submit(windows, deadline_s)
         finally:
             client.give_back(len(windows))
+        for answer in answers:
+            for warning in answer.warnings:
+                self._on_warning(warning.code)
+        return answers
+
+    def _stated_s(self, headers: Mapping[bytes, bytes]) -> float:
+        sent = headers.get(TIMEOUT)
+        if sent is None:
+            return self._deadline_s
+        if not (sent.isdigit() and len(sent) < 10 and int(sent)):
+            raise InvalidHeader("X-Request-Timeout-Ms", "it must be a whole number of milliseconds, 1 or more")
+        return min(int(sent) / 1000, self._deadline_s)

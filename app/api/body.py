@@ -3,7 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -12,7 +12,11 @@ from starlette.types import Message
 from app.errors import BodyTooLarge, BodyTooSlow, Fault, InvalidContent, UnsupportedMediaType
 
 CODINGS = (b"identity", b"gzip", b"deflate")
+MOST_FAULTS = 100  # beside those of a batch's series, of which each has one at most
+COUNTABLE_FAULTS = 10_000  # of more, pydantic would take seconds and gigabytes to tell
 LONGEST_POINTER = 200  # an unknown field is named as it was sent, up to this many characters
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def check_json(headers: Mapping[bytes, bytes]) -> None:
@@ -37,7 +41,7 @@ async def read_body(request: Request, headers: Mapping[bytes, bytes], limit_byte
     Raises:
         UnsupportedMediaType: it is coded in a way that is not read here.
         BodyTooLarge: it has more than `limit_bytes`; the rest is not read.
-        BodyTooSlow: the rest of it did not come in time.
+        BodyTooSlow: it did not come in time.
     """
     coding = headers.get(b"content-encoding", b"identity").strip().lower()
     if coding not in CODINGS:
@@ -45,15 +49,12 @@ async def read_body(request: Request, headers: Mapping[bytes, bytes], limit_byte
     announced = headers.get(b"content-length", b"")
     if announced.isdigit() and int(announced) > limit_bytes:
         raise BodyTooLarge(limit_bytes)
-    message = await request.receive()
-    if message.get("more_body", False):
-        try:
-            async with asyncio.timeout(deadline_s):
-                body = await _rest(request, message, limit_bytes)
-        except TimeoutError:
-            raise BodyTooSlow(f"the body did not come within {deadline_s:g} s") from None
-    else:
-        body = _piece(message)
+    try:
+        async with asyncio.timeout(deadline_s):
+            message = await request.receive()
+            body = await _rest(request, message, limit_bytes) if message.get("more_body", False) else _piece(message)
+    except TimeoutError:
+        raise BodyTooSlow(f"the body did not come within {deadline_s:g} s") from None
     if len(body) > limit_bytes:
         raise BodyTooLarge(limit_bytes)
     return body if coding == b"identity" else _decompressed(body, limit_bytes)
@@ -94,8 +95,21 @@ def _decompressed(body: bytes, limit_bytes: int) -> bytes:
     return content
 
 
+def parse(kind: type[Parsed], raw: bytes) -> Parsed:
+    """
+    Raises:
+        InvalidContent: it is not JSON, or not as `kind` has it; names what is wrong, up to MOST_FAULTS.
+    """
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        raise InvalidContent(faults_of(error)[:MOST_FAULTS]) from None
+
+
 def faults_of(error: ValidationError) -> list[Fault]:
     """What pydantic found, without the input itself."""
+    if (count := error.error_count()) > COUNTABLE_FAULTS:
+        return [Fault("", f"{count} faults, which are too many to name")]
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [Fault(pointer(each["loc"]), each["msg"]) for each in found]
 

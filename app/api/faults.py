@@ -7,13 +7,11 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from app.api import Models, ServedModel
-from app.api.body import faults_of
+from app.api.body import MOST_FAULTS, faults_of
 from app.api.schemas import Series
 from app.artifact.manifest import Manifest
 from app.errors import Fault, InvalidContent, PricecastError
 from app.forecaster import pack
-
-MOST_FAULTS = 100  # beside those of the series, of which each has one at most
 
 
 class Asked(NamedTuple):
@@ -24,10 +22,14 @@ class Asked(NamedTuple):
     prices: list[float]
 
 
+def horizon_faults(manifest: Manifest, horizon: int | None, pointer: str = "/horizon") -> list[Fault]:
+    if horizon is None or horizon <= manifest.horizon:
+        return []
+    return [Fault(pointer, f"this model forecasts 1 to {manifest.horizon} steps ahead")]
+
+
 def choice_faults(manifest: Manifest, horizon: int, levels: Sequence[int]) -> list[Fault]:
-    faults = []
-    if horizon > manifest.horizon:
-        faults.append(Fault("/horizon", f"this model forecasts 1 to {manifest.horizon} steps ahead"))
+    faults = horizon_faults(manifest, horizon)
     offered = ", ".join(map(str, manifest.levels)) or "none"
     for i, level in enumerate(levels):
         if level not in manifest.levels:

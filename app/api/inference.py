@@ -1,18 +1,17 @@
 """/v2/models/…/infer: forecasts by the Open Inference Protocol."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from app import errors
 from app.api import Models, ServedModel
 from app.api.admission import Admission
-from app.api.body import documented_body, faults_of, read_body
-from app.api.faults import MOST_FAULTS
+from app.api.body import MOST_FAULTS, documented_body, parse
+from app.api.faults import horizon_faults
 from app.api.problems import documented
 from app.api.protocol import InferParameters, InferRequest, InferResponse, OutputParameters, RequestOutput
 from app.api.tensors import HEADER_LENGTH, HERE, INPUT, Output, json_length, raw_request, read, write
@@ -23,25 +22,25 @@ from app.forecaster import Answer
 from app.settings import Settings
 
 OUTPUTS = ("forecast", "quantiles")
+LONGEST_NUMBER = 25  # bytes that JSON takes for a number and a comma, at most if it is not padded
 UNOFFERED = ("classification", "shared_memory_region")  # other forms that Triton has for an output
 BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+JSON_LENGTH = {
+    "description": "how many bytes of the body are JSON, where those of a tensor follow",
+    "schema": {"type": "integer"},
+}
 FAILURES = documented(
-    errors.InvalidContent, errors.InvalidHeader, errors.Unauthorized, errors.UnknownModel, errors.BodyTooLarge,
-    errors.UnsupportedMediaType, errors.RateLimited, errors.TooManyWindows, errors.EngineFailed, errors.NotReady,
+    errors.InvalidHeader, errors.UnknownModel, errors.TooManyWindows, errors.EngineFailed, errors.NotReady,
     errors.Overloaded, errors.Draining, errors.DeadlineExceeded, is_v2=True,
 )  # fmt: skip
 
 
-def router(registry: Models, admission: Admission, settings: Settings, on_warning: Callable[[str], None]) -> APIRouter:
-    """The routes, on the models of `registry`.
-
-    Args:
-        on_warning: is told the code of each warning in an answer.
-    """
+def router(registry: Models, admission: Admission, settings: Settings) -> APIRouter:
+    """The routes, on the models of `registry`."""
     routes = APIRouter(prefix="/v2/models")
     documentation: dict[str, Any] = {
         "response_model": InferResponse,
-        "responses": FAILURES | {200: {"content": BYTES}},
+        "responses": FAILURES | {200: {"content": BYTES, "headers": {HEADER_LENGTH: JSON_LENGTH}}},
         "openapi_extra": _documented_body(),
     }
 
@@ -61,13 +60,12 @@ def router(registry: Models, admission: Admission, settings: Settings, on_warnin
 
     async def _infer(reference: str, request: Request) -> Response:
         headers = dict(request.scope["headers"])
-        deadline_s = admission.deadline_s(headers)
-        raw = await read_body(request, headers, settings.max_body_bytes, deadline_s)
+        raw, deadline_s = await admission.read(request, headers)
         length = json_length(raw, headers)
         model = registry.get(reference)  # nothing is awaited until it has the windows: it might be retired meanwhile
         manifest = model.manifest
-        model.runner.refuse_early(deadline_s)
-        asked = _asked(raw[:length]) if length or not raw else raw_request(len(raw), manifest.window)
+        model.runner.refuse_early(max(1, length // (LONGEST_NUMBER * manifest.window)), deadline_s)
+        asked = parse(InferRequest, raw[:length]) if length or not raw else raw_request(len(raw), manifest.window)
         parameters = asked.parameters or InferParameters()
         wanted = _check(asked, parameters, manifest)
         prices = read(asked.inputs[0], raw[length:], manifest.window, settings.max_request_windows)  # (B, W)
@@ -76,9 +74,6 @@ def router(registry: Models, admission: Admission, settings: Settings, on_warnin
         if parameters.timeout:
             deadline_s = min(deadline_s, parameters.timeout / 1e6)
         answers = await admission.answers(request, model, [row.tobytes() for row in prices], deadline_s)
-        for answer in answers:
-            for warning in answer.warnings:
-                on_warning(warning.code)
         tensors = _tensors(answers, parameters.horizon, len(manifest.levels))
         outputs = [Output(name, tensors[name], is_binary) for name, is_binary in wanted]
         body, length_before_bytes = write(_head(asked, model, answers), outputs)
@@ -90,22 +85,13 @@ def router(registry: Models, admission: Admission, settings: Settings, on_warnin
     return routes
 
 
-def _asked(text: bytes) -> InferRequest:
-    try:
-        return InferRequest.model_validate_json(text)
-    except ValidationError as error:
-        raise InvalidContent(faults_of(error)[:MOST_FAULTS]) from None
-
-
 def _check(asked: InferRequest, parameters: InferParameters, manifest: Manifest) -> list[tuple[str, bool]]:
     """The outputs wanted, in order, and whether each is wanted as bytes.
 
     Raises:
         InvalidContent: it asks for what the model has not.
     """
-    faults = []
-    if parameters.horizon is not None and parameters.horizon > manifest.horizon:
-        faults.append(Fault("/parameters/horizon", f"this model forecasts 1 to {manifest.horizon} steps ahead"))
+    faults = horizon_faults(manifest, parameters.horizon, "/parameters/horizon")
     faults += _name_faults("input", [each.name for each in asked.inputs], (INPUT,))
     outputs = asked.outputs or [RequestOutput(name=name) for name in OUTPUTS]
     faults += _name_faults("output", [each.name for each in outputs], OUTPUTS)
@@ -159,10 +145,4 @@ def _head(asked: InferRequest, model: ServedModel, answers: Sequence[Answer]) ->
 def _documented_body() -> dict[str, Any]:
     documented = documented_body(InferRequest)
     documented["requestBody"]["content"] |= BYTES
-    header = {
-        "name": HEADER_LENGTH,
-        "in": "header",
-        "description": "how many bytes of the body are JSON, where those of a tensor follow",
-        "schema": {"type": "integer"},
-    }
-    return documented | {"parameters": [header]}
+    return documented | {"parameters": [{"name": HEADER_LENGTH, "in": "header"} | JSON_LENGTH]}

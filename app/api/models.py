@@ -1,52 +1,51 @@
 """/models and its children: what is served, the evidence for it, and which version it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from fastapi import APIRouter, Request
-from pydantic import ValidationError
+from fastapi import APIRouter, Depends, Request
 
 from app import api, errors
-from app.api.body import check_json, documented_body, faults_of, read_body
+from app.api.body import check_json, documented_body, parse, read_body
 from app.api.problems import documented
 from app.api.schemas import LoadRequest, ModelDetail, Models, ModelSummary
-from app.errors import InvalidContent
+from app.api.security import Access
+from app.registry import Published
 from app.settings import Settings
 
 
-def router(registry: api.Models, settings: Settings, on_choice: Callable[[], None]) -> APIRouter:
+def router(registry: api.Models, settings: Settings, access: Access, on_choice: Callable[[], None]) -> APIRouter:
     """The routes, on the models of `registry`.
 
     Args:
         on_choice: called when another version has been made live.
     """
     routes = APIRouter(prefix="/models", tags=["models"])
-    failures = documented(errors.Unauthorized, errors.UnknownModel, errors.NotReady)
+    failures = documented(errors.UnknownModel, errors.NotReady)
 
     @routes.get("", summary="What is served")
     async def list_models() -> Models:
         """Every model with the evidence for its live version in a sentence, and all that could not be loaded."""
-        served = registry.models
-        return Models(models=[_summary(registry, served[name]) for name in served], failures=registry.failures)
+        published = await registry.published()
+        models = [_summary(registry, model, published) for model in registry.models.values()]
+        return Models(models=models, failures=registry.failures)
 
     @routes.get("/{name}", summary="One model and its evidence", responses=failures)
     async def get_model(name: str) -> ModelDetail:
         """The manifest of the live version: the one that answers requests which name none."""
-        return _detail(registry, registry.get(name))
+        return _detail(registry, registry.get(name), await registry.published())
 
     @routes.get("/{name}/versions/{version}", summary="One version and its evidence", responses=failures)
     async def get_model_version(name: str, version: str) -> ModelDetail:
         """The manifest of a version that is served."""
-        return _detail(registry, registry.get(f"{name}@{version}"))
+        return _detail(registry, registry.get(f"{name}@{version}"), await registry.published())
 
     @routes.post(
         "/{name}/load",
         summary="Serve another version",
-        responses=documented(
-            errors.Unauthorized, errors.Forbidden, errors.UnknownModel, errors.ArtifactError, errors.InvalidContent,
-            errors.UnsupportedMediaType, errors.BodyTooLarge,
-        ),
+        responses=documented(errors.Forbidden, errors.UnknownModel, errors.ArtifactError),
         openapi_extra=documented_body(LoadRequest),
-    )  # fmt: skip
+        dependencies=[Depends(access.administrator)],
+    )
     async def load(name: str, request: Request) -> ModelSummary:
         """Verifies and warms a published version beside the live one, then puts it in its place in one step.
 
@@ -58,25 +57,22 @@ def router(registry: api.Models, settings: Settings, on_choice: Callable[[], Non
         headers = dict(request.scope["headers"])
         check_json(headers)
         raw = await read_body(request, headers, settings.max_body_bytes, settings.deadline_s)
-        try:
-            wanted = LoadRequest.model_validate_json(raw)
-        except ValidationError as error:
-            raise InvalidContent(faults_of(error)) from None
-        model = await registry.load(name, wanted.version)
+        model = await registry.load(name, parse(LoadRequest, raw).version)
         on_choice()
-        return _summary(registry, model)
+        return _summary(registry, model, await registry.published())
 
     return routes
 
 
-def _summary(registry: api.Models, model: api.ServedModel) -> ModelSummary:
+def _summary(registry: api.Models, model: api.ServedModel, published: Mapping[str, Published]) -> ModelSummary:
     manifest = model.manifest
+    name = manifest.name
     return ModelSummary(
-        name=manifest.name,
+        name=name,
         version=manifest.version,
-        versions=registry.published_versions(manifest.name),
-        served_versions=registry.versions(manifest.name),
-        default=manifest.name == registry.default_model,
+        versions=published[name].versions if name in published else [],
+        served_versions=registry.versions(name),
+        default=name == registry.default_model,
         window=manifest.window,
         horizon=manifest.horizon,
         levels=manifest.levels,
@@ -85,12 +81,12 @@ def _summary(registry: api.Models, model: api.ServedModel) -> ModelSummary:
     )
 
 
-def _detail(registry: api.Models, model: api.ServedModel) -> ModelDetail:
+def _detail(registry: api.Models, model: api.ServedModel, published: Mapping[str, Published]) -> ModelDetail:
     manifest = model.manifest
     name = manifest.name
     failures = {which: why for which, why in registry.failures.items() if which.partition("@")[0] == name}
     return ModelDetail(
-        **dict(_summary(registry, model)),
+        **dict(_summary(registry, model, published)),
         failures=failures,
         created=manifest.created,
         engine=model.forecaster.engine.name,

@@ -26,34 +26,36 @@ from app.api.protocol import (
     ServerMetadata,
     TensorMetadata,
 )
+from app.api.security import Access
 from app.api.tensors import INPUT
 from app.errors import NotReady, UnknownModel
 from app.settings import Settings
 
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_repository(unload_dependents)"]
 PLATFORMS = {"onnx": "onnxruntime_onnx", "keras": "keras"}  # by engine; Triton has a name for the first only
-LOCKED = documented(errors.Unauthorized, is_v2=True)
-UNKNOWN = documented(errors.Unauthorized, errors.UnknownModel, errors.NotReady, is_v2=True)
+UNKNOWN = documented(errors.UnknownModel, errors.NotReady, is_v2=True)
+READINESS = documented(errors.UnknownModel, is_v2=True) | {
+    503: {"model": ModelReady, "description": "It is not served"}
+}
 
 
 def router(
     registry: Models,
     admission: Admission,
     settings: Settings,
+    access: Access,
     unready: Callable[[], str | None],
-    on_warning: Callable[[str], None],
     on_choice: Callable[[], None],
 ) -> APIRouter:
     """The routes, on the models of `registry`.
 
     Args:
         unready: why requests should not be sent here now; None where they may.
-        on_warning: is told the code of each warning in an answer.
         on_choice: called when an administrator has had a model loaded or unloaded.
     """
     routes = APIRouter(tags=["open inference protocol"])
 
-    @routes.get("/v2", summary="What this server is", responses=LOCKED)
+    @routes.get("/v2", summary="What this server is")
     async def server_metadata() -> ServerMetadata:
         """Its name, its version, and the extensions of the protocol that it has."""
         return ServerMetadata(name="pricecast", version=__version__, extensions=EXTENSIONS)
@@ -73,15 +75,15 @@ def router(
         return Ready(ready=True)
 
     routes.include_router(_models(registry, settings))
-    routes.include_router(inference.router(registry, admission, settings, on_warning))
-    routes.include_router(repository.router(registry, settings, on_choice))
+    routes.include_router(inference.router(registry, admission, settings))
+    routes.include_router(repository.router(registry, settings, access, on_choice))
     return routes
 
 
 def _models(registry: Models, settings: Settings) -> APIRouter:
     routes = APIRouter(prefix="/v2/models")
 
-    @routes.get("", summary="What is served", responses=LOCKED)
+    @routes.get("", summary="What is served")
     async def model_names() -> ModelNames:
         """The names of all models, as KServe lists them; `/v2/repository/index` tells more."""
         return ModelNames(models=sorted(registry.models))
@@ -96,7 +98,7 @@ def _models(registry: Models, settings: Settings) -> APIRouter:
         """What this version takes and returns, and which of the model's are served."""
         return _metadata(registry, registry.get(f"{name}@{version}"))
 
-    @routes.get("/{name}/ready", summary="Is a model served?", response_model=ModelReady, responses=UNKNOWN)
+    @routes.get("/{name}/ready", summary="Is a model served?", response_model=ModelReady, responses=READINESS)
     async def model_ready(name: str) -> Response:
         """503 where it is not, though it is published: it could not be loaded, or an administrator has unloaded it."""
         return await _ready(name, None)
@@ -105,7 +107,7 @@ def _models(registry: Models, settings: Settings) -> APIRouter:
         "/{name}/versions/{version}/ready",
         summary="Is a version served?",
         response_model=ModelReady,
-        responses=UNKNOWN,
+        responses=READINESS,
     )
     async def version_ready(name: str, version: str) -> Response:
         """503 where it is not, though it is published: it could not be loaded, or has been retired."""

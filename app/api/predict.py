@@ -1,6 +1,6 @@
 """POST /predict and POST /predict/batch: one mechanism, for one window or for many."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
@@ -10,8 +10,8 @@ from pydantic_core import to_json
 from app import errors
 from app.api import Models, ServedModel
 from app.api.admission import Admission
-from app.api.body import check_json, documented_body, faults_of, read_body
-from app.api.faults import MOST_FAULTS, Asked, asked_in, batch_faults, choice_faults, read_windows, refuse_oversize
+from app.api.body import check_json, documented_body, parse
+from app.api.faults import Asked, asked_in, batch_faults, choice_faults, read_windows, refuse_oversize
 from app.api.problems import documented
 from app.api.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
 from app.artifact.manifest import columns_of
@@ -20,18 +20,13 @@ from app.forecaster import Answer
 from app.settings import Settings
 
 FAILURES = documented(
-    errors.InvalidHeader, errors.Unauthorized, errors.UnknownModel, errors.BodyTooLarge,
-    errors.UnsupportedMediaType, errors.InvalidContent, errors.RateLimited, errors.TooManyWindows, errors.EngineFailed,
-    errors.NotReady, errors.Overloaded, errors.Draining, errors.DeadlineExceeded,
+    errors.InvalidHeader, errors.UnknownModel, errors.TooManyWindows, errors.EngineFailed, errors.NotReady,
+    errors.Overloaded, errors.Draining, errors.DeadlineExceeded,
 )  # fmt: skip
 
 
-def router(registry: Models, admission: Admission, settings: Settings, on_warning: Callable[[str], None]) -> APIRouter:
-    """The routes, on the models of `registry`.
-
-    Args:
-        on_warning: is told the code of each warning in an answer.
-    """
+def router(registry: Models, admission: Admission, settings: Settings) -> APIRouter:
+    """The routes, on the models of `registry`."""
     routes = APIRouter(tags=["forecasts"])
 
     @routes.post(
@@ -45,6 +40,7 @@ def router(registry: Models, admission: Admission, settings: Settings, on_warnin
     async def predict(request: Request) -> Response:
         """The next prices after the ones sent: the median, and on request the intervals around it."""
         raw, deadline_s = await _read(request)
+        admission.refuse_early(raw, 1, deadline_s)
         question = _one(raw, registry)
         [answer] = await _answers(request, question, deadline_s)
         return _json(answer | {"model": _version(question)})
@@ -60,6 +56,7 @@ def router(registry: Models, admission: Admission, settings: Settings, on_warnin
     async def predict_batch(request: Request) -> Response:
         """All series are answered, in order, or the request is refused and every bad series named."""
         raw, deadline_s = await _read(request)
+        admission.refuse_early(raw, min(raw.count(b'"prices"'), settings.max_request_windows), deadline_s)
         question = _many(raw, registry, settings.max_request_windows)
         answers = await _answers(request, question, deadline_s)
         ids = [{} if name is None else {"id": name} for name in question.ids]
@@ -67,20 +64,13 @@ def router(registry: Models, admission: Admission, settings: Settings, on_warnin
         return _json({"forecasts": forecasts, "model": _version(question)})
 
     async def _read(request: Request) -> tuple[bytes, float]:
-        """The body, and the deadline for its answer."""
         headers = dict(request.scope["headers"])
-        deadline_s = admission.deadline_s(headers)
         check_json(headers)
-        raw = await read_body(request, headers, settings.max_body_bytes, deadline_s)
-        admission.refuse_early(raw, deadline_s)
-        return raw, deadline_s
+        return await admission.read(request, headers)
 
     async def _answers(request: Request, question: Question, deadline_s: float) -> list[dict[str, Any]]:
         """One answer for each series, in order."""
         answers = await admission.answers(request, question.model, question.windows, deadline_s)
-        for answer in answers:
-            for warning in answer.warnings:
-                on_warning(warning.code)
         return [_select(answer, question) for answer in answers]
 
     return routes
@@ -97,10 +87,7 @@ class Question(NamedTuple):
 
 
 def _one(raw: bytes, registry: Models) -> Question:
-    try:
-        body = PredictRequest.model_validate_json(raw)
-    except ValidationError as error:
-        raise InvalidContent(faults_of(error)[:MOST_FAULTS]) from None
+    body = parse(PredictRequest, raw)
     return _question(registry, body, [Asked("", None, body.prices)])
 
 

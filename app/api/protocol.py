@@ -22,7 +22,9 @@ class InputParameters(Message):
 
 class RequestInput(Message):
     name: str = Field(description="`prices`")
-    shape: list[Size] = Field(description="`[B, W]`: B windows of as many prices as the model's metadata says")
+    shape: list[Size] = Field(
+        fail_fast=True, description="`[B, W]`: B windows of as many prices as the model's metadata says"
+    )
     datatype: str = Field(description="`FP64` or `FP32`")
     parameters: InputParameters | None = None
     data: list[Any] | None = Field(None, description="prices, row by row: flat, or one list for each window")
@@ -48,8 +50,10 @@ class InferParameters(Message):
 class InferRequest(Message):
     id: str | None = Field(None, description="your name for the request, returned with the answer")
     parameters: InferParameters | None = None
-    inputs: list[RequestInput] = Field(min_length=1)
-    outputs: list[RequestOutput] | None = Field(None, description="in the order wanted; all unless given")
+    inputs: list[RequestInput] = Field(min_length=1, fail_fast=True)
+    outputs: list[RequestOutput] | None = Field(
+        None, fail_fast=True, description="in the order wanted; all unless given"
+    )
 
     model_config = ConfigDict(
         json_schema_extra={

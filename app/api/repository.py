@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, ValidationError
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
 
 from app import api, errors
-from app.api.body import documented_body, faults_of, pointer, read_body
-from app.api.faults import MOST_FAULTS
+from app.api.body import MOST_FAULTS, documented_body, parse, pointer, read_body
 from app.api.problems import documented
 from app.api.protocol import (
     IndexEntry,
@@ -19,7 +18,7 @@ from app.api.protocol import (
     Unloaded,
     UnloadRequest,
 )
-from app.api.security import refuse_foreign_pages
+from app.api.security import Access, refuse_foreign_pages
 from app.errors import Fault, InvalidContent
 from app.registry import Published
 from app.settings import Settings
@@ -27,21 +26,20 @@ from app.settings import Settings
 Asked = TypeVar("Asked", bound=BaseModel)
 
 
-def router(registry: api.Models, settings: Settings, on_choice: Callable[[], None]) -> APIRouter:
+def router(registry: api.Models, settings: Settings, access: Access, on_choice: Callable[[], None]) -> APIRouter:
     """The routes, on the models of `registry`.
 
     Args:
         on_choice: called when an administrator has had a model loaded or unloaded.
     """
     routes = APIRouter(prefix="/v2/repository")
-    refused = (errors.InvalidContent, errors.Unauthorized, errors.BodyTooLarge, errors.UnsupportedMediaType)
-    admin = (*refused, errors.Forbidden, errors.UnknownModel)
+    admin = (errors.Forbidden, errors.UnknownModel)
 
     @routes.post(
         "/index",
         summary="What could be served, and what is",
         response_model_exclude_none=True,
-        responses=documented(*refused, is_v2=True),
+        responses=documented(errors.Forbidden, is_v2=True),
         openapi_extra=_optional_body(IndexRequest),
     )
     async def index(request: Request) -> list[IndexEntry]:
@@ -55,6 +53,7 @@ def router(registry: api.Models, settings: Settings, on_choice: Callable[[], Non
         summary="Serve a model, or another version of it",
         responses=documented(*admin, errors.ArtifactError, is_v2=True),
         openapi_extra=_optional_body(RepositoryLoadRequest),
+        dependencies=[Depends(access.administrator)],
     )
     async def load_model(name: str, request: Request) -> Loaded:
         """Verifies and warms a published version, then answers with it all requests that name none.
@@ -75,6 +74,7 @@ def router(registry: api.Models, settings: Settings, on_choice: Callable[[], Non
         summary="Serve a model no more",
         responses=documented(*admin, is_v2=True),
         openapi_extra=_optional_body(UnloadRequest),
+        dependencies=[Depends(access.administrator)],
     )
     async def unload_model(name: str, request: Request) -> Unloaded:
         """Requests under way are answered; later ones are told that there is no such model, until it is loaded again.
@@ -91,10 +91,7 @@ def router(registry: api.Models, settings: Settings, on_choice: Callable[[], Non
         headers = dict(request.scope["headers"])
         refuse_foreign_pages(headers, settings.cors_origins)
         raw = await read_body(request, headers, settings.max_body_bytes, settings.deadline_s)
-        try:
-            return kind.model_validate_json(raw or b"{}")
-        except ValidationError as error:
-            raise InvalidContent(faults_of(error)) from None
+        return parse(kind, raw or b"{}")
 
     return routes
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.artifact.evidence import Curve, Evidence
 from app.artifact.manifest import (
@@ -38,15 +38,17 @@ Prices = Annotated[
     Field(
         min_length=2,
         max_length=LONGEST_SERIES,
+        fail_fast=True,
         description="prices, oldest first; the last 60 (the model's window) are used",
     ),
-    FailFast(),
 ]
 Horizon = Annotated[int, Field(ge=1, description="how many steps ahead; the model's manifest says how far it goes")]
 Levels = Annotated[
     tuple[Annotated[int, Field(ge=1, le=99)], ...],
     Field(
-        max_length=99, description="central intervals wanted, by coverage in percent; the model's manifest lists them"
+        max_length=99,
+        fail_fast=True,
+        description="central intervals wanted, by coverage in percent; the model's manifest lists them",
     ),
 ]
 ModelReference = Annotated[
@@ -75,7 +77,11 @@ class Series(Body):
 
 
 class BatchRequest(Body):
-    series: list[Series] = Field(min_length=1, description="the server's limit is its setting max_request_windows")
+    series: list[Series] = Field(
+        min_length=1,
+        fail_fast=True,  # all that are bad are looked for when one is
+        description="the server's limit is its setting max_request_windows",
+    )
     horizon: Horizon = 1
     levels: Levels = ()  # not a list, of which every request would get a copy
     model: ModelReference | None = None

@@ -13,7 +13,6 @@ from app.errors import Forbidden, PricecastError, RateLimited, TooManyWindows, U
 from app.keys import Key
 
 OPEN = re.compile(r"/|/docs|/openapi\.json|/static-offline-docs/.*|(/v2)?/health/(live|ready)")
-ADMIN = re.compile(r"/models/[^/]*/load|/v2/repository/models/[^/]*/(load|unload)")
 EVERYONE = "anonymous"  # where no keys are asked for
 BURST_S = 1.0  # as much as a rate allows in this time may come at once
 
@@ -74,53 +73,44 @@ def refuse_foreign_pages(headers: Mapping[bytes, bytes], origins: Sequence[str])
         raise Forbidden("pages of other origins may not do this")
 
 
-class Guard:
-    """Lets through whoever may ask, known as `scope["state"]["client"]`.
+class Access:
+    """Whose keys open what."""
 
-    Every path needs a key, but for those in OPEN; what changes what is served needs one of an administrator.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        api_keys: Sequence[Key],
-        admin_keys: Sequence[Key],
-        requests_per_s: float,
-        max_windows: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, api_keys: Sequence[Key], admin_keys: Sequence[Key]) -> None:
         """
         Args:
-            api_keys: none for an open service, of which all users are one client.
-            admin_keys: none where the service is open to all, or to nobody's administration.
+            api_keys: none for a service that is open to all, who are one client.
+            admin_keys: none where all may administer an open service, or nobody any other.
         """
-        self._app = app
-        self._admin_keys = admin_keys
         self._all_keys = [*api_keys, *admin_keys]
+        self._admin_keys = admin_keys
         self._is_open = not api_keys
-        self._clock = clock
-        names = {EVERYONE, *(key.client for key in self._all_keys)}
-        self._clients = {name: Client(name, requests_per_s, max_windows) for name in names}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not OPEN.fullmatch(scope["path"]):
-            try:
-                client = scope["state"]["client"] = self._clients[self._name(scope)]
-                client.came(self._clock())
-            except PricecastError as error:
-                response = await answer(Request(scope), error)
-                await response(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+    @property
+    def clients(self) -> set[str]:
+        """The names of all."""
+        return {EVERYONE, *(key.client for key in self._all_keys)}
 
-    def _name(self, scope: Scope) -> str:
-        """
+    def client(self, scope: Scope) -> str:
+        """The name of whoever sent a request.
+
         Raises:
-            Unauthorized, Forbidden: says what is missing.
+            Unauthorized: nobody may who is not known.
         """
-        is_admin = ADMIN.fullmatch(scope["path"]) is not None
-        if self._is_open and not (is_admin and self._admin_keys):
-            return EVERYONE
+        return EVERYONE if self._is_open else self._key(scope).client
+
+    async def administrator(self, request: Request) -> None:
+        """A dependency of every operation that changes what is served.
+
+        Raises:
+            Unauthorized, Forbidden: whoever asks is none.
+        """
+        if self._is_open and not self._admin_keys:
+            return
+        if self._key(request.scope) not in self._admin_keys:
+            raise Forbidden("this needs the key of an administrator")
+
+    def _key(self, scope: Scope) -> Key:
         scheme, _, sent = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer" or not sent:
             raise Unauthorized("this needs a key, sent with the header Authorization: Bearer KEY")
@@ -129,6 +119,32 @@ class Guard:
             raise Unauthorized("this key is not known here")
         if key.has_expired():
             raise Unauthorized(f"this key has expired on {key.expires}")
-        if is_admin and key not in self._admin_keys:
-            raise Forbidden("this needs the key of an administrator")
-        return key.client
+        return key
+
+
+class Guard:
+    """Lets through whoever may ask, known as `scope["state"]["client"]`. Every path is guarded but those in OPEN."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: Access,
+        requests_per_s: float,
+        max_windows: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._access = access
+        self._clock = clock
+        self._clients = {name: Client(name, requests_per_s, max_windows) for name in access.clients}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not OPEN.fullmatch(scope["path"]):
+            try:
+                client = scope["state"]["client"] = self._clients[self._access.client(scope)]
+                client.came(self._clock())
+            except PricecastError as error:
+                response = await answer(Request(scope), error)
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

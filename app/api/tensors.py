@@ -14,8 +14,7 @@ import numpy.typing as npt
 from pydantic import FailFast, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from app.api.body import faults_of
-from app.api.faults import MOST_FAULTS
+from app.api.body import MOST_FAULTS, faults_of
 from app.api.protocol import InferParameters, InferRequest, InputParameters, RequestInput
 from app.artifact.transform import F64
 from app.errors import Fault, InvalidContent, InvalidHeader

@@ -507,7 +507,7 @@ async def test_two_lanes_that_take_turns_make_it_in_half_the_time() -> None:
 @in_virtual_time
 async def test_while_nothing_is_in_flight_nothing_is_too_late() -> None:
     bench = await measured()
-    bench.batcher.refuse_early(0.25)
+    bench.batcher.refuse_early(1, 0.25)
     asked = bench.ask(1, at_s=2.5, deadline_s=0.25)
     assert (await asked).kind == (DeadlineExceeded, 2.75)  # it was tried
     assert bench.call.seen[2:] == [(2.5, [1])]
@@ -560,44 +560,39 @@ async def test_the_rate_of_a_queue_is_that_of_the_last_calls_the_latest_counting
 
 
 @in_virtual_time
-async def test_a_request_that_is_not_read_yet_is_taken_to_be_as_large_as_those_before_it() -> None:
-    bench = await measured()  # by a request of 4
-    bench.ask(*range(14), at_s=2.0)  # 14
-    bench.ask(14, at_s=2.25)  # 1
+async def test_a_request_that_is_not_read_yet_is_refused_where_it_would_come_too_late() -> None:
+    bench = await measured()  # four windows a second
+    bench.ask(*range(15), at_s=2.0)
     await until(2.5)
-    windows = 0.9 * (0.9 * 4 + 0.1 * 14) + 0.1 * 1
-    in_time_s = (15 + windows) / 4
-    bench.batcher.refuse_early(in_time_s / 0.8 + 1e-9)
+    bench.batcher.refuse_early(5, (15 + 5) / 4 / 0.8 + 1e-9)
+    bench.batcher.refuse_early(1, (15 + 1) / 4 / 0.8 + 1e-9)
     with pytest.raises(Overloaded, match="for an answer to come in time") as caught:
-        bench.batcher.refuse_early(1.0)
-    assert caught.value.retry_after_s == pytest.approx(in_time_s - 0.8)
-    assert (bench.batcher.requests_in_flight, bench.batcher.windows_in_flight) == (2, 15)  # nothing has come of it
+        bench.batcher.refuse_early(5, 1.0)
+    assert caught.value.retry_after_s == pytest.approx((15 + 5) / 4 - 0.8)
+    assert (bench.batcher.requests_in_flight, bench.batcher.windows_in_flight) == (1, 15)  # nothing has come of it
 
 
 @in_virtual_time
-async def test_a_request_that_is_not_read_yet_is_refused_where_one_as_large_would_have_no_room() -> None:
+async def test_a_request_that_is_not_read_yet_is_refused_where_it_would_have_no_room() -> None:
     bench = Bench(max_queued_windows=6)
     bench.ask(1, 2, 3, 4)
-    bench.ask(5, 6, at_s=0.25)  # now requests are taken to have 0.9 * 4 + 0.1 * 2 windows: there is room for one
+    bench.ask(5, 6, at_s=0.25)
     await until(0.5)
-    bench.batcher.refuse_early(HOUR_S)
-    bench.ask(7, at_s=0.5)
-    await until(0.75)
+    bench.batcher.refuse_early(4, HOUR_S)
     with pytest.raises(Overloaded) as caught:
-        bench.batcher.refuse_early(HOUR_S)
+        bench.batcher.refuse_early(5, HOUR_S)
     assert str(caught.value) == "too many windows are waiting already"
     assert caught.value.retry_after_s == 1.0
 
 
 @in_virtual_time
-async def test_requests_that_are_refused_say_nothing_of_how_large_requests_are() -> None:
-    bench = await measured(max_queued_windows=20)
-    bench.ask(0, 1, 2, 3, at_s=2.0)
-    await refusal(bench, *range(4, 40), at_s=2.25)
-    await refusal(bench, *range(4, 20), at_s=2.25, deadline_s=0.5)
-    with pytest.raises(Overloaded) as caught:
-        bench.batcher.refuse_early(0.5)
-    assert caught.value.retry_after_s == pytest.approx((4 + 4) / 4 - 0.4)
+async def test_a_small_request_is_let_through_however_large_those_beside_it_are() -> None:
+    bench = await measured()
+    bench.ask(*range(12), at_s=2.0)
+    await until(2.5)
+    with pytest.raises(Overloaded):
+        bench.batcher.refuse_early(12, 5.0)
+    bench.batcher.refuse_early(1, 5.0)
 
 
 @in_virtual_time

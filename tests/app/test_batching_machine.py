@@ -121,8 +121,6 @@ class BatcherMachine(RuleBasedStateMachine):
         self.drained = (0.0, 0.0)  # windows and seconds of late, with the past fading, in which there was a queue
         self.queue_s: tuple[float, float] | None = None  # when calls first and last ended that left one behind
         self.drained_is_sure = True  # or it depends on whether a lane has looked at what nobody waited for any more
-        self.windows_per_request = 0.0  # a running mean of those accepted
-        self.windows_before = 0.0  # the same before the last of them
         self.lateness: set[bool] = {False}  # of the request that has just come; both where either would be right
         self.joined = range(1)  # how many windows of the request that has just come may be told to have joined others
         self.was_due_s = -1.0  # when the queue was last seen to be due
@@ -171,20 +169,19 @@ class BatcherMachine(RuleBasedStateMachine):
         self.callers.append(caller)
         self.settled = False
 
-    @rule(deadline=st.integers(0, 6))
-    def refuse_early(self, deadline: int) -> None:
+    @rule(windows=st.integers(1, 8), deadline=st.integers(0, 6))
+    def refuse_early(self, windows: int, deadline: int) -> None:
         """Asks whether a request need be read at all; nothing comes of it."""
         if self.deaths or self.closing:
             return
         deadline_s = deadline * TICK_S + DEADLINE_OFF_S
         wanted = {item for item, window in self.waiting.items() if window.wanted}
         refusals = {
-            len(queue) + self.windows_per_request > self.max_queued_windows
-            or self.is_late(self.windows_per_request, queue, deadline_s)
+            len(queue) + windows > self.max_queued_windows or self.is_late(windows, queue, deadline_s)
             for queue in (wanted, set(self.waiting))
         }
         try:
-            self.batcher.refuse_early(deadline_s)
+            self.batcher.refuse_early(windows, deadline_s)
         except Overloaded:
             assert True in refusals or not self.drained_is_sure
         else:
@@ -298,7 +295,6 @@ class BatcherMachine(RuleBasedStateMachine):
         except Overloaded:
             assert self.most_queued > self.max_queued_windows or True in self.lateness
             if caller.arrived:  # where it could go either way, it was taken for accepted
-                self.windows_per_request = self.windows_before
                 self.joined = range(1)
                 for window in self.computing.values():
                     window.callers = [other for other in window.callers if other is not caller]
@@ -333,9 +329,6 @@ class BatcherMachine(RuleBasedStateMachine):
             caller.expires_s = now_s + deadline_s
         caller.arrived = True
         self.joined = range(joins[0], joins[1] + 1)
-        self.windows_before = self.windows_per_request
-        mean, asked = self.windows_per_request, len(caller.items)
-        self.windows_per_request = 0.9 * mean + (1 - 0.9) * asked if mean else asked
         for item in caller.items:
             window = self.computing.get(item) or self.waiting.get(item)
             if window is None:

@@ -129,6 +129,48 @@ def test_no_part_of_a_compressed_body_passes_for_the_whole(content: bytes, pack:
         _decompressed(packed[: data.draw(st.integers(0, len(packed) - 1))], 1000)
 
 
+# Faults without number
+
+
+MANY = [
+    ("/predict", '{"prices": [1], "levels": [%s]}', '"",'),
+    ("/predict", '{"prices": [%s]}', '"",'),
+    ("/predict", '{"prices": [1], %s}', '"%d":0,'),
+    ("/predict/batch", '{"series": [%s]}', "1,"),
+    ("/predict/batch", '{"series": [{"prices": [1]}], %s}', '"%d":0,'),
+    ("/predict/batch", '{"series": [{"prices": [1], %s}]}', '"%d":0,'),
+    ("/models/default/load", '{"version": "1", %s}', '"%d":0,'),
+    ("/v2/models/default/infer", '{"inputs": [%s]}', "1,"),
+    ("/v2/models/default/infer", '{"inputs": [], "outputs": [%s]}', "1,"),
+    ("/v2/models/default/infer", '{"inputs": [{"shape": [%s]}]}', '"",'),
+    ("/v2/repository/models/default/load", '{"parameters": {%s}}', '"%d":0,'),
+]
+
+
+@pytest.mark.parametrize(("path", "around", "fault"), MANY)
+def test_a_body_of_nothing_but_faults_costs_no_more_than_another(
+    client: Client, path: str, around: str, fault: str
+) -> None:
+    count = LIMIT // 16
+    content = (around % "".join(fault % i if "%" in fault else fault for i in range(count))[:-1]).encode()
+    assert LIMIT / 16 < len(content) < LIMIT
+    tracemalloc.start()
+    try:
+        response = sent(client, content, "identity", path)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert response.status_code in {400, 422}
+    assert len(response.content) < 30_000
+    assert most < 32 * LIMIT
+
+
+def test_too_many_faults_to_name_are_counted(client: Client) -> None:
+    content = ("{" + ", ".join(f'"{i}": 0' for i in range(20_000)) + "}").encode()
+    [fault] = sent(client, content, "identity").json()["errors"]
+    assert fault == {"pointer": "", "detail": "20001 faults, which are too many to name"}  # there are no prices either
+
+
 # Pieces
 
 
@@ -163,10 +205,11 @@ def test_a_length_that_is_none_is_taken_for_unknown(client: Client, length: str)
     assert status(client, whole(BODY), content_length=length) == 200
 
 
-def test_a_body_that_stops_coming_is_given_up_at_the_deadline(client: Client) -> None:
+def test_a_body_that_stops_coming_or_never_begins_is_given_up_at_the_deadline(client: Client) -> None:
+    assert status(client, x_request_timeout_ms="20") == 504
     assert status(client, piece(BODY[:9]), x_request_timeout_ms="20") == 504
     assert status(client, piece(BODY[:9]), piece(BODY[9:]), x_request_timeout_ms="20") == 504
-    assert client.metrics()['pricecast_problems_total{reason="deadline-exceeded"}'] == 2
+    assert client.metrics()['pricecast_problems_total{reason="deadline-exceeded"}'] == 3
 
 
 @pytest.fixture(scope="module")

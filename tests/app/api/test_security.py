@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import keys
 from app.api import security
-from app.api.security import BURST_S, EVERYONE, Guard
+from app.api.security import BURST_S, EVERYONE, Access, Guard
 from app.errors import RateLimited, TooManyWindows
 from app.keys import Key
 from app.settings import Settings
@@ -154,9 +154,19 @@ def test_a_key_opens_no_administration_and_an_administrators_opens_all(keyed: Cl
 
 
 def test_every_operation_that_changes_what_is_served_is_one_for_administrators(keyed: Client) -> None:
-    for _, path in operations(keyed):
-        is_admin = security.ADMIN.fullmatch(named(path)) is not None
-        assert is_admin is path.endswith(("/load", "/unload")), path
+    for method, path in operations(keyed):
+        response = keyed.request(method, named(path), headers=bearer(BOB))
+        assert (response.status_code == 403) is path.endswith(("/load", "/unload")), path
+
+
+@pytest.mark.parametrize("more", ["%0A", "%0D", "%00", "/", "//", "%2F", ";", "?", "#", ".", "%20"])
+def test_however_a_path_is_written_it_opens_no_administration(keyed: Client, more: str) -> None:
+    served = keyed.get("/models", headers=bearer(BOB)).json()
+    for path in ("/models/tutorial/load", "/v2/repository/models/tutorial/unload"):
+        for written in (f"{path}{more}", path.replace("/tutorial", f"/tutorial{more}"), f"{more}{path}"):
+            response = keyed.request("POST", written, json={"version": "1"}, headers=bearer(BOB))
+            assert response.status_code >= 300, written
+    assert keyed.get("/models", headers=bearer(BOB)).json() == served
 
 
 def test_with_administrators_keys_alone_everyone_may_ask_and_nobody_else_may_load(administered: Client) -> None:
@@ -329,7 +339,7 @@ def asked(guard: Guard, *requests: tuple[str, str]) -> list[httpx.Response]:
 
 def guard(behind: Behind, clock: TurnedClock, *settings: str, requests_per_s: float) -> Guard:
     api_keys: list[Key] = list(parsed(*settings))
-    return Guard(behind, api_keys, (), requests_per_s, 0, clock)
+    return Guard(behind, Access(api_keys, ()), requests_per_s, 0, clock)
 
 
 def test_the_keys_of_a_client_share_its_rate_and_another_client_has_its_own() -> None:
@@ -386,5 +396,5 @@ def test_what_is_no_request_is_let_through() -> None:
     async def nothing(*_: object) -> Any:
         raise AssertionError
 
-    asyncio.run(Guard(behind, parsed(FIRST[1]), (), 0, 0)({"type": "lifespan"}, nothing, nothing))
+    asyncio.run(Guard(behind, Access(parsed(FIRST[1]), ()), 0, 0)({"type": "lifespan"}, nothing, nothing))
     assert passed == ["lifespan"]
