@@ -10,7 +10,10 @@ SUFFIX = ".pin"
 
 
 class SharedPins(MutableMapping[str, Pin]):
-    """By a model's name. Each is written in one step, so that nobody reads half of one."""
+    """By a model's name. Each is written in one step, so that nobody reads half of one.
+
+    To delete what is not there is no error, unlike with a dictionary: another worker may have been quicker.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -28,10 +31,7 @@ class SharedPins(MutableMapping[str, Pin]):
         new.replace(self._path(name))
 
     def __delitem__(self, name: str) -> None:
-        try:
-            self._path(name).unlink()
-        except FileNotFoundError:
-            raise KeyError(name) from None
+        self._path(name).unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[str]:
         return (path.stem for path in self._directory.glob(f"*{SUFFIX}"))

@@ -62,6 +62,7 @@ class Registry(Generic[Runner]):
         *,
         retire: Callable[[Model[Runner]], None] = lambda model: None,
         on_failure: Callable[[str, ArtifactError], None] = lambda reference, error: None,
+        is_healthy: Callable[[Runner], bool] = lambda runner: True,
         versions_served: int = 2,
         pins: MutableMapping[str, Pin] | None = None,
     ) -> None:
@@ -70,6 +71,7 @@ class Registry(Generic[Runner]):
             run: starts whatever takes requests to a forecaster; called on the event loop.
             retire: is given a model that gets no more requests; called on the event loop.
             on_failure: is told of each version that could not be loaded: a name for the live one, else a reference.
+            is_healthy: what serves a version and is not is replaced when that is to be loaded.
             pins: by name; kept here unless given.
         """
         self._models_dir = models_dir
@@ -77,6 +79,7 @@ class Registry(Generic[Runner]):
         self._run = run
         self._retire = retire
         self._on_failure = on_failure
+        self._is_healthy = is_healthy
         self._versions_served = versions_served
         self._pins = {} if pins is None else pins
         self._live: dict[str, Model[Runner]] = {}  # by name
@@ -203,10 +206,6 @@ class Registry(Generic[Runner]):
             return await asyncio.to_thread(self._look)
         return {}
 
-    def published_versions(self, name: str) -> list[str]:
-        """The versions of a model that lie in the models directory, oldest first; not all of them are served."""
-        return store.versions(self._models_dir, name)
-
     def _all(self, name: str) -> list[Model[Runner]]:
         return [model for model in self._served.values() if model.manifest.name == name]
 
@@ -229,8 +228,7 @@ class Registry(Generic[Runner]):
             if name in published and published[name].current not in (pin.instead_of, None):
                 del pins[name]
                 if self._pins.get(name) == pin:  # and not a newer one, of another worker
-                    with suppress(KeyError):  # which may have been quicker
-                        del self._pins[name]
+                    self._pins.pop(name, None)
 
     async def _follow(self, name: str, published: Published, pin: Pin | None) -> None:
         """Makes live what should be, and has the right versions beside it."""
@@ -255,9 +253,12 @@ class Registry(Generic[Runner]):
         """
         reference = f"{name}@{version}"
         model = self._served.get(reference)
-        if model is None:
+        if model is None or not self._is_healthy(model.runner):
             manifest, forecaster = await asyncio.to_thread(self._read, name, version)
+            before = model
             model = self._served[reference] = Model(manifest, forecaster, self._run(manifest, forecaster))
+            if before is not None:
+                self._retire(before)
         self.failures.pop(reference, None)
         return model
 
@@ -268,7 +269,7 @@ class Registry(Generic[Runner]):
     def _go_live(self, model: Model[Runner]) -> None:
         name = model.manifest.name
         before = self._live.get(name, model)
-        if before is not model:
+        if before.reference != model.reference:
             self._before[name] = before
         self._live[name] = model
         self.failures.pop(name, None)
@@ -276,10 +277,13 @@ class Registry(Generic[Runner]):
     async def _tidy(self, name: str, versions: Sequence[str]) -> None:
         """Has beside the live version those that should be there, and no others."""
         chosen = [models[name].manifest.version for models in (self._live, self._before) if name in models]
-        kept = list(dict.fromkeys([*chosen, *reversed(versions)]))[: self._versions_served]
-        for version in kept:
+        kept: list[str] = []
+        for version in dict.fromkeys([*chosen, *reversed(versions)]):
+            if len(kept) == self._versions_served:
+                break
             try:
                 await self._loaded(name, version)
+                kept.append(version)
             except ArtifactError as error:
                 self._fail(f"{name}@{version}", error)
         for model in self._all(name):

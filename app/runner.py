@@ -64,7 +64,10 @@ class Runner:
         return self.batcher.healthy
 
     async def close(self, drain_s: float) -> None:
-        """Refuses new work; returns when what was accepted is answered, or failed after `drain_s`, and threads end."""
+        """Refuses new work; returns when what was accepted is answered, or failed after `drain_s`.
+
+        Threads end when the calls do that they are in.
+        """
         await self.batcher.close(drain_s)
         for threads in (self._beside_the_loop, self._all_cores):
             threads.shutdown(wait=False, cancel_futures=True)

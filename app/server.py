@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import multiprocessing
+import os
 import signal
 import socket
 import sys
@@ -40,7 +41,7 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._refresh)
         await super().startup(sockets)
         gc.collect()
-        gc.freeze()  # what is alive now lives as long as the process: no collection need ever look at it again
+        gc.freeze()  # nearly all that is alive now lives as long as the process: no collection need look at it again
         gc.set_threshold(GARBAGE_OBJECTS, 10, 10)
 
     async def main_loop(self) -> None:
@@ -69,7 +70,9 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         draining = asyncio.create_task(self._service.drain())
         await super().shutdown(sockets)
-        await draining
+        if self.force_exit:
+            draining.cancel()
+        await asyncio.wait([draining])
 
 
 def serve(
@@ -105,4 +108,7 @@ def serve(
             server.run(None if listener is None else [listener])
     finally:
         app.service.flush()
-    return 0 if server.started else 1
+    code = 0 if server.started else 1
+    if server.force_exit:
+        os._exit(code)  # the interpreter would wait for a thread that still computes
+    return code

@@ -1,7 +1,6 @@
 """The service: what lives as long as the application, over HTTP or not."""
 
 import asyncio
-import gc
 import logging
 from collections.abc import MutableMapping
 
@@ -35,6 +34,7 @@ class Service:
             self._run,
             retire=self._retire,
             on_failure=self._failed,
+            is_healthy=lambda runner: runner.healthy,
             versions_served=settings.versions_served,
             pins=pins,
         )
@@ -45,7 +45,6 @@ class Service:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._watch.cancel()
         await self.drain()
         self.flush()
 
@@ -56,6 +55,7 @@ class Service:
     async def drain(self) -> None:
         """Refuses new forecasts; returns when those accepted are answered, or failed at the deadline."""
         self.leave()
+        self._watch.cancel()
         closing = [model.runner.close(self.settings.drain_deadline_s) for model in self.registry.served]
         await asyncio.gather(*closing, *self._retiring)
 
@@ -106,11 +106,7 @@ class Service:
         log.info("%s is not served any more", model.reference)
         closing = asyncio.create_task(model.runner.close(self.settings.drain_deadline_s))
         self._retiring.add(closing)
-        closing.add_done_callback(self._retired)
-
-    def _retired(self, closing: asyncio.Task[None]) -> None:
-        self._retiring.discard(closing)
-        gc.collect()  # a runner refers to itself, and is too heavy to wait until enough garbage has come together
+        closing.add_done_callback(self._retiring.discard)
 
     def _failed(self, reference: str, error: ArtifactError) -> None:
         self.telemetry.load_failed(reference.partition("@")[0])

@@ -59,10 +59,12 @@ class _Traced:
 
             state = scope.setdefault("state", {})
             state["trace_id"] = trace.format_trace_id(span.get_span_context().trace_id).encode()
-            await self._app(scope, receive, send_noted)
-            span.set_attribute("http.request.method", scope["method"])
-            if route := getattr(scope.get("route"), "path", None):
-                span.update_name(f"{scope['method']} {route}")
-                span.set_attribute("http.route", route)
-            if problem := state.get("problem"):
-                span.set_attribute("error.type", problem)
+            try:
+                await self._app(scope, receive, send_noted)
+            finally:
+                span.set_attribute("http.request.method", scope["method"])
+                if route := getattr(scope.get("route"), "path", None):
+                    span.update_name(f"{scope['method']} {route}")
+                    span.set_attribute("http.route", route)
+                if problem := state.get("problem"):
+                    span.set_attribute("error.type", problem)

@@ -123,7 +123,13 @@ class Supervisor:
         """Has all workers look for other model versions."""
         for worker in self._workers:
             if worker.has_started and worker.process.pid is not None:
-                os.kill(worker.process.pid, signal.SIGHUP)
+                _tell_news(worker.process.pid)
+
+
+def _tell_news(process: int) -> None:
+    """Has a process look for other model versions, if it has not just ended."""
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGHUP)
 
 
 def _work(settings: Settings, tell: Connection) -> None:
@@ -132,7 +138,7 @@ def _work(settings: Settings, tell: Connection) -> None:
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server knows what to do
     log_to_stderr(settings.log_level)
-    on_choice = partial(os.kill, os.getppid(), signal.SIGHUP)  # the supervisor passes it on
+    on_choice = partial(_tell_news, os.getppid())  # the supervisor passes it on
     with _listener(settings) as bound:
         sys.exit(serve(settings, bound, partial(tell.send, True), on_choice))
 

@@ -189,10 +189,11 @@ def staging(models_dir: Path, name: str) -> Iterator[Staging]:
 def write_current(models_dir: Path, name: str, version: str) -> None:
     """Makes `version` the one served by default, in one step."""
     home = models_dir / name
-    new = home / f"{STAGING}{CURRENT}"
-    new.write_text(version + "\n", encoding="ascii")
-    _flush(new)
-    new.replace(home / CURRENT)
+    with tempfile.TemporaryDirectory(prefix=STAGING, dir=home) as directory:  # its own: several may do this at once
+        new = Path(directory) / CURRENT
+        new.write_text(version + "\n", encoding="ascii")
+        _flush(new)
+        new.replace(home / CURRENT)
     _flush(home)
 
 

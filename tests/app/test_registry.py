@@ -261,14 +261,6 @@ def test_a_default_model_that_is_missing_is_not_ready(tmp_path: Path) -> None:
         loaded(tmp_path).get()
 
 
-def test_published_versions_are_those_on_disk_served_or_not(models: Path) -> None:
-    registry = loaded(models)
-    (models / "tutorial" / "999").mkdir()
-    assert registry.published_versions("tutorial") == [*store.versions(models, "tutorial")]
-    assert registry.published_versions("tutorial")[-1] == "999"
-    assert registry.published_versions("absent") == []
-
-
 def test_what_is_published_is_what_lies_in_the_directory_whether_or_not_it_can_be_served(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "shelf")
     shelf.publish("a", "10")
@@ -509,6 +501,27 @@ def test_a_version_beside_the_live_one_that_fails_is_told_of_by_reference(shelf:
     assert registry.failures == {}
 
 
+def test_a_version_that_fails_takes_the_place_of_none_that_can_be_served(shelf: Shelf) -> None:
+    for version in ("1", "2", "3", "4"):
+        shelf.publish("a", version)
+    shelf.spoil("a", "4", "spoilt")
+    shelf.point("a", "2")
+    registry = QuickRegistry(shelf.directory, versions_served=3)
+    assert refreshed(registry)["a"] == ["2", "1", "3"]
+    assert registry.failures == {"a@4": "a/4: spoilt"}
+
+
+def test_a_version_that_is_not_healthy_is_replaced_when_it_is_loaded(two: QuickRegistry) -> None:
+    sick = two.get("a").runner
+    two._is_healthy = lambda runner: runner != sick
+    model = asyncio.run(two.load("a", "2"))
+    assert model.runner != sick
+    assert two.get("a") is two.get("a@2") is model
+    assert two.retired == [sick]
+    assert served(two)["a"] == ["2", "1"]  # which is no way back to itself
+    assert asyncio.run(two.load("a", "2")) is model
+
+
 def test_where_the_live_version_fails_from_the_start_the_others_are_served_by_their_numbers(shelf: Shelf) -> None:
     shelf.publish("a", "1")
     shelf.publish("a", "2", fault="it is odd")
@@ -731,14 +744,6 @@ class Renewed(dict[str, Pin]):
         return found
 
 
-class Forgotten(dict[str, Pin]):
-    """Pins that another worker always forgets a moment sooner."""
-
-    def __delitem__(self, name: str) -> None:
-        super().__delitem__(name)
-        raise KeyError(name)
-
-
 def test_a_pin_that_another_worker_has_just_renewed_is_left_as_it_is(shelf: Shelf) -> None:
     shelf.publish("a", "1")
     shelf.publish("a", "2")
@@ -748,14 +753,6 @@ def test_a_pin_that_another_worker_has_just_renewed_is_left_as_it_is(shelf: Shel
     assert refreshed(registry)["a"] == ["2", "1"]
     assert pins == {"a": Pin("2", "1")}
     assert refreshed(registry)["a"] == ["1", "2"]
-
-
-def test_a_pin_that_another_worker_has_just_forgotten_is_forgotten(shelf: Shelf) -> None:
-    shelf.publish("a", "1")
-    shelf.publish("a", "2")
-    registry = QuickRegistry(shelf.directory, pins=Forgotten(a=Pin("1", "1")))
-    assert refreshed(registry)["a"] == ["2", "1"]
-    assert registry.failures == {}
 
 
 def test_going_back_to_what_current_says_forgets_the_choice(

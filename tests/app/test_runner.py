@@ -1,7 +1,9 @@
 """A runner has each call computed where that holds up nobody, and takes its share of the cores."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -226,13 +228,15 @@ def test_a_full_queue_refuses_and_so_does_what_asks_before_reading() -> None:
         forecaster = FakeForecaster(FakeEngine(lanes=1, batch_windows=1))
         forecaster.go.clear()
         runner = started(forecaster, max_queued_windows=2)
-        runner.refuse_early(1.0)
+        runner.refuse_early(2, 1.0)
         asking = [asyncio.create_task(asked(runner, 2))]
         await begun(forecaster)
         asking.append(asyncio.create_task(asked(runner, 2, 10)))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
             await runner.submit(windows(3, 20))
+        with pytest.raises(Overloaded):
+            runner.refuse_early(3, 1.0)
         forecaster.go.set()
         await asyncio.gather(*asking)
         await runner.close(0)
@@ -285,6 +289,23 @@ def test_closing_waits_for_what_was_accepted_and_ends_the_threads() -> None:
                 assert not thread.is_alive()
 
     asyncio.run(scenario())
+
+
+def test_what_is_closed_lets_go_of_its_forecaster_at_once() -> None:
+    """Not when garbage is next collected: a server collects hardly any."""
+
+    async def scenario() -> "weakref.ref[FakeForecaster]":
+        forecaster = FakeForecaster()
+        runner = started(forecaster)
+        await asked(runner, 20)
+        await runner.close(60)
+        return weakref.ref(forecaster)
+
+    gc.disable()
+    try:
+        assert asyncio.run(scenario())() is None
+    finally:
+        gc.enable()
 
 
 def test_closing_does_not_wait_for_a_call_that_hangs() -> None:

@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from app import __version__, main
 from app.forecaster import Forecaster
+from app.registry import Registry
 from app.settings import Settings
 from app.tracing import Tracing
 from tests.app.api.conftest import Client, start
@@ -131,6 +132,16 @@ def test_what_the_server_did_wrong_is_an_error(
     assert (span.attributes["http.response.status_code"], span.attributes["error.type"]) == (500, "internal-error")
     assert span.status.status_code is StatusCode.ERROR
     assert "secret-4711" not in span.to_json()
+
+
+def test_a_request_that_fails_is_named_for_its_route_as_well(
+    traced: tuple[Client, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Registry, "published", None)
+    span = the_span(traced, "GET", "/models")
+    assert span.name == "GET /models"
+    assert span.attributes is not None
+    assert (span.attributes["http.route"], span.attributes["error.type"]) == ("/models", "internal-error")
 
 
 def test_a_path_that_nothing_has_names_no_span(traced: tuple[Client, InMemorySpanExporter]) -> None:

@@ -653,7 +653,7 @@ def test_everything_is_on_disk_before_it_is_in_place(
     name, *before = staged
     assert sorted(before) == sorted([*CONTENT, "manifest.json", name])
     assert before[-1] == name
-    assert flushed[len(before) :] == ["m", ".staging-current", "m"]
+    assert flushed[len(before) :] == ["m", "current", "m"]
 
 
 class Stop(Exception):
@@ -797,13 +797,15 @@ def test_leftovers_of_a_killed_run_are_no_versions_and_in_nobodys_way(tmp_path: 
     left = tmp_path / "m" / ".staging-killed"
     left.mkdir(parents=True)
     fill(left)
-    (tmp_path / "m" / ".staging-current").write_text("garbage that is longer than a number")
+    half = tmp_path / "m" / ".staging-of-current"
+    half.mkdir()
+    (half / "current").write_text("17")
     assert store.names(tmp_path) == []
     assert store.versions(tmp_path, "m") == []
     assert publish(tmp_path, draft) == "1"
     assert store.current(tmp_path, "m") == "1"
     assert store.names(tmp_path) == ["m"]
-    assert listed(tmp_path / "m") == [".staging-killed", "1", "current"]
+    assert listed(tmp_path / "m") == [".staging-killed", ".staging-of-current", "1", "current"]
 
 
 def test_current_can_be_moved_back(tmp_path: Path, draft: Draft) -> None:
