@@ -49,8 +49,11 @@ COPY models models
 ENV PRICECAST_HOST=0.0.0.0 PRICECAST_PORT=8000
 USER 10001
 EXPOSE 8000
+# http.client, as it goes by no proxy, whatever HTTP_PROXY says.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --start-interval=1s \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
+    CMD ["python", "-c", "import http.client, os; \
+c = http.client.HTTPConnection('127.0.0.1:' + os.environ['PRICECAST_PORT'], timeout=2); \
+c.request('GET', '/health/ready'); exit(c.getresponse().status != 200)"]
 CMD ["python", "-m", "app"]
 
 # `docker run --gpus all`: Keras where there is a GPU, otherwise as `serve`. Keras keeps its settings at home.

@@ -1,5 +1,3 @@
-HOST ?= 127.0.0.1
-PORT ?= 8000
 PYTHON = .venv/bin/python
 INSTALL_INTO = -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 INSTALL = $(PYTHON) $(INSTALL_INTO)
@@ -8,8 +6,8 @@ COMPILE_PEER = uv pip compile --no-config --quiet --universal --python-version 3
 
 .PHONY: serve train test test-fast lint google bench bench-peers requirements
 
-serve: .venv/serve  ## the shipped models on HOST:PORT
-	PRICECAST_HOST=$(HOST) PRICECAST_PORT=$(PORT) $(PYTHON) -m app
+serve: .venv/serve  ## the shipped models, as PRICECAST_… say; HOST and PORT, where given, go before
+	$(HOST:%=PRICECAST_HOST=%) $(PORT:%=PRICECAST_PORT=%) $(PYTHON) -m app
 
 train: .venv/train  ## the shipped models, anew: each a next version
 	$(PYTHON) -m training train default
@@ -24,19 +22,23 @@ test-fast: .venv/dev  ## what needs no server process and no training
 lint: .venv/dev
 	$(PYTHON) -m ruff check && $(PYTHON) -m ruff format --check && $(PYTHON) -m mypy && .venv/bin/lint-imports
 
-GOOGLE ?= ../shared/data/google
-google: .venv/train  ## the tutorial's own experiment, on the tutorial's own files
-	$(PYTHON) -m training train tutorial --csv $(GOOGLE)/Google_Stock_Price_Train.csv --column Open --test-csv $(GOOGLE)/Google_Stock_Price_Test.csv --name google --out .google
+export GOOGLE ?= ../shared/data/google
+GOOGLE_FILES = $(GOOGLE)/Google_Stock_Price_Train.csv $(GOOGLE)/Google_Stock_Price_Test.csv
+google: $(GOOGLE_FILES) .venv/train  ## the tutorial's own experiment, on the tutorial's own two files in the folder GOOGLE
+	$(PYTHON) -m training train tutorial --csv $(word 1,$^) --column Open --test-csv $(word 2,$^) --name google --out .google
+
+$(GOOGLE_FILES):
+	@echo "no $@: these files are not part of the repository; name their folder: make google GOOGLE=FOLDER" >&2; exit 1
 
 PEERS = batched bentoml litserve mlserver mosec pytriton ray
 bench: .venv/dev  ## how fast it answers on this machine, in less than five minutes
 	$(PYTHON) -m benchmarks.serving
 
-bench-peers: .venv/dev  ## the same beside other servers, in less than half an hour; one that cannot be installed is told
+bench-peers: .venv/dev  ## the same beside other servers, in some 35 minutes; one that cannot be installed is told
 	-$(MAKE) --keep-going $(PEERS:%=.peers/%/ready)
 	$(PYTHON) -m benchmarks.peers
 
-requirements:  ## pin anew, from pyproject.toml
+requirements:  ## pin anew, from pyproject.toml; needs uv
 	$(COMPILE) --extra train --extra otel --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/serve.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra train --output-file requirements/train.txt

@@ -13,11 +13,13 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
-from app.api import health, models, open_inference, openapi, predict, problems
+from app.api import health, inference, models, open_inference, openapi, predict, problems, repository
 from app.api.admission import Admission
+from app.api.body import Bodies
 from app.api.express import Express
 from app.api.pages import Pages
 from app.api.security import Access, Guard
+from app.api.ticker import Ticker
 from app.pins import SharedPins
 from app.service import Service
 from app.settings import Settings
@@ -71,11 +73,15 @@ def create_app(settings: Settings | None = None, on_choice: Callable[[], None] =
     problems.install(app)
     openapi.install(app)
     access = Access(settings.api_keys, settings.admin_keys)
-    admission = Admission(service.registry, settings.max_body_bytes, settings.deadline_s, telemetry.warned)
+    ticker = Ticker()
+    bodies = Bodies(settings.max_body_bytes, settings.deadline_s, ticker)
+    admission = Admission(service.registry, bodies, ticker, settings.deadline_s, telemetry.warned)
     forecasts = predict.router(service.registry, admission, settings)
     app.include_router(forecasts)
-    app.include_router(models.router(service.registry, settings, access, on_choice))
-    app.include_router(open_inference.router(service.registry, admission, settings, access, service.unready, on_choice))
+    app.include_router(models.router(service.registry, bodies, access, on_choice))
+    inferences = inference.router(service.registry, admission, settings)
+    versions = repository.router(service.registry, bodies, access, settings.cors_origins, on_choice)
+    app.include_router(open_inference.router(service.registry, service.unready, inferences, versions))
     app.include_router(health.router(service.unready))
     if not settings.metrics_port:
 

@@ -4,6 +4,7 @@ Its engine call costs nothing, so all that is left is the batcher and the loop. 
 each caller waiting for a bare future, and taken off. Times are of the processor, so that neighbours count for little.
 """
 
+import argparse
 import asyncio
 import gc
 import os
@@ -116,6 +117,7 @@ def loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"medians of {REPEATS} repeats (least to greatest); goal: less than {GOAL_US:g} µs a request")
     for loop_name, loop_factory in loop_factories().items():
         for engine_name, engine in ENGINES.items():

@@ -25,11 +25,12 @@ from app.artifact.store import Artifact
 from app.artifact.transform import F64
 from app.engines.base import F32
 from app.forecaster import GOLDEN_TOLERANCE, Forecaster, load
+from benchmarks import processes
 from benchmarks.device import Device
 from benchmarks.load import Order, make
 from benchmarks.measurements import Spread, spread
+from benchmarks.service import pricecast
 from benchmarks.windows import random_walks
-from tests.server import ServerProcess
 
 MODELS = Path(__file__).parent.parent / "models"
 SIZES = [2**power for power in range(14)]  # 1 to 8192 windows in a call
@@ -113,14 +114,12 @@ def service(artifact: Artifact, seconds: float, max_batch_windows: int) -> Itera
     yield "|---|---" + "|--:" * 4 + "|"
     with tempfile.TemporaryDirectory() as directory:
         for name in ("keras", "onnx"):
-            server = ServerProcess(
+            with pricecast(
                 engine=name,
                 default_model=artifact.manifest.name,
-                max_batch_windows=str(max_batch_windows),
-                max_queued_windows=str(2 * max(series * connections for series, connections in LOADS)),
-            )
-            try:
-                url = server.wait_until_listening()
+                max_batch_windows=max_batch_windows,
+                max_queued_windows=2 * max(series * connections for series, connections in LOADS),
+            ) as (url, server):
                 for series, connections in LOADS:
                     bodies = Path(directory) / f"{series}"
                     bodies.write_bytes(b"\n".join(requests(series, 2 * connections, artifact.manifest.window)))
@@ -128,13 +127,11 @@ def service(artifact: Artifact, seconds: float, max_batch_windows: int) -> Itera
                     order = Order(url + path, bodies, connections, seconds, timeout_s=60)
                     make("asyncio", order)  # once for nothing
                     found = make("asyncio", order)
-                    assert not found.failure, f"{found.failure}; the server's exit code: {server.process.poll()}"
+                    assert not found.failure, f"{found.failure}:\n{server.said()}"
                     yield (
                         f"| {path} of {series}, {connections} connections | {name} | {found.requests_per_s:,.0f} "
                         f"| {found.requests_per_s * series:,.0f} | {found.p50_ms:.1f} | {found.p99_ms:.1f} |"
                     )
-            finally:
-                server.stop()
 
 
 def requests(series: int, count: int, window: int) -> Iterator[bytes]:
@@ -190,6 +187,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a file for what is printed")
     asked = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    processes.guard()
 
     artifact = store.read_version(MODELS, asked.model, store.current(MODELS, asked.model))
     parts = [engine(artifact, asked.seconds)]

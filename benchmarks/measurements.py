@@ -65,16 +65,6 @@ class Measurements:
             return None
         return (min if least else max)(medians, key=lambda series: medians[series])
 
-    def table(self, subject: str, cell: str) -> str:
-        """Every figure of one cell, a line each: the median, and the least and greatest."""
-        figures = dict.fromkeys(name for each in self.all for name in each.figures)
-        spreads = ((name, self.spread(subject, cell, name)) for name in figures)
-        return "\n".join(
-            f"{name:24} {found.median:12,.3f}  ({found.low:,.3f} to {found.high:,.3f})"
-            for name, found in spreads
-            if found
-        )
-
     @property
     def failures(self) -> list[Measurement]:
         return [each for each in self.all if each.failure is not None]

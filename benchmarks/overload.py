@@ -7,29 +7,24 @@ come at a multiple of that rate, whether earlier ones are answered or not, and e
 import argparse
 import asyncio
 import json
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 
 import uvloop
 
-from benchmarks import machine, processes
 from benchmarks.load import Connection, Order, make, percentile
-from benchmarks.measurements import Measurement, Measurements
-from benchmarks.processes import Server, free_port
-from benchmarks.subjects import PYTHON, ROOT
+from benchmarks.service import Figures, pricecast, tell
 from benchmarks.windows import WINDOW, random_walks
 
 MOST_CONNECTIONS = 512
 BODIES = 256
 SETTLE_S = 1.0
 STALE_S = 2.0  # a server closes connections that are idle for long
-START_S = 30.0
 
 
 @dataclass
@@ -93,21 +88,17 @@ async def flood(url: str, bodies: Sequence[bytes], per_s: float, seconds: float,
     return found
 
 
-def measure(options: argparse.Namespace) -> Measurements:
-    """All rounds, over one server."""
-    found = Measurements()
+def measure(options: argparse.Namespace) -> Iterator[Figures]:
+    """The figures of each round, all over one server."""
     with tempfile.TemporaryDirectory() as directory:
         bodies = Path(directory) / "bodies.jsonl"
         walks = random_walks(BODIES * options.windows, WINDOW).tolist()  # none alike, or they would be computed once
         starts = range(0, len(walks), options.windows)
         requests = [_body(walks[first : first + options.windows], options.model) for first in starts]
         bodies.write_bytes(b"\n".join(requests) + b"\n")
-        port = free_port()
-        url = f"http://127.0.0.1:{port}/predict/batch"
-        server = Server([str(PYTHON), "-m", "app"], {"PRICECAST_PORT": str(port)}, ROOT)
-        try:
-            await_ready(url, requests[0])
-            for round_ in range(options.rounds):
+        with pricecast() as (address, server):
+            url = f"{address}/predict/batch"
+            for _ in range(options.rounds):
                 order = Order(url, bodies, options.connections, options.capacity_seconds, 10.0)
                 make("asyncio", order)  # the rates that admission predicts with are measured as well
                 free = make("asyncio", order)
@@ -118,7 +109,7 @@ def measure(options: argparse.Namespace) -> Measurements:
                     flooded = runner.run(flood(url, requests, rate, options.seconds, deadline_ms))
                 accepted = sorted(flooded.latencies_ms) or [0.0]
                 refused = sorted(flooded.refused_ms) or [0.0]
-                figures = {
+                yield {
                     "capacity_per_s": free.requests_per_s,
                     "free_p50_ms": free.p50_ms,
                     "free_p99_ms": free.p99_ms,
@@ -131,45 +122,16 @@ def measure(options: argparse.Namespace) -> Measurements:
                     "p99_over_free": percentile(accepted, 99) / free.p99_ms,
                     "refused_p50_ms": percentile(refused, 50),
                     "without_retry_after": flooded.without_retry_after,
-                    "errors": sum(flooded.errors.values()),
+                    "errors": flooded.errors.total(),
                     "not_sent": flooded.late,
                     "grown_mib": server.weight().rss_mib - before,
                 } | {f"status_{status}": count for status, count in flooded.statuses.items()}
-                found.all.append(Measurement(round_, "overload", str(options.windows), figures))
-                print(json.dumps(figures | {"round": round_}), file=sys.stderr, flush=True)
                 time.sleep(SETTLE_S)
-        finally:
-            server.stop()
-    return found
 
 
 def _body(windows: list[list[float]], model: str | None) -> bytes:
     named = {"model": model} if model else {}
     return json.dumps({"series": [{"prices": prices} for prices in windows], **named}).encode()
-
-
-def await_ready(url: str, body: bytes) -> None:
-    """Until a server that starts answers a request.
-
-    Raises:
-        OSError, EOFError, ValueError: it does not.
-    """
-    until = time.monotonic() + START_S
-
-    async def ask() -> int:
-        connection = await Connection.to(url)
-        status, _ = await connection.ask(body)
-        await connection.close()
-        return status
-
-    while True:
-        try:
-            if asyncio.run(ask()) == 200:
-                return
-        except (OSError, EOFError, ValueError):
-            if time.monotonic() > until:
-                raise
-        time.sleep(0.05)
 
 
 def main() -> None:
@@ -183,11 +145,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8, help="that measure the capacity")
     parser.add_argument("--deadline-times", type=float, default=2, help="over the uncongested p99; 0: none is stated")
     parser.add_argument("--deadline-ms", type=int, default=0, help="instead")
-    options = parser.parse_args()
-    processes.guard()
-    found = measure(options)
-    print(json.dumps(machine.description()))
-    print(found.table("overload", str(options.windows)))
+    tell(measure(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -29,8 +29,9 @@ from uvicorn.server import ServerState
 
 from app.api import Models, predict
 from app.api.admission import Admission
-from app.api.body import read_body
+from app.api.body import Bodies
 from app.api.express import Express
+from app.api.ticker import Ticker
 from app.artifact.manifest import Manifest
 from app.batching import Batcher
 from app.forecaster import Answer, Forecaster
@@ -112,10 +113,11 @@ async def constant(scope: Scope, receive: Receive, send: Send) -> None:
 
 def constant_operation() -> APIRouter:
     routes = APIRouter()
+    bodies = Bodies(2**20, 10.0, Ticker())
 
     @routes.post("/predict")
     async def operation(request: Request) -> Response:
-        await read_body(request, dict(request.scope["headers"]), 2**20, 10.0)
+        await bodies.read(request, dict(request.scope["headers"]))
         return Response(to_json(CONSTANT), media_type="application/json")
 
     return routes
@@ -166,7 +168,10 @@ async def without_network(settings: Settings) -> AsyncIterator[ASGIApp]:
 
     registry: Models = Registry(settings.models_dir, settings.default_model, "onnx", run)
     await registry.refresh()
-    routes = predict.router(registry, Admission(registry, settings.deadline_s), settings, lambda code: None).routes
+    ticker = Ticker()
+    bodies = Bodies(settings.max_body_bytes, settings.deadline_s, ticker)
+    admission = Admission(registry, bodies, ticker, settings.deadline_s, lambda code: None)
+    routes = predict.router(registry, admission, settings).routes
     yield in_scope(Express(constant, routes))
 
 

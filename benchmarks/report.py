@@ -1,6 +1,7 @@
 """A run as Markdown and as JSON."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,10 +82,18 @@ def _method(run: Run) -> str:
     return (
         f"The load is made by {run.generator} on the same machine, {run.seconds:g} s for each cell. Every connection "
         "sends different windows; answers are compared with what the network should say before and after each load. "
-        f"Figures are medians of {run.rounds} interleaved rounds, in brackets the least and the greatest. Every "
-        "subject that forecasts serves the same network: four LSTM layers of 50 units, 60 prices in, one price out. "
-        "MiB is what all processes hold after the start: pages that they share counted once (PSS) / in each (RSS)."
+        f"Figures are medians of {_rounds(run.measurements)} interleaved rounds, in brackets the least and the "
+        "greatest. Every subject that forecasts serves the same network: four LSTM layers of 50 units, 60 prices in, "
+        "one price out. MiB is what all processes hold after the start: pages that they share counted once (PSS) / in "
+        "each (RSS)."
     )
+
+
+def _rounds(found: Measurements) -> str:
+    """How many rounds the figures are medians of: the budget may end a run within one."""
+    counts = Counter((each.subject, each.cell) for each in found.all if each.failure is None).values()
+    least, most = min(counts, default=0), max(counts, default=0)
+    return f"{most}" if least == most else f"{least} to {most}"
 
 
 def targets_table(targets: Sequence[Target]) -> str:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,12 +22,8 @@ import uvloop
 from app.artifact import store
 from app.artifact.transform import F64
 from app.forecaster import load
-from benchmarks import machine, processes
 from benchmarks.load import Connection, percentile
-from benchmarks.measurements import Measurement, Measurements
-from benchmarks.overload import await_ready
-from benchmarks.processes import Server, free_port
-from benchmarks.subjects import PYTHON, ROOT
+from benchmarks.service import Figures, pricecast, tell
 from benchmarks.windows import MODELS, WINDOW, random_walks
 from tests.versions import publish_variant
 
@@ -56,10 +53,6 @@ class Users:
             for rows in prices.tolist()
         ]
         self._right = {version: _lower(models_dir, version, prices) for version in store.versions(models_dir, MODEL)}
-
-    @property
-    def body(self) -> bytes:
-        return self._bodies[0]
 
     async def ask(self, connections: int, seconds: float, seen: Seen) -> None:
         until = time.perf_counter() + seconds
@@ -113,43 +106,32 @@ async def _round(users: Users, url: str, versions: list[str], options: argparse.
     return calm, swapped
 
 
-def measure(options: argparse.Namespace) -> Measurements:
-    """All rounds, over one server."""
-    found = Measurements()
+def measure(options: argparse.Namespace) -> Iterator[Figures]:
+    """The figures of each round, all over one server."""
     with tempfile.TemporaryDirectory() as directory:
         models = Path(shutil.copytree(MODELS, Path(directory) / "models"))
-        first = store.current(models, MODEL)
-        versions = [first, publish_variant(models, MODEL, 1.5)]
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        settings = {"PORT": port, "MODELS_DIR": models, "VERSIONS_SERVED": options.versions_served}
-        environment = {f"PRICECAST_{name}": str(value) for name, value in settings.items()}
-        server = Server([str(PYTHON), "-m", "app"], environment, ROOT)
-        try:
+        versions = [store.current(models, MODEL), publish_variant(models, MODEL, 1.5)]
+        with pricecast(models_dir=models, versions_served=options.versions_served) as (url, _):
             users = Users(url, models, options.windows)
-            await_ready(f"{url}/predict/batch", users.body)
-            for round_ in range(options.rounds):
+            for _ in range(options.rounds):
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                     calm, swapped = runner.run(_round(users, url, versions, options))
+                if failures := calm.failures + swapped.failures:
+                    print(dict(failures), file=sys.stderr, flush=True)
                 still = percentile(sorted(calm.latencies_ms), 99)
                 moved = percentile(sorted(swapped.latencies_ms), 99)
-                figures = {
-                    "requests": float(len(swapped.latencies_ms)),
-                    "failures": float(sum((calm.failures + swapped.failures).values())),
-                    "swaps": float(len(swapped.swap_ms)),
+                yield {
+                    "requests": len(swapped.latencies_ms),
+                    "failures": failures.total(),
+                    "swaps": len(swapped.swap_ms),
                     "swap_p50_ms": percentile(sorted(swapped.swap_ms), 50),
-                    "least_by_one_version": float(min(swapped.versions[version] for version in versions)),
+                    "least_by_one_version": min(swapped.versions[version] for version in versions),
                     "calm_per_s": len(calm.latencies_ms) / options.seconds,
                     "swapped_per_s": len(swapped.latencies_ms) / options.seconds,
                     "calm_p99_ms": still,
                     "swapped_p99_ms": moved,
                     "p99_over_calm": moved / still,
                 }
-                found.all.append(Measurement(round_, "swap", str(options.versions_served), figures))
-                print(json.dumps(figures), dict(swapped.failures), file=sys.stderr, flush=True)
-        finally:
-            server.stop()
-    return found
 
 
 def _lower(models_dir: Path, version: str, prices: F64) -> F64:
@@ -171,11 +153,7 @@ def main() -> None:
     parser.add_argument(
         "--versions-served", type=int, default=2, help="1: no version waits for its turn, each swap reads and verifies"
     )
-    options = parser.parse_args()
-    processes.guard()
-    found = measure(options)
-    print(json.dumps(machine.description()))
-    print(found.table("swap", str(options.versions_served)))
+    tell(measure(parser.parse_args()))
 
 
 if __name__ == "__main__":

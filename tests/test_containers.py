@@ -1,13 +1,16 @@
 """Dockerfile and compose file, as far as they can be judged without Docker; compose.sh beside this judges the rest."""
 
+import json
 import re
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
 
 from app.settings import PREFIX, Settings
+from tests.benchmarks.servers import answering
 from tests.server import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -49,6 +52,18 @@ def test_each_setting_that_they_name_exists() -> None:
 def test_the_image_does_not_let_everyone_in_by_itself() -> None:
     assert f"{PREFIX}HOST=0.0.0.0" in DOCKERFILE
     assert f"{PREFIX}ALLOW_PUBLIC_WITHOUT_KEYS" not in DOCKERFILE
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_the_image_s_health_is_asked_where_it_listens_and_by_no_proxy(status: int) -> None:
+    [command] = re.findall(r"^HEALTHCHECK (?:.*\\\n)? +CMD (\[.*\])$", DOCKERFILE.replace("; \\\n", "; "), re.MULTILINE)
+    python, *arguments = json.loads(command)
+    assert python == "python"
+    with answering(lambda _: (status, {})) as url:
+        environment = {f"{PREFIX}PORT": url.rpartition(":")[2], "HTTP_PROXY": "http://127.0.0.1:1"}
+        environment["http_proxy"] = environment["HTTP_PROXY"]
+        done = subprocess.run([sys.executable, *arguments], env=environment, timeout=60, check=False)
+    assert (done.returncode == 0) == (status == 200)
 
 
 def test_the_services_are_those_of_the_design() -> None:

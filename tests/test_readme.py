@@ -1,8 +1,10 @@
 """The README: what it shows is run, and what it says is compared."""
 
 import json
+import os
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +24,14 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What make does, and nothing that the environment says beside."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT", "MAKEFLAGS")}
+    return subprocess.run(
+        [tool("make"), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
 def test_a_request_and_its_answer_stand_within_the_first_25_lines() -> None:
     top = "\n".join(README.splitlines()[:25])
     assert "curl" in top
@@ -31,6 +41,33 @@ def test_a_request_and_its_answer_stand_within_the_first_25_lines() -> None:
 def test_every_make_target_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= targets
+
+
+@pytest.mark.parametrize(
+    ("given", "ran"),
+    [
+        ([], ".venv/bin/python -m app"),
+        (["PORT=9000"], "PRICECAST_PORT=9000 .venv/bin/python -m app"),
+        (["HOST=::1", "PORT=0"], "PRICECAST_HOST=::1 PRICECAST_PORT=0 .venv/bin/python -m app"),
+    ],
+)
+def test_make_serve_leaves_the_settings_be_but_for_what_is_given(given: list[str], ran: str) -> None:
+    assert make("--dry-run", "--old-file=.venv/serve", "serve", *given).stdout.split() == ran.split()
+
+
+def test_make_google_takes_the_folder_of_the_tutorial_s_files(tmp_path: Path) -> None:
+    arguments = ["--dry-run", "--old-file=.venv/train", "google", f"GOOGLE={tmp_path}"]
+    names = [f"Google_Stock_Price_{part}.csv" for part in ("Train", "Test")]
+    assert all(name in README for name in (*names, "make google GOOGLE=FOLDER"))
+    for name in names:
+        said = make("google", f"GOOGLE={tmp_path}")
+        assert said.returncode != 0
+        assert f"no {tmp_path / name}: " in said.stderr
+        assert "make google GOOGLE=FOLDER" in said.stderr
+        (tmp_path / name).touch()
+    ran = make(*arguments).stdout
+    assert f"--csv {tmp_path / names[0]} " in ran
+    assert f"--test-csv {tmp_path / names[1]} " in ran
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

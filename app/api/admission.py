@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from starlette.requests import Request
 
 from app.api import Models, ServedModel
-from app.api.body import read_body
+from app.api.body import Bodies
 from app.api.client import WhileThere
 from app.api.security import EVERYONE, Client
+from app.api.ticker import Ticker
 from app.errors import InvalidHeader, PricecastError
 from app.forecaster import Answer
 
@@ -21,7 +22,12 @@ class Admission:
     """Decides on every request that asks for forecasts."""
 
     def __init__(
-        self, registry: Models, max_body_bytes: int, deadline_s: float, on_warning: Callable[[str], None]
+        self,
+        registry: Models,
+        bodies: Bodies,
+        ticker: Ticker,
+        deadline_s: float,
+        on_warning: Callable[[str], None],
     ) -> None:
         """
         Args:
@@ -29,7 +35,8 @@ class Admission:
             on_warning: is told the code of each warning in an answer.
         """
         self._registry = registry
-        self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
+        self._ticker = ticker
         self._deadline_s = deadline_s
         self._on_warning = on_warning
 
@@ -38,12 +45,12 @@ class Admission:
 
         Raises:
             InvalidHeader: the client says something else than a time.
-            PricecastError: as `read_body`.
+            PricecastError: as `Bodies.read`.
         """
         deadline_s = self._stated_s(headers)
         clock = asyncio.get_running_loop().time
         began_s = clock()
-        raw = await read_body(request, headers, self._max_body_bytes, deadline_s)
+        raw = await self._bodies.read(request, headers, deadline_s)
         return raw, deadline_s - (clock() - began_s)
 
     def refuse_early(self, raw: bytes, windows: int, deadline_s: float) -> None:
@@ -72,7 +79,7 @@ class Admission:
         client = request.scope["state"].get("client", UNLIMITED)
         client.take(len(windows))
         try:
-            with WhileThere(request):
+            with WhileThere(request, self._ticker):
                 answers = await model.runner.submit(windows, deadline_s)
         finally:
             client.give_back(len(windows))

@@ -1,6 +1,5 @@
 """A request's body: read within limits, validated in one pass, and every fault of it named."""
 
-import asyncio
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -9,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
+from app.api.ticker import Limit, Ticker
 from app.errors import BodyTooLarge, BodyTooSlow, Fault, InvalidContent, UnsupportedMediaType
 
 CODINGS = (b"identity", b"gzip", b"deflate")
@@ -31,41 +31,58 @@ def check_json(headers: Mapping[bytes, bytes]) -> None:
         raise UnsupportedMediaType("the body must be JSON, sent with the header Content-Type: application/json")
 
 
-async def read_body(request: Request, headers: Mapping[bytes, bytes], limit_bytes: int, deadline_s: float) -> bytes:
-    """The body, whether its length was announced or it is streamed, and decompressed if need be.
+class Bodies:
+    """Reads bodies, within a limit and in time."""
 
-    Args:
-        headers: the request's own; starlette's reading of them costs more.
-        limit_bytes: as sent, and decompressed as well.
+    def __init__(self, limit_bytes: int, deadline_s: float, ticker: Ticker) -> None:
+        """
+        Args:
+            limit_bytes: as sent, and decompressed as well.
+            deadline_s: of requests that have none of their own.
+        """
+        self._limit_bytes = limit_bytes
+        self._deadline_s = deadline_s
+        self._ticker = ticker
 
-    Raises:
-        UnsupportedMediaType: it is coded in a way that is not read here.
-        BodyTooLarge: it has more than `limit_bytes`; the rest is not read.
-        BodyTooSlow: it did not come in time.
-    """
-    coding = headers.get(b"content-encoding", b"identity").strip().lower()
-    if coding not in CODINGS:
-        raise UnsupportedMediaType("Content-Encoding: a body may be gzip, deflate or identity")
-    announced = headers.get(b"content-length", b"")
-    if announced.isdigit() and int(announced) > limit_bytes:
-        raise BodyTooLarge(limit_bytes)
-    try:
-        async with asyncio.timeout(deadline_s):
-            message = await request.receive()
-            body = await _rest(request, message, limit_bytes) if message.get("more_body", False) else _piece(message)
-    except TimeoutError:
-        raise BodyTooSlow(f"the body did not come within {deadline_s:g} s") from None
-    if len(body) > limit_bytes:
-        raise BodyTooLarge(limit_bytes)
-    return body if coding == b"identity" else _decompressed(body, limit_bytes)
+    async def read(self, request: Request, headers: Mapping[bytes, bytes], deadline_s: float | None = None) -> bytes:
+        """The body, whether its length was announced or it is streamed, and decompressed if need be.
+
+        Args:
+            headers: the request's own; starlette's reading of them costs more.
+
+        Raises:
+            UnsupportedMediaType: it is coded in a way that is not read here.
+            BodyTooLarge: it has more than the limit; the rest is not read.
+            BodyTooSlow: it did not come in time.
+        """
+        coding = headers.get(b"content-encoding", b"identity").strip().lower()
+        if coding not in CODINGS:
+            raise UnsupportedMediaType("Content-Encoding: a body may be gzip, deflate or identity")
+        announced = headers.get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > self._limit_bytes:
+            raise BodyTooLarge(self._limit_bytes)
+        deadline_s = deadline_s or self._deadline_s
+        try:
+            with Limit(self._ticker, deadline_s):
+                message = await request.receive()
+                body = _piece(message)
+                if message.get("more_body", False):
+                    body = await _rest(request, body, self._limit_bytes)
+        except TimeoutError:
+            raise BodyTooSlow(f"the body did not come within {deadline_s:g} s") from None
+        if len(body) > self._limit_bytes:
+            raise BodyTooLarge(self._limit_bytes)
+        return body if coding == b"identity" else _decompressed(body, self._limit_bytes)
 
 
-async def _rest(request: Request, message: Message, limit_bytes: int) -> bytes:
+async def _rest(request: Request, first: bytes, limit_bytes: int) -> bytes:
     """All pieces, until they are too many."""
-    body = bytearray(_piece(message))  # bytes would be copied whole for every piece that a client cares to send
-    while message.get("more_body", False) and len(body) <= limit_bytes:
+    body = bytearray(first)  # bytes would be copied whole for every piece that a client cares to send
+    has_more = True
+    while has_more and len(body) <= limit_bytes:
         message = await request.receive()
         body += _piece(message)
+        has_more = message.get("more_body", False)
     return bytes(body)
 
 

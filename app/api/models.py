@@ -5,15 +5,14 @@ from collections.abc import Callable, Mapping
 from fastapi import APIRouter, Depends, Request
 
 from app import api, errors
-from app.api.body import check_json, documented_body, parse, read_body
+from app.api.body import Bodies, check_json, documented_body, parse
 from app.api.problems import documented
 from app.api.schemas import LoadRequest, ModelDetail, Models, ModelSummary
 from app.api.security import Access
 from app.registry import Published
-from app.settings import Settings
 
 
-def router(registry: api.Models, settings: Settings, access: Access, on_choice: Callable[[], None]) -> APIRouter:
+def router(registry: api.Models, bodies: Bodies, access: Access, on_choice: Callable[[], None]) -> APIRouter:
     """The routes, on the models of `registry`.
 
     Args:
@@ -56,7 +55,7 @@ def router(registry: api.Models, settings: Settings, access: Access, on_choice: 
         """
         headers = dict(request.scope["headers"])
         check_json(headers)
-        raw = await read_body(request, headers, settings.max_body_bytes, settings.deadline_s)
+        raw = await bodies.read(request, headers)
         model = await registry.load(name, parse(LoadRequest, raw).version)
         on_choice()
         return _summary(registry, model, await registry.published())

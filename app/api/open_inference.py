@@ -12,8 +12,7 @@ from pydantic_core import to_json
 from starlette.responses import JSONResponse
 
 from app import __version__, errors
-from app.api import Models, ServedModel, inference, repository
-from app.api.admission import Admission
+from app.api import Models, ServedModel
 from app.api.inference import OUTPUTS
 from app.api.problems import documented
 from app.api.protocol import (
@@ -26,10 +25,8 @@ from app.api.protocol import (
     ServerMetadata,
     TensorMetadata,
 )
-from app.api.security import Access
 from app.api.tensors import INPUT
 from app.errors import NotReady, UnknownModel
-from app.settings import Settings
 
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_repository(unload_dependents)"]
 PLATFORMS = {"onnx": "onnxruntime_onnx", "keras": "keras"}  # by engine; Triton has a name for the first only
@@ -39,19 +36,12 @@ READINESS = documented(errors.UnknownModel, is_v2=True) | {
 }
 
 
-def router(
-    registry: Models,
-    admission: Admission,
-    settings: Settings,
-    access: Access,
-    unready: Callable[[], str | None],
-    on_choice: Callable[[], None],
-) -> APIRouter:
+def router(registry: Models, unready: Callable[[], str | None], *others: APIRouter) -> APIRouter:
     """The routes, on the models of `registry`.
 
     Args:
         unready: why requests should not be sent here now; None where they may.
-        on_choice: called when an administrator has had a model loaded or unloaded.
+        others: those of inference and of the repository.
     """
     routes = APIRouter(tags=["open inference protocol"])
 
@@ -74,13 +64,12 @@ def router(
             raise NotReady(reason)
         return Ready(ready=True)
 
-    routes.include_router(_models(registry, settings))
-    routes.include_router(inference.router(registry, admission, settings))
-    routes.include_router(repository.router(registry, settings, access, on_choice))
+    for each in (_models(registry), *others):
+        routes.include_router(each)
     return routes
 
 
-def _models(registry: Models, settings: Settings) -> APIRouter:
+def _models(registry: Models) -> APIRouter:
     routes = APIRouter(prefix="/v2/models")
 
     @routes.get("", summary="What is served")

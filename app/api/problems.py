@@ -50,7 +50,7 @@ UNEXPECTED = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something
 
 class FaultBody(BaseModel):
     pointer: str = Field(description="JSON pointer into the request's body", examples=["/prices/17"])
-    detail: str = Field(examples=["a price must be a finite number"])
+    detail: str = Field(examples=["Input should be a finite number"])
     id: str | None = Field(default=None, description="the series' own id, where it gave one", examples=["AAPL"])
 
 
@@ -62,7 +62,7 @@ class Problem(BaseModel):
     type: str = Field(description="stable name of the kind of problem", examples=["urn:pricecast:invalid-content"])
     title: str = Field(description="the same in words", examples=["The request cannot be answered"])
     status: int = Field(examples=[422])
-    detail: str = Field(description="this occurrence", examples=["/prices/17: a price must be a finite number"])
+    detail: str = Field(description="this occurrence", examples=["/prices/17: Input should be a finite number"])
     request_id: str = Field(description="as in the header X-Request-ID and in the log")
     errors: list[FaultBody] | None = Field(default=None, description="every place that is wrong; 422 only")
 

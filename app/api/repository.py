@@ -1,13 +1,13 @@
 """/v2/repository: the Open Inference Protocol's calls that list models, and have them served or not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
 from app import api, errors
-from app.api.body import MOST_FAULTS, documented_body, parse, pointer, read_body
+from app.api.body import MOST_FAULTS, Bodies, documented_body, parse, pointer
 from app.api.problems import documented
 from app.api.protocol import (
     IndexEntry,
@@ -21,15 +21,21 @@ from app.api.protocol import (
 from app.api.security import Access, refuse_foreign_pages
 from app.errors import Fault, InvalidContent
 from app.registry import Published
-from app.settings import Settings
 
 Asked = TypeVar("Asked", bound=BaseModel)
 
 
-def router(registry: api.Models, settings: Settings, access: Access, on_choice: Callable[[], None]) -> APIRouter:
+def router(
+    registry: api.Models,
+    bodies: Bodies,
+    access: Access,
+    cors_origins: Sequence[str],
+    on_choice: Callable[[], None],
+) -> APIRouter:
     """The routes, on the models of `registry`.
 
     Args:
+        cors_origins: whose pages are welcome, beside this server's own.
         on_choice: called when an administrator has had a model loaded or unloaded.
     """
     routes = APIRouter(prefix="/v2/repository")
@@ -89,8 +95,8 @@ def router(registry: api.Models, settings: Settings, access: Access, on_choice: 
     async def _read(request: Request, kind: type[Asked]) -> Asked:
         """The body, which may be left out."""
         headers = dict(request.scope["headers"])
-        refuse_foreign_pages(headers, settings.cors_origins)
-        raw = await read_body(request, headers, settings.max_body_bytes, settings.deadline_s)
+        refuse_foreign_pages(headers, cors_origins)
+        raw = await bodies.read(request, headers)
         return parse(kind, raw or b"{}")
 
     return routes

@@ -7,7 +7,7 @@ from benchmarks.subjects import own
 
 
 def main() -> None:
-    given = options(__doc__, seconds=4, budget_s=1700).parse_args()
+    given = options(__doc__, seconds=2, budget_s=2700).parse_args()
     run = measured("Pricecast beside its peers", [*own(), *peers()], given)
     keep(run, given.out, "peers")
     draw(run, given.out / "peers.png")

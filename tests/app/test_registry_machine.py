@@ -151,14 +151,16 @@ class State:
     def tidy(self, name: str, versions_served: int, *, failed: str | None) -> None:
         """The live version, the one before it and the newest are served, as far as they can be."""
         newest = sorted((version for version in self.versions[name] if version != failed), key=int, reverse=True)
-        kept = [version for version in (self.live.get(name), self.before.get(name), *newest) if version is not None]
-        kept = list(dict.fromkeys(kept))[:versions_served]
-        for version in kept:
+        kept: list[str] = []
+        for version in dict.fromkeys([self.live.get(name), self.before.get(name), *newest]):
+            if version is None or len(kept) == versions_served:
+                continue
             if fault := self.fault(name, version):
                 self.fail(f"{name}@{version}", fault)
             else:
                 self.failures.pop(f"{name}@{version}", None)
-        self.served[name] = {version for version in kept if self.fault(name, version) is None}
+                kept.append(version)
+        self.served[name] = set(kept)
         if self.before.get(name) not in kept:
             self.before.pop(name, None)
 

@@ -23,6 +23,7 @@ from app.artifact.store import Artifact
 from app.batching import Call
 from app.logs import RequestLog
 from app.telemetry import LONGEST_PATH, SHARED_METRICS, RequestScope, Telemetry, metrics_server, of_all_workers
+from tests.server import free_port
 
 
 def metric(telemetry: Telemetry, name: str, /, **labels: str) -> float | None:
@@ -312,12 +313,6 @@ def test_whatever_is_sent_as_a_trace_the_id_is_one(sent: str) -> None:
 
 
 # A port of their own
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def is_free(port: int) -> bool:

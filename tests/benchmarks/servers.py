@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = Callable[[Any], tuple[int, Any]]  # the JSON of a request -> status and JSON of the answer
+Answer = Callable[[Any], tuple[int, Any]]  # the JSON of a request, None of a GET -> status and JSON of the answer
 
 
 @contextmanager
@@ -17,8 +17,14 @@ def answering(answer: Answer, *, chunked: bool = False) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self) -> None:
+            self._answer(None)
+
         def do_POST(self) -> None:
-            status, content = answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _answer(self, asked: Any) -> None:
+            status, content = answer(asked)
             body = json.dumps(content).encode()
             self.send_response(status)
             if chunked:

@@ -54,6 +54,13 @@ def test_the_load_generator_the_machine_and_the_ceiling_are_told(run: Run) -> No
     assert "| 1 × session of 1 threads | 7,000 | – | – | – | – | 0.14 |" in told
 
 
+def test_the_least_and_the_most_rounds_that_were_measured_are_told(run: Run) -> None:
+    assert "medians of 1 to 2 interleaved rounds" in as_markdown(run)  # the failed one does not count
+    even = Measurements(each for each in run.measurements.all if (each.subject, each.cell) == ("pricecast", "64"))
+    assert "medians of 2 interleaved rounds" in as_markdown(replace(run, rounds=3, measurements=even))
+    assert "medians of 0 interleaved rounds" in as_markdown(replace(run, measurements=Measurements()))
+
+
 def test_every_table_is_rectangular(run: Run) -> None:
     for block in as_markdown(run).split("\n\n"):
         if block.startswith("|"):

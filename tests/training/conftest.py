@@ -123,12 +123,12 @@ def a_backtest_of(
 @pytest.fixture(scope="session")
 def google_prices() -> Path:
     """The folder of the tutorial's own two files, which are not part of the repository."""
-    folder = Path(os.environ.get("GOOGLE_PRICES", ROOT.parent / "shared" / "data" / "google"))
+    folder = Path(os.environ.get("GOOGLE", ROOT.parent / "shared" / "data" / "google"))
     missing = [
         name
         for name in ("Google_Stock_Price_Train.csv", "Google_Stock_Price_Test.csv")
         if not (folder / name).is_file()
     ]
     if missing:
-        pytest.skip(f"no {missing[0]} in {folder}; the environment variable GOOGLE_PRICES may name another folder")
+        pytest.skip(f"no {missing[0]} in {folder}; the environment variable GOOGLE may name another folder")
     return folder

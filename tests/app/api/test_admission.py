@@ -15,7 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.api import security
 from app.api.admission import Admission
+from app.api.body import Bodies
 from app.api.client import UNWATCHED_S
+from app.api.ticker import Ticker
 from app.errors import BodyTooSlow, EngineFailed, TooManyWindows
 from app.forecaster import Answer
 from app.settings import Settings
@@ -94,7 +96,8 @@ async def test_what_the_body_takes_to_come_is_time_gone_by() -> None:
         return {"type": "http.request", "body": b"{}"}
 
     registry: Any = None
-    admission = Admission(registry, 10, 5.0, lambda code: None)
+    ticker = Ticker()
+    admission = Admission(registry, Bodies(10, 5.0, ticker), ticker, 5.0, lambda code: None)
     request = Request({"type": "http"}, receive)
     assert await admission.read(request, {}) == (b"{}", 4.25)
     assert await admission.read(request, {b"x-request-timeout-ms": b"1000"}) == (b"{}", 0.25)
@@ -203,7 +206,9 @@ class Scenario:
         request = Request({"type": "http", "headers": [], "state": {"client": self.client}}, receive)
         model: Any = SimpleNamespace(runner=self.runner)
         registry: Any = None
-        return Admission(registry, 0, 10.0, self.warned.append).answers(request, model, [b"w"] * windows, 10.0)
+        ticker = Ticker()
+        admission = Admission(registry, Bodies(0, 10.0, ticker), ticker, 10.0, self.warned.append)
+        return admission.answers(request, model, [b"w"] * windows, 10.0)
 
 
 @in_virtual_time

@@ -42,23 +42,24 @@ def test_every_served_version_is_listed_as_ready(client: Client) -> None:
 
 def test_what_is_published_and_not_served_is_listed_with_the_reason(models: Path) -> None:
     served = version_of("default")
-    beside = publish_variant(models, "default", 2.0, is_current=False)
-    broken = publish_variant(models, "default", 2.0, is_current=False)
+    surplus, beside, broken = (publish_variant(models, "default", 2.0, is_current=False) for _ in range(3))
     (models / "default" / broken / "model.onnx").write_bytes(b"nothing")
     (place(models, "tutorial") / "scaler.joblib").unlink()
     for client in start(Settings(models_dir=models, versions_served=2)):
         found = index(client)
         assert list(found) == [
-            ("default", served), ("default", beside), ("default", broken), ("tutorial", version_of("tutorial")),
-        ]  # fmt: skip
+            *(("default", version) for version in (served, surplus, beside, broken)),
+            ("tutorial", version_of("tutorial")),
+        ]
         assert found["default", served] == ("READY", "")
-        assert found["default", beside] == ("UNAVAILABLE", "unloaded")
+        assert found["default", beside] == ("READY", "")
+        assert found["default", surplus] == ("UNAVAILABLE", "unloaded")
         assert found["default", broken][0] == "UNAVAILABLE"
         assert f"default/{broken}/model.onnx: " in found["default", broken][1]
         state, reason = found["tutorial", version_of("tutorial")]
         assert state == "UNAVAILABLE"
         assert "scaler.joblib" in reason
-        assert index(client, ready=True) == {("default", served): ("READY", "")}
+        assert index(client, ready=True) == dict.fromkeys([("default", served), ("default", beside)], ("READY", ""))
 
 
 def test_a_model_of_no_readable_version_is_listed_without_one(models: Path, tmp_path: Path) -> None:
