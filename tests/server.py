@@ -20,16 +20,18 @@ import httpx
 ROOT = Path(__file__).parent.parent
 START_S = 60.0  # far more than it takes, even with Keras on a busy machine
 PATIENCE_S = 60.0
+RUN = "import runpy; runpy.run_module('app', run_name='__main__')"
 LISTENING = re.compile(r"running on (http://[\d.:]+)")
 
 
 class ServerProcess:
     """`python -m app` on a free port, with its log kept."""
 
-    def __init__(self, *, measured: bool = False, **settings: str) -> None:
+    def __init__(self, *, measured: bool = False, first: str = "", **settings: str) -> None:
         """
         Args:
             measured: whether its lines count for coverage, which makes it about twice as slow.
+            first: Python that is run before it.
             settings: names of settings, without the prefix.
         """
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PRICECAST_")}
@@ -38,8 +40,9 @@ class ServerProcess:
         if not measured:
             environment.pop("COVERAGE_PROCESS_CONFIG", None)
         self.started_at = time.monotonic()
+        program = ["-c", f"{first}\n{RUN}"] if first else ["-m", "app"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app"], cwd=ROOT, env={"PRICECAST_PORT": "0"} | environment,
+            [sys.executable, *program], cwd=ROOT, env={"PRICECAST_PORT": "0"} | environment,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.log: list[str] = []

@@ -325,6 +325,37 @@ def test_a_second_signal_ends_it_at_once() -> None:
     assert server.stop(signal.SIGINT, timeout_s=20) == 0
 
 
+def test_a_second_signal_waits_for_no_engine_call() -> None:
+    hangs = """
+import sys, time
+from app.forecaster import Forecaster
+
+def hang(*_):
+    print("computing", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+Forecaster.answers = hang
+"""
+    server = ServerProcess(measured=True, first=hangs, drain_grace_s="0", drain_deadline_s="300")
+    url = server.wait_until_listening()
+
+    def ask() -> None:
+        body = {"series": [{"prices": row} for row in windows(2).tolist()]}
+        with suppress(httpx.HTTPError):
+            httpx.post(f"{url}/predict/batch", json=body, trust_env=False)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for said in ("computing", "Shutting down"):
+            until(said, lambda said=said: any(said in line for line in server.log))  # type: ignore[misc]
+            server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+    finally:
+        server.stop()
+        asking.join()
+
+
 def test_where_the_system_knows_no_sighup_it_starts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
     monkeypatch.delattr(signal, "SIGHUP")
