@@ -13,6 +13,7 @@ from training import recipe as recipes
 from training.data import DataError
 from training.recipe import RecipeError
 
+MODELS = Path("models")
 EPOCHS = 20  # where recipes are compared: each then takes less than a minute on two cores
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train.add_argument("--test-csv", type=Path, help="prices that follow those of --csv, to score the model on")
     train.add_argument("--name", help="name to publish under; the recipe's unless given")
     train.add_argument("--seed", type=int, help="the recipe's unless given")
-    train.add_argument("--out", type=Path, default=Path("models"), help="directory of models (default: models)")
+    train.add_argument("--out", type=Path, default=MODELS, help="directory of models (default: models)")
     train.set_defaults(run=_train)
     flows = verbs.add_parser("gradients", help="measure how gradients flow back through time, while recipes train")
     flows.add_argument(
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prices.add_argument("--sample", action="store_true", help="the test block of the (first) model's sample stocks")
         prices.add_argument("--unseen", action="store_true", help="sp500, nasdaq, wti and vix: trained on by no recipe")
         verb.add_argument("--column", help="the column of prices in the CSV file")
-        verb.add_argument("--models", dest="models_dir", type=Path, default=Path("models"), help="directory of models")
+        verb.add_argument("--models", dest="models_dir", type=Path, help="directory of models (default: models)")
         verb.add_argument("--out", type=Path, help="directory of the report (default: one under backtests)")
     chosen = parser.parse_args(arguments)
     verb = verbs.choices[chosen.verb]
@@ -90,6 +91,8 @@ def _check_compare(chosen: argparse.Namespace, verb: argparse.ArgumentParser) ->
     if chosen.recipes:
         if chosen.sample or chosen.unseen:
             verb.error("--recipes train on --csv, or a sample stock")
+        if chosen.models_dir is not None:
+            verb.error("--models is of published models; --recipes publish in --out")
         if chosen.seeds is not None and chosen.seeds < 1:
             verb.error("--seeds must be 1 or more")
         return
@@ -138,7 +141,7 @@ def _backtest(chosen: argparse.Namespace) -> int:
     from training import judge  # imports SciPy, Matplotlib and arch: a second
     from training.published import open_version
 
-    model = open_version(chosen.models_dir, chosen.model)
+    model = open_version(chosen.models_dir or MODELS, chosen.model)
     out = judge.judge(model, judge.prices(model, chosen.csv, chosen.column, chosen.unseen), chosen.out, _say)
     print(f"written {out / 'report.html'}")
     return 0
@@ -150,7 +153,7 @@ def _compare(chosen: argparse.Namespace) -> int:
     from training import compare, judge
     from training.published import open_version
 
-    models = [open_version(chosen.models_dir, reference) for reference in dict.fromkeys(chosen.models)]
+    models = [open_version(chosen.models_dir or MODELS, reference) for reference in dict.fromkeys(chosen.models)]
     prices = judge.prices(models[0], chosen.csv, chosen.column, chosen.unseen)
     print(f"written {compare.compare(models, prices, chosen.out, _say)}")
     return 0
@@ -159,11 +162,13 @@ def _compare(chosen: argparse.Namespace) -> int:
 def _compare_recipes(chosen: argparse.Namespace) -> int:
     epochs = EPOCHS if chosen.epochs is None else chosen.epochs
     wanted = recipes.alike(chosen.recipes, epochs, chosen.csv, chosen.column, chosen.test_csv)
+    out = chosen.out or Path("backtests") / f"recipes-{chosen.csv.stem if chosen.csv else recipes.STOCK}"
+    for name in wanted:
+        store.check_name(out, name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from training import laboratory
     from training.fit import display
 
-    out = chosen.out or Path("backtests") / f"recipes-{chosen.csv.stem if chosen.csv else recipes.STOCK}"
     print(f"written {laboratory.compare(wanted, chosen.seeds or 1, out, display, _say)}")
     return 0
 

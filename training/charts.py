@@ -114,22 +114,22 @@ def models(scores: Mapping[str, Sequence[Score]]) -> Figure:
     return figure
 
 
-def recipes(scores: Mapping[str, Sequence[Score]]) -> Figure:
+def recipes(scores: Mapping[str, Mapping[int, Score]]) -> Figure:
     """Recipes below each other, by seed: the median beside the last price, the quantiles beside a random walk."""
     some = {name: each for name, each in scores.items() if each}
-    seeds = max((len(each) for each in some.values()), default=0)
-    figure = Figure(figsize=(11, 1.6 + 0.28 * len(some) * max(1, seeds / 2)), layout="constrained")
+    seeds = sorted({seed for each in some.values() for seed in each})
+    figure = Figure(figsize=(11, 1.6 + 0.28 * len(some) * max(1, len(seeds) / 2)), layout="constrained")
     point, interval = figure.subplots(1, 2)
     rows: tuple[dict[str, Sequence[Baseline]], ...] = ({}, {})
-    for i in range(seeds):
-        mine = [each[i].model_copy(update={"instrument": name}) for name, each in some.items() if i < len(each)]
+    for seed in seeds:
+        mine = [each[seed].model_copy(update={"instrument": name}) for name, each in some.items() if seed in each]
         for found, baseline in zip(rows, (LAST_PRICE, EWMA), strict=True):
-            found[f"seed {i + 1}"] = _named(mine, baseline)
+            found[f"seed {seed}"] = _named(mine, baseline)
     _ratios(point, rows[0])
     titled(point, "RMSE over the last price's, one step ahead")
     _ratios(interval, rows[1])
     titled(interval, "pinball loss over an EWMA random walk's")
-    if seeds > 1:
+    if len(seeds) > 1:
         _legend(figure, point)
     return figure
 

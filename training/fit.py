@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.artifact.evidence import Curve
+from app.artifact.transform import F32, F64
 from training import reservoir
 from training.batches import Encoded, Redrawn
 from training.interrupt import held
@@ -121,13 +122,14 @@ def solve(network: keras.Model, recipe: Recipe, train: Encoded, validation: Enco
     """Solves the readout of an echo state network in place: one epoch, for those who are told of it."""
     measure = loss_of(recipe.training, recipe.quantiles)
 
-    def loss(block: Encoded) -> float:
-        targets = block[1][:, -recipe.horizon :].astype(np.float32)
-        return float(keras.ops.convert_to_numpy(measure(targets, network.predict(block[0], verbose=0))))
+    def loss(targets: F64, said: F32 | F64) -> float:
+        came = targets[:, -recipe.horizon :].astype(np.float32)
+        return float(keras.ops.convert_to_numpy(measure(came, said.astype(np.float32))))
 
     with show, held():
-        reservoir.solve(network, recipe, train)
-        found, checked = loss(train), None if validation is None else loss(validation)
+        found, checked = loss(train[1], reservoir.solve(network, recipe, train)), None
+        if validation is not None:
+            checked = loss(validation[1], network.predict(validation[0], verbose=0))
         show.epoch(0, 1, found, checked)
     return Curve(loss=[found], validation=[] if checked is None else [checked], best=0)
 

@@ -7,7 +7,8 @@ Keras names no derivative that all of its backends know. But it descends gradien
 added to an input, or to a state, has become minus the gradient after one step at rate 1.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -28,10 +29,10 @@ from training.recipe import Recipe
 from training.tables import Table, number, text
 
 NOTE = (
-    "∂loss/∂x = how much the loss changes with the first step of the window, over how much it does with the last; "
-    "∂h_T/∂h_1 the same of the last state; radius = spectral radius of the recurrent weights; |gradient| = norm over "
-    "all weights, |step| = what clipping leaves of it. Before training the readout is drawn at random where it would "
-    "be 0 and let no gradient through."
+    "∂loss/∂x = how much the loss of the last answer changes with the first step of the window, over how much it does "
+    "with the last; ∂h_T/∂h_1 the same of the last state; radius = spectral radius of the recurrent weights; "
+    "|gradient| = norm over all weights, |step| = what clipping leaves of it. Before training they are measured with "
+    "a readout drawn at random where it starts at 0, and would let no gradient through."
 )
 WINDOWS = 64  # that a gradient is measured on
 VANISHING, EXPLODING = 1e-2, 30.0  # first over last; a window that matters a hundred times less at its start is lost
@@ -44,11 +45,11 @@ class Flow:
     """The gradients of a network at one moment, oldest step first."""
 
     moment: str
-    loss: F64  # (T,) |∂loss/∂x_t| in the mean over windows
+    loss: F64  # (T,) |∂loss/∂x_t| of the last answer's loss, in the mean over windows
     state: F64 | None  # (T,) |∂h_T/∂h_t| over |∂h_T/∂h_T|, as root mean square; none where no layer reads the window
     norm: float  # of the gradient of all weights
     step: float  # the same, as far as clipping lets it through
-    radius: float | None  # spectral radius of the recurrent weights
+    radius: float | None  # spectral radius of the recurrent weights; none where there are none, or no numbers any more
 
     @property
     def ratio(self) -> float:
@@ -57,6 +58,8 @@ class Flow:
 
     @property
     def verdict(self) -> Verdict:
+        if not np.isfinite(self.loss).all():
+            return "exploding"
         if self.ratio == 0 and self.loss[-1] > 0 and self.loss[np.argmax(self.loss > 0)] > VANISHING * self.loss[-1]:
             return "cut"
         return "vanishing" if self.ratio < VANISHING else "exploding" if self.ratio > EXPLODING else "stable"
@@ -65,7 +68,7 @@ class Flow:
 def first_over_last(gradients: F64) -> float:
     if not gradients[-1]:
         return float("inf") if gradients[0] else 0.0
-    return float(gradients[0] / gradients[-1])
+    return float(gradients[0]) / float(gradients[-1])
 
 
 def compare(recipes: Mapping[str, Recipe], out: Path, display: Callable[[int], Display], say: Say) -> Path:
@@ -86,28 +89,33 @@ def compare(recipes: Mapping[str, Recipe], out: Path, display: Callable[[int], D
         flows[name] = watch(recipe, display(recipe.training.epochs), say)
     say(f"\n{text(table(flows, recipes))}\n{NOTE}\n")
     out.mkdir(parents=True, exist_ok=True)
-    drawn = {
-        name: [(flow.loss / (flow.loss[-1] or 1.0), flow.state) for flow in (each[0], each[-1])]
-        for name, each in flows.items()
-    }
+    with np.errstate(invalid="ignore"):  # of infinite gradients
+        drawn = {
+            name: [(flow.loss / (flow.loss[-1] or 1.0), flow.state) for flow in (each[0], each[-1])]
+            for name, each in flows.items()
+        }
     pictures.save(charts.gradients(drawn), out / "gradients.png")
     return out / "gradients.png"
 
 
 def watch(recipe: Recipe, show: Display, say: Say) -> list[Flow]:
-    """Trains a recipe's network, and measures it on the way."""
+    """Trains a recipe's network as `run` does: measures it before, after the first epoch, and as it is kept."""
     keras.utils.set_random_seed(recipe.seed)
     made = prepare(recipe, say)
     network = made.network(recipe)
+    start = network.get_weights()
     draw_readout(network)
     gauge = Gauge(network, recipe, made.train)
     flows = [gauge.measure("before")]
-    watching = _Watching(show, gauge, flows, {1, recipe.training.epochs})
+    network.set_weights(start)
+    watching = _Watching(show, gauge, flows)
     if recipe.network.cell == "echo_state":
-        solve(network, recipe, made.train, made.validation, watching)
+        curve = solve(network, recipe, made.train, made.validation, watching)
     else:
         trained = networks.arranged(network, recipe.network)
-        fit(trained, recipe.training, recipe.quantiles, made.redrawn or made.train, made.validation, watching)
+        curve = fit(trained, recipe.training, recipe.quantiles, made.redrawn or made.train, made.validation, watching)
+    if curve.best:
+        flows.append(gauge.measure(f"epoch {curve.best + 1}"))
     return flows
 
 
@@ -135,7 +143,7 @@ def table(flows: Mapping[str, Sequence[Flow]], recipes: Mapping[str, Recipe]) ->
 
 
 class Gauge:
-    """Measures one network, as often as asked; leaves its weights as they are."""
+    """Measures one network, as often as asked; leaves it as it is, its dropout's random numbers too."""
 
     def __init__(self, network: keras.Model, recipe: Recipe, lessons: Encoded) -> None:
         """
@@ -150,17 +158,19 @@ class Gauge:
         self._reader = _reader(network)
 
     @held()
+    @np.errstate(invalid="ignore")  # of infinite weights
     def measure(self, moment: str) -> Flow:
         count = len(self._inputs)
         loss = loss_of(self._recipe.training, self._recipe.quantiles)
-        nudge = _Nudge()
-        nudged = keras.Sequential([keras.Input(batch_shape=self._inputs.shape), nudge, self._trained])
-        free = self._descend(nudged, self._inputs, self._targets, loss)
-        clipped = free
+        window = keras.Input(batch_shape=self._inputs.shape)
+        whole = keras.Model(window, self._trained(window))
+        free = clipped = self._descend(whole, self._inputs, self._targets, loss)
         if self._recipe.training.clips:
-            plain = keras.Sequential([keras.Input(batch_shape=self._inputs.shape), self._trained])
-            clip = clipping(self._recipe.training)
-            clipped = self._descend(plain, self._inputs, self._targets, loss, **clip)
+            clipped = self._descend(whole, self._inputs, self._targets, loss, **clipping(self._recipe.training))
+        nudge = _Nudge()
+        horizon = self._recipe.horizon  # of the last answer alone: each earlier step matters to its own
+        last = keras.Model(window, self._trained(nudge(window))[:, -horizon * len(self._recipe.quantiles) :])
+        self._descend(last, self._inputs, self._targets[:, -horizon:], loss)
         by_input = count * np.linalg.norm(_numbers(nudge), axis=2)  # (N, T); the loss is a mean over windows
         return Flow(
             moment=moment,
@@ -176,7 +186,8 @@ class Gauge:
         inputs: Any = self._inputs
         for layer in takewhile(lambda layer: layer is not reader, self._network.layers):
             if isinstance(layer, layers.RNN):  # what is between them acts only while training
-                inputs = layer(inputs, training=False)
+                with _kept(layer):  # it draws for dropout all the same
+                    inputs = layer(inputs, training=False)
         inputs = keras.ops.convert_to_numpy(inputs)  # (N, T, ·)
         window = keras.Input(batch_shape=inputs.shape)
         nudge = _StateNudge(sum(_sizes(reader.cell)))
@@ -190,21 +201,31 @@ class Gauge:
     def _descend(self, model: keras.Model, inputs: F32, targets: Any, loss: Any, **clip: float | None) -> float:
         """One step of plain gradient descent at rate 1, undone but for nudges; the norm of what it did to weights."""
         before = self._network.get_weights()
-        model.compile(keras.optimizers.SGD(1.0, **clip), loss, run_eagerly=True)
-        model.train_on_batch(inputs, targets)
-        moved = [after - start for after, start in zip(self._network.get_weights(), before, strict=True)]
-        self._network.set_weights(before)
+        with _kept(self._network):
+            model.compile(keras.optimizers.SGD(1.0, **clip), loss, run_eagerly=True)
+            model.train_on_batch(inputs, targets)
+            moved = [after - start for after, start in zip(self._network.get_weights(), before, strict=True)]
         return float(np.sqrt(sum(np.sum(each.astype(np.float64) ** 2) for each in moved)))
 
 
-class _Watching:
-    """Measures after some of the epochs, and passes on what it is told."""
+@contextmanager
+def _kept(layer: layers.Layer) -> Iterator[None]:
+    """Gives all variables back their values in the end: weights, and the states of what draws for dropout."""
+    before = [keras.ops.copy(each.value) for each in layer.variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(layer.variables, before, strict=True):
+            variable.assign(value)
 
-    def __init__(self, show: Display, gauge: Gauge, flows: list[Flow], after: set[int]) -> None:
+
+class _Watching:
+    """Measures after the first epoch, and passes on what it is told."""
+
+    def __init__(self, show: Display, gauge: Gauge, flows: list[Flow]) -> None:
         self._show = show
         self._gauge = gauge
         self._flows = flows
-        self._after = after
 
     def __enter__(self) -> Self:
         self._show.__enter__()
@@ -218,8 +239,8 @@ class _Watching:
 
     def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
         self._show.epoch(epoch, epochs, loss, validation)
-        if epoch + 1 in self._after:
-            self._flows.append(self._gauge.measure(f"epoch {epoch + 1}"))
+        if epoch == 0:
+            self._flows.append(self._gauge.measure("epoch 1"))
 
 
 def _reader(network: keras.Model) -> layers.RNN | None:
@@ -233,9 +254,11 @@ def _reader(network: keras.Model) -> layers.RNN | None:
     return found
 
 
-def radius(layer: layers.RNN) -> float:
+def radius(layer: layers.RNN) -> float | None:
     """The spectral radius of the recurrent weights, in a cell with gates of those that make its candidate."""
     recurrent = np.asarray(layer.cell.get_weights()[1], dtype=np.float64)  # (U, G·U)
+    if not np.isfinite(recurrent).all():
+        return None
     gate = 2 if recurrent.shape[1] > layer.units else 0
     return reservoir.spectral_radius(recurrent[:, gate * layer.units : (gate + 1) * layer.units])
 

@@ -21,7 +21,7 @@ from training.tables import Table, number, percent, ratio, text
 NOTE = (
     "seconds = of training; RMSE of the median in price, one step ahead, beside that of the last price; skill = 1 − "
     "MSE/MSE of the last price, in log returns, with its 95% interval by stationary bootstrap; pinball loss in percent "
-    "of the price, and over that of a random walk with EWMA volatility; means over the seeds."
+    "of the price, and over that of a random walk with EWMA volatility; means over the seeds that came to a model."
 )
 
 
@@ -131,31 +131,33 @@ def train(name: str, recipe: Recipe, out: Path, show: Share, say: Say) -> Trial:
 
 
 def key_of(recipe: Recipe) -> str:
-    """Of all that decides what comes of a recipe: itself, and the files that it reads."""
-    digest = sha256(json.dumps(provenance.recorded(recipe), sort_keys=True).encode())
+    """Of all that decides what comes of a recipe: itself, the files that it reads, and the libraries that train it."""
+    decisive = {"recipe": provenance.recorded(recipe), "libraries": provenance.libraries()}
+    digest = sha256(json.dumps(decisive, sort_keys=True).encode())
     for path in (recipe.data.csv, recipe.data.test_csv):
         if path is not None and path.is_file():  # where it is not, reading it will say so
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def scores_of(trials: Sequence[Trial]) -> dict[str, list[Score]]:
-    """Of each recipe, by seed."""
-    found: dict[str, list[Score]] = {trial.recipe: [] for trial in trials}
+def scores_of(trials: Sequence[Trial]) -> dict[str, dict[int, Score]]:
+    """Of each recipe, by seed; a seed that came to no model has none."""
+    found: dict[str, dict[int, Score]] = {trial.recipe: {} for trial in trials}
     for trial in trials:
         if trial.score is not None:
-            found[trial.recipe].append(trial.score)
+            found[trial.recipe][trial.seed] = trial.score
     return found
 
 
 def table(trials: Sequence[Trial]) -> Table:
     """A row for each recipe."""
-    head = ["recipe", "parameters", "seconds", "RMSE", "last price", "skill", "pinball", "pinball/RW"]
+    head = ["recipe", "seeds", "parameters", "seconds", "RMSE", "last price", "skill", "pinball", "pinball/RW"]
     rows = []
     for name, scores in scores_of(trials).items():
         mine = [trial for trial in trials if trial.recipe == name]
-        row = [name, f"{max(trial.parameters for trial in mine):,}", number(_mean([t.seconds for t in mine]), 1)]
-        rows.append([*row, *(_figures(scores) if scores else ["not published"])])
+        seeds, parameters = f"{len(scores)} of {len(mine)}", f"{max(trial.parameters for trial in mine):,}"
+        row = [name, seeds, parameters, number(_mean([trial.seconds for trial in mine]), 1)]
+        rows.append([*row, *(_figures([*scores.values()]) if scores else ["not published"])])
     return Table("Recipes side by side", NOTE, head, rows)
 
 

@@ -18,7 +18,7 @@ FARTHEST = 5  # steps ahead, where recipes are compared
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 
-# What only a network has that is trained step by step.
+# What only a network has that is trained step by step; of Training, it is all that has a default.
 TRAINED_ONLY = (
     *("dropout", "head", "recurrent_dropout", "activation", "kernel", "recurrent", "recurrent_scale"),
     *("truncate", "penalty"),
@@ -27,6 +27,12 @@ TRAINED_ONLY = (
 
 class RecipeError(Exception):
     """A recipe that cannot be followed; says which file and which key."""
+
+
+def _changed(part: Part) -> list[str]:
+    """The keys that are not as they are by default."""
+    fields = type(part).model_fields.items()
+    return [key for key, field in fields if not field.is_required() and getattr(part, key) != field.default]
 
 
 class Data(Part):
@@ -128,7 +134,7 @@ class Network(Part):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        given = [key for key in TRAINED_ONLY if getattr(self, key) != type(self).model_fields[key].default]
+        given = [key for key in _changed(self) if key in TRAINED_ONLY]
         for is_wrong, reason in (
             (self.activation == "relu" and self.cell != "rnn", "activation = 'relu' needs cell = 'rnn'"),
             (self.recurrent == "identity" and self.cell != "rnn", "recurrent = 'identity' needs cell = 'rnn'"),
@@ -229,9 +235,9 @@ class Recipe(Part):
         if self.horizon == 1 and self.network.structure in ("encoder_decoder", "one_to_many"):
             raise ValueError(f"network.structure = '{self.network.structure}' needs a horizon of 2 or more: a path")
         if self.network.cell == "echo_state":
-            wanted = [*self.training.clips, *(["patience"] if self.training.patience else [])]
-            if wanted or self.training.epochs > 1:
-                keys = ", ".join(f"training.{key}" for key in wanted) or "training.epochs above 1"
+            given = [*_changed(self.training), *(["epochs above 1"] if self.training.epochs > 1 else [])]
+            if given:
+                keys = ", ".join(f"training.{key}" for key in given)
                 raise ValueError(f"network.cell = 'echo_state' is solved in closed form and takes no {keys}")
 
     @property
@@ -297,7 +303,8 @@ def alike(
 
     Args:
         references: names or files; `all` stands for all that come with Pricecast.
-        epochs: each one's own unless given; an echo state network is solved at once all the same.
+        epochs: for which all train to the end, without patience; each as its recipe says unless given. An echo state
+            network is solved at once all the same.
         csv: the prices; a sample stock's unless given.
 
     Raises:
@@ -308,11 +315,12 @@ def alike(
         prices = {"stocks": [], "csv": csv, "column": column}
     changes: dict[str, Any] = {"data": prices | {"test_csv": test_csv, "synthetic_paths": 0, "unseen": []}}
     found = {}
-    for reference in names() if "all" in references else dict.fromkeys(references):
+    meant = [each for reference in references for each in (names() if reference == "all" else [reference])]
+    for reference in dict.fromkeys(meant):
         own = load(reference)
         mine = changes | {"horizon": min(own.horizon, FARTHEST)}
         if epochs is not None and own.network.cell != "echo_state":
-            mine["training"] = {"epochs": epochs}
+            mine["training"] = {"epochs": epochs, "patience": None}
         name = Path(reference).stem
         if name in found:
             raise RecipeError(f"two recipes are called {name}")

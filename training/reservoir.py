@@ -54,40 +54,48 @@ def spectral_radius(weights: F64) -> float:
     return float(np.abs(np.linalg.eigvals(weights)).max())
 
 
-def solve(network: keras.Model, recipe: Recipe, train: Encoded) -> None:
+def solve(network: keras.Model, recipe: Recipe, train: Encoded) -> F64:
     """Sets the readout by ridge regression on the states: of every step after the washout, or of the last alone.
 
     A regression gives means. Where quantiles are asked for, those of the residuals are added to it.
 
     Args:
         train: inputs (N, T, F), and targets (N, H), or (N, T·H) in `many_to_many`.
+
+    Returns:
+        (N, H·Q) what the network now answers to the inputs.
     """
     *_, gru, readout = network.layers
     window = keras.Input(network.input_shape[1:])
     states = keras.Model(window, layers.RNN(gru.cell, return_sequences=True)(window))
     inputs, targets = train
     futures = targets.reshape(len(targets), -1, recipe.horizon)  # (N, 1 or T, H)
-    kernel, bias = _ridge(states, inputs, futures[:, recipe.network.echo.washout :], recipe.network.echo)
+    kernel, bias, last = _ridge(states, inputs, futures[:, recipe.network.echo.washout :], recipe.network.echo)
+    means = last @ kernel + bias  # (N, H)
     spread = np.zeros((recipe.horizon, len(recipe.quantiles)))
     if recipe.training.loss == "pinball":
-        residuals = futures[:, -1] - _last(states, inputs) @ kernel - bias
-        spread = np.quantile(residuals, recipe.quantiles, axis=0).T
+        spread = np.quantile(futures[:, -1] - means, recipe.quantiles, axis=0).T
     readout.set_weights([np.repeat(kernel, len(recipe.quantiles), axis=1), (bias[:, None] + spread).reshape(-1)])
+    return (means[:, :, None] + spread).reshape(len(means), -1)
 
 
-def _ridge(states: keras.Model, inputs: F32, futures: F64, recipe: Reservoir) -> tuple[F64, F64]:
+def _ridge(states: keras.Model, inputs: F32, futures: F64, recipe: Reservoir) -> tuple[F64, F64, F64]:
     """(U, H) and (H,): the mean over reservoirs of the readouts that each has for itself, with an intercept.
+
+    And (N, U): the state after the last step of each window.
 
     Args:
         futures: (N, S, H) of the last S steps.
     """
     horizon = futures.shape[2]
-    total, products, count = 0.0, 0.0, 0
+    total, products, count, last = 0.0, 0.0, 0, []
     for start in range(0, len(inputs), CHUNK):
-        said = _numbers(states, inputs[start : start + CHUNK])[:, -futures.shape[1] :]  # (n, S, U)
+        every = np.asarray(states.predict_on_batch(inputs[start : start + CHUNK]), dtype=np.float64)  # (n, T, U)
+        said = every[:, -futures.shape[1] :]  # (n, S, U)
         came = futures[start : start + CHUNK]
         both = np.concatenate([said, came], axis=2).reshape(-1, said.shape[2] + horizon)
         total, products, count = total + both.sum(axis=0), products + both.T @ both, count + len(both)
+        last.append(every[:, -1].copy())  # a view would keep every step of every chunk
     mean = np.asarray(total) / count
     covariance = np.asarray(products) / count - np.outer(mean, mean)  # (U + H, U + H)
     kernel = np.zeros((len(mean) - horizon, horizon))
@@ -96,14 +104,4 @@ def _ridge(states: keras.Model, inputs: F32, futures: F64, recipe: Reservoir) ->
         one = slice(start, start + units)
         penalised = covariance[one, one] + recipe.ridge * np.eye(units)
         kernel[one] = np.linalg.solve(penalised, covariance[one, -horizon:]) / recipe.count
-    return kernel, mean[-horizon:] - mean[:-horizon] @ kernel
-
-
-def _last(states: keras.Model, inputs: F32) -> F64:
-    """(N, U): the state after the last step."""
-    chunks = range(0, len(inputs), CHUNK)
-    return np.concatenate([_numbers(states, inputs[start : start + CHUNK])[:, -1] for start in chunks])
-
-
-def _numbers(states: keras.Model, inputs: F32) -> F64:
-    return np.asarray(states.predict_on_batch(inputs), dtype=np.float64)
+    return kernel, mean[-horizon:] - mean[:-horizon] @ kernel, np.concatenate(last)

@@ -1,10 +1,9 @@
 """A training run: a recipe and price history in, a published artifact out. Read it from top to bottom."""
 
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import joblib
 import keras
@@ -15,8 +14,8 @@ from app.artifact.evidence import Evidence
 from app.artifact.manifest import Calibration, Draft, Golden, Network, Range
 from app.artifact.transform import F32, Transform
 from app.engines.onnx import OnnxEngine
-from app.errors import EngineFailed
-from app.forecaster import GOLDEN_TOLERANCE, Forecaster, load
+from app.errors import ArtifactError, EngineFailed
+from app.forecaster import GOLDEN_TOLERANCE, EngineName, Forecaster, load
 from training import backtest, calibrate, data, evidence, networks, provenance, report
 from training.backtest import Backtest
 from training.export import to_onnx
@@ -27,7 +26,6 @@ from training.recipe import Recipe
 from training.split import Samples
 
 GOLDEN_WINDOWS = 4
-LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "scikit-learn", "joblib")
 
 
 class NetworkError(Exception):
@@ -58,7 +56,7 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
     keras.utils.set_random_seed(recipe.seed)
     with store.staging(models_dir, name) as stage:
         made = prepare(recipe, say)
-        blocks, judged, transform = made.blocks, made.judged, made.transform
+        blocks, judged, transform, anew = made.blocks, made.judged, made.transform, made.redrawn is not None
         joblib.dump(made.scaler, stage.path / "scaler.joblib")
         unseen = data.unseen(recipe.data.unseen)
         network = made.network(recipe)
@@ -105,11 +103,10 @@ def run(recipe: Recipe, name: str, models_dir: Path, show: Display, say: Callabl
             calibration=calibration,
             training_ranges=seen,
             recipe=provenance.recorded(recipe),
-            data=[*map(provenance.instrument, made.market), *provenance.paths(made.simulated)],
+            data=[*map(provenance.instrument, made.market), *provenance.paths(made.simulated, anew)],
             evidence=found,
             curve=curve,
-            libraries={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
-            | {"backend": keras.backend.backend()},
+            libraries=provenance.libraries(),
             golden=_golden(served, tests),
         )
         number = stage.publish(draft, check=_loads)
@@ -146,7 +143,10 @@ def _golden(served: Forecaster, tests: Sequence[Backtest]) -> Golden:
 
 @held()
 def _loads(path: Path) -> None:
-    """Loads the sealed artifact as the service would, on each engine."""
+    """Loads the sealed artifact as the service would; raises NetworkError where an engine could not serve it."""
     artifact = store.read(path)
-    load(artifact, "onnx")
-    load(artifact, "keras")
+    for engine in get_args(EngineName):
+        try:
+            load(artifact, engine)
+        except ArtifactError as error:
+            raise NetworkError(f"the engine {engine} cannot serve it: {error.path.name}: {error.reason}") from error

@@ -155,16 +155,18 @@ def test_there_are_colours_for_any_number() -> None:
 
 def test_recipes_are_drawn_below_each_other_by_seed(scores: list[Score]) -> None:
     first = [s for s in scores if s.horizon == 1]
-    point, interval = charts.recipes({"one": first, "two": first[:1], "none": []}).axes
+    figure = charts.recipes({"one": {1: first[0], 3: first[1]}, "two": {3: first[0]}, "none": {}})
+    point, interval = figure.axes
     for axes in (point, interval):
         assert [label.get_text() for label in axes.get_yticklabels()] == ["one", "two"]
         assert len(dots(axes)) == 3
-    wanted = [row.rmse_ratio for s in (first[0], first[0], first[1]) for row in s.point_baselines[:1]]
+    wanted = [row.rmse_ratio for s in (first[0], first[1], first[0]) for row in s.point_baselines[:1]]
     assert [x for x, _ in dots(point)] == pytest.approx(wanted)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["seed 1", "seed 3"]
 
 
 def test_where_no_recipe_came_to_anything_there_is_an_empty_picture() -> None:
-    assert [dots(axes) for axes in charts.recipes({"none": []}).axes] == [[], []]
+    assert [dots(axes) for axes in charts.recipes({"none": {}}).axes] == [[], []]
 
 
 def test_gradients_are_drawn_on_a_log_scale_before_and_after() -> None:

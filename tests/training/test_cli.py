@@ -203,11 +203,14 @@ def test_what_is_mistyped_is_said_before_keras_is_imported(tmp_path: Path) -> No
 
 
 def test_a_name_that_no_model_may_have_is_refused_before_keras_is_imported(tmp_path: Path) -> None:
-    line = "train tutorial --name Tutorial"
-    ((code, imported, said),) = answers([line], tmp_path / "models").values()
-    assert code == "2"
-    assert "a model's name is lower-case letters, digits, - and _, 64 at most" in said
-    assert imported == "False"
+    mine = tmp_path / "Mine.toml"
+    mine.write_text((RECIPES / "quick.toml").read_text())
+    for code, imported, said in answers(
+        ["train tutorial --name Tutorial", f"compare --recipes lstm {mine}"], tmp_path / "models"
+    ).values():
+        assert code == "2"
+        assert "a model's name is lower-case letters, digits, - and _, 64 at most" in said
+        assert imported == "False"
 
 
 # In this process
@@ -284,6 +287,10 @@ def test_a_place_to_publish_that_is_no_directory_is_one_line(
         (["compare", "--recipes", "all", "--column", "Open"], "--column needs --csv"),
         (["compare", "--recipes", "all", "--test-csv", "later.csv"], "--test-csv needs --csv"),
         (["compare", "--recipes", "all", "--seeds", "0"], "--seeds must be 1 or more"),
+        (
+            ["compare", "--recipes", "all", "--models", "elsewhere"],
+            "--models is of published models; --recipes publish in --out",
+        ),
         (["compare", "default", "--csv", "a.csv", "--column", "x", "--seeds", "2"], "--seeds needs --recipes"),
         (["backtest", "default", "--csv", "prices.csv"], "--csv needs --column"),
         (["compare", "default", "--csv", "prices.csv"], "--csv needs --column"),

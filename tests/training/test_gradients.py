@@ -7,12 +7,14 @@ import keras
 import numpy as np
 import pytest
 
+from app.artifact.evidence import Curve
 from app.artifact.transform import F32, F64
 from tests.training.conftest import RECIPES
 from tests.training.test_fit import Recorder
 from training import gradients, networks, recipe
 from training.fit import fit
 from training.gradients import Flow, Gauge, first_over_last
+from training.prepare import prepare
 from training.recipe import Recipe
 
 pytestmark = pytest.mark.slow  # step by step, so that no graph need be made; half a second each all the same
@@ -110,12 +112,23 @@ def test_truncation_makes_of_an_explosion_a_cut() -> None:
     assert flow.norm < 1e-3 * free.norm
 
 
-def test_where_every_step_answers_each_lesson_is_cut() -> None:
-    """The last step of a part is followed by none that could owe it anything; it still answers for itself."""
+def test_where_every_step_answers_it_is_what_the_last_answer_owes_to_each() -> None:
+    """By the sum over all answers each input would matter, to that of its own step."""
+    wanted = a_recipe({"structure": "many_to_many"} | SMALL)
+    network = untrained(wanted)
+    inputs, targets = lessons(wanted)
+    flow = Gauge(network, wanted, (inputs, targets)).measure("before")
+    alone = Gauge(network, a_recipe(SMALL), (inputs, targets[:, -1:])).measure("before")
+    assert flow.verdict == "vanishing"
+    assert flow.loss == pytest.approx(alone.loss, rel=1e-4)
+    assert flow.norm != pytest.approx(alone.norm, rel=0.05)  # which is of training, and so of all answers
+
+
+def test_where_every_step_answers_the_last_answer_is_cut_too() -> None:
     free, cut = (measured({"structure": "many_to_many", "truncate": k}, FEW) for k in (None, 3))
-    assert (cut.loss > 0).all()
+    assert (cut.loss[:-3] == 0).all()
     assert cut.loss[-3:] == pytest.approx(free.loss[-3:], rel=1e-4)
-    assert (np.abs(cut.loss[:-3] / free.loss[:-3] - 1) > 0.01).any()
+    assert cut.norm != pytest.approx(free.norm, rel=1e-3)
 
 
 def test_clipping_bounds_the_step_however_long_the_gradient() -> None:
@@ -164,7 +177,7 @@ def test_an_encoder_is_measured_and_not_the_decoder() -> None:
     assert flow.ratio < 0.1
 
 
-def test_a_reservoir_is_as_wide_as_asked_and_its_gradient_is_used_by_nobody() -> None:
+def test_a_reservoir_has_the_spectral_radius_asked_for() -> None:
     flow = measured({"cell": "echo_state", "units": [50]}, FEW)
     assert flow.radius == pytest.approx(0.9, abs=1e-3)
 
@@ -211,13 +224,18 @@ def test_the_loss_gradient_is_that_of_finite_differences() -> None:
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_measuring_changes_nothing(cell: str) -> None:
+    """Nor the states of what draws for dropout: the same is dropped afterwards as would have been."""
     wanted = a_recipe({"cell": cell, "units": [6, 5], "dropout": 0.1, "recurrent_dropout": 0.1, "truncate": 3})
     network = untrained(wanted, FEW)
-    before = network.get_weights()
+    assert len(network.variables) > len(network.weights)
+    before = [keras.ops.convert_to_numpy(each.value) for each in network.variables]
     gauge = Gauge(network, wanted, lessons(wanted, 64, FEW))
     first = gauge.measure("before")
-    assert all(np.array_equal(a, b) for a, b in zip(before, network.get_weights(), strict=True))
-    assert state_of(gauge.measure("again")) == pytest.approx(state_of(first))
+    after = [keras.ops.convert_to_numpy(each.value) for each in network.variables]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    again = gauge.measure("again")
+    assert state_of(again) == pytest.approx(state_of(first))
+    assert again.loss == pytest.approx(first.loss)
 
 
 def test_fewer_windows_are_enough() -> None:
@@ -235,10 +253,24 @@ def test_fewer_windows_are_enough() -> None:
         ([1e4, 1.0, 1.0], "exploding"),
         ([1.0, 1.0, 0.0], "exploding"),
         ([0.0, 0.0, 0.0], "vanishing"),
+        ([np.nan, np.nan, np.nan], "exploding"),
+        ([0.0, np.nan, 1.0], "exploding"),
+        ([np.inf, np.inf, np.inf], "exploding"),
     ],
 )
 def test_verdicts(loss: list[float], verdict: str) -> None:
     assert Flow("", np.array(loss), None, 1.0, 1.0, None).verdict == verdict
+
+
+@pytest.mark.parametrize("weight", [np.inf, np.nan])
+def test_a_network_that_has_diverged_explodes_and_has_no_radius(weight: float) -> None:
+    wanted = a_recipe(SMALL)
+    network = untrained(wanted, FEW)
+    network.set_weights([np.full_like(each, weight) for each in network.get_weights()])
+    flow = Gauge(network, wanted, lessons(wanted, 64, FEW)).measure("after")
+    assert (flow.verdict, flow.radius) == ("exploding", None)
+    (row,) = gradients.table({"diverged": [flow]}, {"diverged": wanted}).rows
+    assert row[2:6] == ["nan", "exploding", "nan", "-"]
 
 
 # The verb
@@ -249,12 +281,17 @@ def test_recipes_are_measured_before_and_while_they_train(tmp_path: Path) -> Non
         str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, training={"patience": None, "epochs": 3}
     )
     plain = quick.model_copy(update={"network": quick.network.model_copy(update={"cell": "rnn"})})
-    path = recipe.load(str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, network={"structure": "one_to_many"})
+    path = recipe.load(
+        str(RECIPES / "quick.toml"),
+        data={"synthetic_paths": 0},
+        network={"structure": "one_to_many"},
+        training={"patience": None},
+    )
     echo = recipe.load(
         str(RECIPES / "quick.toml"),
         data={"synthetic_paths": 0},
         network={"cell": "echo_state", "head": 0},
-        training={"epochs": 1, "clip_norm": None, "patience": None},
+        training={"epochs": 1, "schedule": "constant", "batch": 32, "clip_norm": None, "patience": None},
     )
     said: list[str] = []
     shown = Recorder()
@@ -271,6 +308,56 @@ def test_recipes_are_measured_before_and_while_they_train(tmp_path: Path) -> Non
     assert "unused" in said[-1]
     assert shown.batches
     assert [told[0] for told in shown.epochs] == [0, 1, 2, 0, 1, 0]
+
+
+def watched(wanted: Recipe, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Flow], list[list[F32]]]:
+    """What was measured, and the weights that training began and ended with."""
+    weights = []
+
+    def spy(network: keras.Model, *how: Any) -> Curve:
+        weights.append(network.get_weights())
+        curve = fit(network, *how)
+        weights.append(network.get_weights())
+        return curve
+
+    monkeypatch.setattr(gradients, "fit", spy)
+    return gradients.watch(wanted, Recorder(), lambda _: None), weights
+
+
+def test_what_is_watched_is_trained_as_if_it_were_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the same readout of zeros, and dropping the same: to the last digit."""
+    wanted = recipe.load(
+        str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, network={"dropout": 0.2, "recurrent_dropout": 0.2}
+    )
+    flows, (start, end) = watched(wanted, monkeypatch)
+    assert flows[0].ratio > 0
+    keras.utils.set_random_seed(wanted.seed)
+    made = prepare(wanted, lambda _: None)
+    network = made.network(wanted)
+    assert all(np.array_equal(a, b) for a, b in zip(start, network.get_weights(), strict=True))
+    fit(network, wanted.training, wanted.quantiles, made.train, made.validation, Recorder())
+    assert all(np.array_equal(a, b) for a, b in zip(end, network.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize(("best", "moments"), [(0, ["before", "epoch 1"]), (2, ["before", "epoch 1", "epoch 3"])])
+def test_the_last_measurement_is_of_the_weights_that_are_kept(
+    best: int, moments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(network: keras.Model, *how: Any) -> Curve:
+        *_, show = how
+        for epoch in range(4):
+            show.epoch(epoch, 9, 1.0, None)
+        network.set_weights([np.full_like(each, 0.01) for each in network.get_weights()])
+        return Curve(loss=[1.0] * 4, validation=[1.0] * 4, best=best)
+
+    monkeypatch.setattr(gradients, "fit", stopped)
+    wanted = recipe.load(str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, network={"cell": "rnn"})
+    recorder = Recorder()
+    recorder.open = True
+    flows = gradients.watch(wanted, recorder, lambda _: None)
+    assert [flow.moment for flow in flows] == moments
+    if best:
+        assert flows[-1].radius == pytest.approx(4 * 0.01)
 
 
 def test_a_readout_of_zeros_is_drawn_and_another_left() -> None:

@@ -1,15 +1,17 @@
 """Recipes side by side: each trained once, whatever interrupts, and a table that tells how they did."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from app.artifact.evidence import Evidence, IntervalBaseline, PointBaseline
+from app.artifact.evidence import Evidence, IntervalBaseline, PointBaseline, Score
 from tests.training.conftest import RECIPES, a_score
 from tests.training.test_fit import Recorder
-from training import laboratory, recipe, run
+from training import charts, laboratory, provenance, recipe, run
 from training.baselines import EWMA, LAST_PRICE
 from training.fit import Display
 from training.laboratory import Trial
@@ -37,16 +39,20 @@ class Trainer:
     def __init__(self) -> None:
         self.trained: list[tuple[str, int]] = []
         self.interrupt_at: int | None = None
+        self.clock_s = 0.0
 
     def run(self, wanted: Recipe, name: str, models: Path, show: Display, say: object) -> run.Published:
         if len(self.trained) == self.interrupt_at:
             raise KeyboardInterrupt
         self.trained.append((name, wanted.seed))
+        self.clock_s += 100  # to read and encode prices
         with show:
             for epoch in range(wanted.training.epochs):
+                self.clock_s += 2
                 show.batch(epoch, 1, 2)
                 show.epoch(epoch, wanted.training.epochs, 1.0, None)
-        if name == "quick-tutorial" and wanted.training.epochs == 5:
+        self.clock_s += 1000  # to judge and publish
+        if name == "quick-tutorial" and wanted.training.epochs == 5 and wanted.seed != 2:
             raise NetworkError("training has diverged")
         figures = with_baselines(0.9 + wanted.seed / 100, levels=bool(wanted.levels))
         scores = [a_score(horizon=2), a_score(**figures)]
@@ -57,6 +63,7 @@ class Trainer:
 def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     made = Trainer()
     monkeypatch.setattr(run, "run", made.run)
+    monkeypatch.setattr(laboratory, "time", SimpleNamespace(monotonic=lambda: made.clock_s))
     return made
 
 
@@ -77,8 +84,23 @@ def test_each_recipe_is_trained_once_and_has_a_row(trainer: Trainer, tmp_path: P
     said, shown = compared(tmp_path)
     assert trainer.trained == [("quick", 1), ("quick-tutorial", 1)]
     found = rows(said)
-    assert found["quick"][1:2] + found["quick"][3:] == [
-        *("1,234", "3.00", "2.00", "+0.172", "[-0.210,", "+0.360]", "0.420", "0.9900", "[0.9800,", "1.0000]")
+    assert found["quick"][1:] == [
+        *(
+            "1",
+            "of",
+            "1",
+            "1,234",
+            "6.0",
+            "3.00",
+            "2.00",
+            "+0.172",
+            "[-0.210,",
+            "+0.360]",
+            "0.420",
+            "0.9900",
+            "[0.9800,",
+            "1.0000]",
+        )
     ]
     assert found["quick-tutorial"][-2:] == ["-", "-"]
     assert [told[0] for told in shown.epochs] == [0, 1, 2, 3, 4, 5]
@@ -130,6 +152,7 @@ def test_a_file_that_is_not_there_is_the_business_of_who_reads_it() -> None:
 def test_one_that_diverges_is_told_and_the_others_go_on(trainer: Trainer, tmp_path: Path) -> None:
     said, _ = compared(tmp_path, QUICK_TUTORIAL, QUICK, epochs=5)
     assert "quick-tutorial: not published: training has diverged" in said
+    assert rows(said)["quick-tutorial"][1:4] == ["0", "of", "1"]
     assert rows(said)["quick-tutorial"][-2:] == ["not", "published"]
     assert rows(said)["quick"][-1] == "1.0000]"
     said, _ = compared(tmp_path / "alone", QUICK_TUTORIAL, epochs=5)
@@ -140,10 +163,43 @@ def test_several_seeds_are_averaged_with_their_spread(trainer: Trainer, tmp_path
     said, _ = compared(tmp_path, QUICK, seeds=3)
     skills = [1 - ratio**2 for ratio in (0.91, 0.92, 0.93)]
     row = rows(said)["quick"]
-    assert row[5:8] == [f"{np.mean(skills):+.3f}", "±", f"{np.std(skills, ddof=1):.3f}"]
+    assert row[1:4] == ["3", "of", "3"]
+    assert row[8:11] == [f"{np.mean(skills):+.3f}", "±", f"{np.std(skills, ddof=1):.3f}"]
 
 
-def test_seconds_are_those_of_training(tmp_path: Path) -> None:
-    trial = Trial(key="", recipe="a", seed=1, parameters=9, seconds=2.0, score=None)
-    (row,) = laboratory.table([trial, trial.model_copy(update={"seconds": 4.0, "seed": 2})]).rows
-    assert row == ["a", "9", "3.0", "not published"]
+def test_seeds_that_came_to_nothing_are_counted(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[dict[str, dict[int, Score]]] = []
+    draw = charts.recipes
+
+    def spy(scores: dict[str, dict[int, Score]]) -> Figure:
+        drawn.append(scores)
+        return draw(scores)
+
+    monkeypatch.setattr(charts, "recipes", spy)
+    said, _ = compared(tmp_path, QUICK_TUTORIAL, epochs=5, seeds=3)
+    row = rows(said)["quick-tutorial"]
+    assert row[1:4] == ["1", "of", "3"]
+    assert row[8] == f"{1 - 0.92**2:+.3f}"  # of seed 2
+    assert [list(each) for each in drawn[0].values()] == [[2]]
+
+
+def test_seconds_are_those_of_training(trainer: Trainer, tmp_path: Path) -> None:
+    compared(tmp_path, QUICK, epochs=4)
+    trial = Trial.model_validate_json((tmp_path / "trials" / "quick-1.json").read_bytes())
+    assert trial.seconds == 4 * 2
+    twice = [trial, trial.model_copy(update={"seconds": 4.0, "seed": 2})]
+    (row,) = laboratory.table(twice).rows
+    assert row[3] == "6.0"
+
+
+@pytest.mark.parametrize("library", ["pricecast", "keras", "backend"])
+def test_what_other_libraries_trained_is_trained_again(
+    library: str, trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared(tmp_path, QUICK)
+    others = provenance.libraries() | {library: "another"}
+    monkeypatch.setattr(provenance, "libraries", lambda: others)
+    compared(tmp_path, QUICK)
+    assert len(trainer.trained) == 2

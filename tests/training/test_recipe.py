@@ -343,7 +343,7 @@ def test_keys_that_contradict_each_other_are_refused(tmp_path: Path, changes: li
         ),
         (
             'cell = "echo_state"',
-            "network.cell = 'echo_state' is solved in closed form and takes no training.patience",
+            "'echo_state' is solved in closed form and takes no training.patience, training.epochs above 1",
         ),
     ],
 )
@@ -361,6 +361,9 @@ def test_an_echo_state_network_has_one_layer_and_is_fitted_once(tmp_path: Path) 
     assert said + "training.epochs above 1" in refusal(written(tmp_path, echo, impatient))
     clipped = ("epochs = 3", "epochs = 3\nclip_value = 1")
     assert said + "training.clip_value" in refusal(written(tmp_path, echo, impatient, clipped))
+    taught = ("epochs = 3", 'epochs = 1\nlearning_rate = 0.01\nschedule = "cosine"\nbatch = 64')
+    unused = "training.learning_rate, training.schedule, training.batch"
+    assert refusal(written(tmp_path, echo, impatient, taught)).endswith(said + unused)
     once = load(written(tmp_path, echo, impatient, ("epochs = 3", "epochs = 1")))
     assert once.network.echo == Reservoir()
 
@@ -452,6 +455,7 @@ def test_recipes_are_compared_on_the_same_prices_for_as_many_epochs(tmp_path: Pa
         assert (each.data.stocks, each.data.csv, each.data.synthetic_paths, each.data.unseen) == (["GOOG"], None, 0, [])
         assert each.data.column == "adj_close"
     assert [each.training.epochs for each in found.values()] == [7, 7, 7, 1]
+    assert [each.training.patience for each in found.values()] == [None] * 4
     assert [each.horizon for each in found.values()] == [3, 5, 1, 5]
 
 
@@ -459,6 +463,18 @@ def test_all_recipes_are_those_that_are_shipped_and_keep_their_epochs() -> None:
     found = recipe.alike(["all"])
     assert list(found) == recipe.names()
     assert found["tutorial"].training.epochs == 100
+
+
+def test_beside_all_recipes_others_are_compared_too(tmp_path: Path) -> None:
+    mine = written(tmp_path)
+    assert list(recipe.alike([mine, "all", "lstm"])) == ["mine", *recipe.names()]
+    with pytest.raises(RecipeError, match=r"^no recipe is called 'tutorail'"):
+        recipe.alike(["all", "tutorail"])
+
+
+def test_a_recipe_that_keeps_its_epochs_keeps_its_patience(tmp_path: Path) -> None:
+    found = recipe.alike([written(tmp_path)])["mine"].training
+    assert (found.epochs, found.patience) == (3, 2)
 
 
 def test_a_file_takes_the_place_of_the_stock() -> None:

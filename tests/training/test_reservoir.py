@@ -194,6 +194,40 @@ def test_quantiles_are_those_of_the_residuals() -> None:
     assert below == pytest.approx(np.array([recipe.quantiles] * 2), abs=0.01)
 
 
+@pytest.mark.parametrize("structure", ["many_to_one", "many_to_many"])
+def test_the_reservoir_is_run_once_and_the_answers_are_the_networks(
+    structure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, targets = remembered()
+    if structure == "many_to_many":
+        targets = np.tile(targets[:, None], (1, STEPS, 1)).reshape(len(targets), -1)
+    keras.utils.set_random_seed(1)
+    recipe = a_recipe(network={"cell": "echo_state", "units": [8], "structure": structure}, **QUANTILES)
+    network = networks.build(recipe.network, (STEPS, 1), 6)
+    batches = []
+    predict = keras.Model.predict_on_batch
+
+    def spy(model: keras.Model, batch: F32) -> Any:
+        batches.append(len(batch))
+        return predict(model, batch)
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", spy)
+    monkeypatch.setattr(reservoir, "CHUNK", 128)
+    found = reservoir.solve(network, recipe, (inputs, targets))
+    assert batches == [128, 128, 44]
+    said = np.asarray(network(inputs), dtype=np.float64)
+    assert found == pytest.approx(said, abs=1e-5)
+    curve = solve(network, recipe, (inputs, targets), None, Recorder())
+    assert curve.loss[0] == pytest.approx(pinball(said.reshape(-1, 2, 3), targets[:, -2:], recipe), rel=1e-4)
+    assert curve.validation == []
+
+
+def pinball(said: F64, came: F64, recipe: Recipe) -> float:
+    error = came[:, :, None] - said
+    quantiles = np.array(recipe.quantiles)
+    return float(np.maximum(quantiles * error, (quantiles - 1) * error).mean())
+
+
 def test_it_is_told_as_one_epoch_and_the_reservoir_stays_as_it_was() -> None:
     inputs, targets = remembered(400)
     shown = Recorder()

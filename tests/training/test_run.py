@@ -10,12 +10,14 @@ import keras
 import numpy as np
 import pytest
 
+import app
 from app.artifact import store
 from app.artifact.evidence import Curve
 from app.artifact.manifest import Calibration, Manifest
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
 from app.engines.onnx import OnnxEngine
+from app.errors import ArtifactError
 from app.forecaster import load
 from tests.training.conftest import (
     RECIPES,
@@ -39,7 +41,8 @@ FILES = {
     *("real-vs-predicted.png", "error.png", "loss.png"),
 }
 OF_LEVELS = {"fan.png", "coverage.png", "pit.png"}
-SIMULATED = "{} simulated paths, and as many anew for each epoch"
+SIMULATED = "{} simulated paths"
+ANEW = ", and as many anew for each epoch"
 
 
 def quick(name: str = "quick", **changes: Any) -> Recipe:
@@ -131,7 +134,7 @@ def test_a_run_publishes_an_artifact_that_loads_on_both_engines(
     assert (volatility.quantity, step.quantity) == ("volatility", "last step")
     assert 0 < volatility.low < volatility.high < 1
     assert step.low < -1 < 1 < step.high
-    assert {"python", "backend", *run.LIBRARIES} == manifest.libraries.keys()
+    assert manifest.libraries == provenance.libraries()
     assert len(manifest.golden.windows) == run.GOLDEN_WINDOWS
     assert said[0] == "AAPL: 3270 prices"
     assert re.fullmatch(r"\d+ windows to train on, the simulated ones anew for each epoch; \d+ to validate", said[1])
@@ -221,7 +224,7 @@ def test_simulated_paths_alone_teach_and_judge(tmp_path: Path) -> None:
     per_path = 100 - 20 - 2 + 1
     assert said == [f"{20 * per_path} windows to train on, the simulated ones anew for each epoch; 0 to validate"]
     (provenance,) = manifest.data
-    assert (provenance.name, provenance.source, provenance.rows) == ("synthetic", SIMULATED.format(20), 2000)
+    assert (provenance.name, provenance.source, provenance.rows) == ("synthetic", SIMULATED.format(20) + ANEW, 2000)
     assert (provenance.first_date, provenance.last_date) == (None, None)
     for score in done.evidence.scores:
         assert (score.instrument, score.origins, score.first_date) == ("synthetic", 4 * per_path, None)
@@ -323,6 +326,25 @@ def test_forms_that_differ_are_refused() -> None:
     run._compare(network, OnnxEngine(to_onnx(network)), rows)
     with pytest.raises(NetworkError, match=r"^the ONNX form of the network differs from Keras by \d"):
         run._compare(network, OnnxEngine(to_onnx(other)), rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["onnx", "keras"])
+def test_a_network_that_an_engine_could_not_serve_is_not_published(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(artifact: Artifact, wanted: Any) -> None:
+        if wanted == engine:
+            raise ArtifactError(artifact.path / "model.onnx", "the golden forecasts are not met: they differ by 1e-3")
+
+    monkeypatch.setattr(run, "fit", untrained(lambda _: None))
+    monkeypatch.setattr(report, "write", lambda *_: None)
+    monkeypatch.setattr(run, "load", refuse)
+    with pytest.raises(
+        NetworkError, match=rf"^the engine {engine} cannot serve it: model\.onnx: the golden forecasts are not met"
+    ):
+        published(quick(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 # Prices that cannot be used: no network is built for them
@@ -452,10 +474,30 @@ def test_an_instrument_is_a_series_with_its_first_and_last_date() -> None:
 
 def test_simulated_paths_are_one_instrument() -> None:
     one, other = random_walk(2, 50, 1)
-    assert provenance.paths([]) == []
-    (found,) = provenance.paths([one, other])
-    assert (found.name, found.source, found.rows) == ("synthetic", SIMULATED.format(2), 100)
-    assert found.sha256 != provenance.paths([other, one])[0].sha256
+    assert provenance.paths([], anew=False) == []
+    (found,) = provenance.paths([one, other], anew=True)
+    assert (found.name, found.source, found.rows) == ("synthetic", SIMULATED.format(2) + ANEW, 100)
+    assert found.sha256 != provenance.paths([other, one], anew=True)[0].sha256
+
+
+@pytest.mark.slow
+def test_paths_that_an_echo_state_network_is_solved_on_are_not_drawn_anew(tmp_path: Path) -> None:
+    wanted = quick(
+        "quick-simulated", network={"cell": "echo_state"}, training={"batch": 32}, calibration={"center": "network"}
+    )
+    done, said = published(wanted, tmp_path, "echo")
+    assert "anew" not in said[0]
+    (simulated,) = store.read(done.path).manifest.data
+    assert simulated.source == SIMULATED.format(20)
+
+
+def test_libraries_are_those_that_train_and_pricecasts_own_version() -> None:
+    found = provenance.libraries()
+    assert found.keys() == {"pricecast", "python", "backend", found["backend"], *provenance.LIBRARIES}
+    assert found["pricecast"] == app.__version__
+    assert found["backend"] == keras.config.backend()
+    assert found["keras"] == keras.__version__
+    assert re.match(r"\d+\.\d+", found[found["backend"]])
 
 
 # Golden windows
