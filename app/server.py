@@ -72,7 +72,8 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         if self.force_exit:
             draining.cancel()
-        await asyncio.wait([draining])
+        else:
+            await draining
 
 
 def serve(

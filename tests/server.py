@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,6 @@ import httpx
 ROOT = Path(__file__).parent.parent
 START_S = 60.0  # far more than it takes, even with Keras on a busy machine
 PATIENCE_S = 60.0
-RUN = "import runpy; runpy.run_module('app', run_name='__main__')"
 LISTENING = re.compile(r"running on (http://[\d.:]+)")
 
 
@@ -31,7 +31,7 @@ class ServerProcess:
         """
         Args:
             measured: whether its lines count for coverage, which makes it about twice as slow.
-            first: Python that is run before it.
+            first: Python that each of its processes runs before all else.
             settings: names of settings, without the prefix.
         """
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PRICECAST_")}
@@ -39,10 +39,13 @@ class ServerProcess:
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         if not measured:
             environment.pop("COVERAGE_PROCESS_CONFIG", None)
+        self._first = tempfile.TemporaryDirectory()
+        if first:
+            (Path(self._first.name) / "sitecustomize.py").write_text(first, encoding="utf-8")
+            environment["PYTHONPATH"] = os.pathsep.join([self._first.name, str(ROOT)])
         self.started_at = time.monotonic()
-        program = ["-c", f"{first}\n{RUN}"] if first else ["-m", "app"]
         self.process = subprocess.Popen(
-            [sys.executable, *program], cwd=ROOT, env={"PRICECAST_PORT": "0"} | environment,
+            [sys.executable, "-m", "app"], cwd=ROOT, env={"PRICECAST_PORT": "0"} | environment,
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.log: list[str] = []
@@ -80,6 +83,7 @@ class ServerProcess:
             self._reader.join(timeout_s)
             assert self.process.stderr is not None
             self.process.stderr.close()
+            self._first.cleanup()
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -92,9 +96,9 @@ class ServerProcess:
 
 
 @contextmanager
-def running(*, measured: bool = False, **settings: str) -> Iterator[tuple[ServerProcess, httpx.Client]]:
-    """A server that listens, and a client of it."""
-    server = ServerProcess(measured=measured, **settings)
+def running(**how: Any) -> Iterator[tuple[ServerProcess, httpx.Client]]:
+    """A `ServerProcess` that listens, and a client of it."""
+    server = ServerProcess(**how)
     try:
         with httpx.Client(base_url=server.wait_until_listening(), timeout=30.0, trust_env=False) as client:
             yield server, client

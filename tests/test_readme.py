@@ -26,7 +26,8 @@ def blocks(language: str) -> list[str]:
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     """What make does, and nothing that the environment says beside."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT", "MAKEFLAGS")}
+    said = ("HOST", "PORT", "MAKEFLAGS", "MAKELEVEL")
+    environment = {name: value for name, value in os.environ.items() if name not in said}
     return subprocess.run(
         [tool("make"), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
     )

@@ -114,23 +114,36 @@ def live(server: ServerProcess) -> set[str]:
     return {answer.json()["model"]["version"] for answer in answers}
 
 
+LOCKABLE = """
+from app.artifact import store
+
+write = store.write_current
+
+def write_unless_locked(models_dir, name, version):
+    if (models_dir / name / "locked").exists():
+        raise PermissionError(13, "Permission denied")
+    write(models_dir, name, version)
+
+store.write_current = write_unless_locked
+"""
+
+
 def test_what_one_worker_is_told_all_do_and_so_do_they_what_their_supervisor_is_told(models: Path) -> None:
     first, home = version_of("default"), models / "default"
     wide = publish_variant(models, "default", 3.0, is_current=False)
     port = free_port()
     settings = {"workers": "2", "models_dir": str(models), "models_poll_s": "0", "metrics_port": str(port)}
-    with running(measured=True, **settings) as (server, client):
+    with running(measured=True, first=LOCKABLE, **settings) as (server, client):
         assert live(server) == {first}
         assert client.post("/models/default/load", json={"version": wide}).status_code == 200
         until("all answer with what one was told to", lambda: live(server) == {wide})
         assert store.current(models, "default") == wide
 
-        # As where the server may not write there.
-        (home / ".staging-current").mkdir()
+        (home / "locked").touch()  # as where the server may not write there
         assert client.post("/models/default/load", json={"version": first}).status_code == 200
         until("all answer with what one was told to", lambda: live(server) == {first})
         assert store.current(models, "default") == wide
-        (home / ".staging-current").rmdir()
+        (home / "locked").unlink()
 
         another = publish_variant(models, "default", 2.0)
         server.process.send_signal(signal.SIGHUP)

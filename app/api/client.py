@@ -35,8 +35,7 @@ class WhileThere:
         self._ticker.cancel(self._begin)
         if self._watch is not None:
             self._watch.cancel()
-        if self._gone and kind is asyncio.CancelledError:
-            self._task.uncancel()
+        if self._gone and kind is asyncio.CancelledError and not self._task.uncancel():  # by nobody else as well
             raise ClientDisconnect
 
     def _begin(self) -> None:

@@ -59,8 +59,7 @@ class Limit:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ticker.cancel(self._end)
-        if self._is_over and kind is asyncio.CancelledError:
-            self._task.uncancel()
+        if self._is_over and kind is asyncio.CancelledError and not self._task.uncancel():  # by nobody else as well
             raise TimeoutError
 
     def _end(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -196,11 +196,13 @@ class Scenario:
         self.client = security.Client("alice", 0, 5)
         self.runner = Runner(self.client)
         self.gone = asyncio.Event()
+        self.when_gone: Callable[[], object] = lambda: None
         self.warned: list[str] = []
 
     def ask(self, windows: int) -> "Coroutine[Any, Any, Any]":
         async def receive() -> dict[str, str]:
             await self.gone.wait()
+            self.when_gone()
             return {"type": "http.disconnect"}
 
         request = Request({"type": "http", "headers": [], "state": {"client": self.client}}, receive)
@@ -244,6 +246,17 @@ async def test_windows_are_given_back_when_the_request_is_cancelled() -> None:
     await asyncio.sleep(UNWATCHED_S)
     assert asks.client._windows == 5
     request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert asks.client._windows == 0
+
+
+@in_virtual_time
+async def test_a_request_that_is_cancelled_as_its_client_leaves_is_cancelled() -> None:
+    asks = Scenario()
+    asks.gone.set()
+    request = asyncio.create_task(asks.ask(5))
+    asks.when_gone = request.cancel
     with pytest.raises(asyncio.CancelledError):
         await request
     assert asks.client._windows == 0

@@ -85,6 +85,25 @@ async def test_an_error_of_its_own_leaves_it_as_it_is() -> None:
 
 
 @in_virtual_time
+async def test_a_cancellation_at_the_same_time_is_one() -> None:
+    task: asyncio.Task[None]
+
+    async def limited() -> None:
+        ticker = Ticker()
+        ticker.set(cancel, 0.5)
+        with Limit(ticker, 0.5):
+            await asyncio.sleep(9)
+
+    def cancel() -> None:
+        task.cancel()
+
+    task = asyncio.create_task(limited())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
+@in_virtual_time
 async def test_a_cancellation_from_outside_is_one() -> None:
     async def limited() -> None:
         with Limit(Ticker(), 5):
