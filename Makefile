@@ -16,7 +16,7 @@ train: .venv/train  ## the shipped models, anew: each a next version
 test: .venv/dev  ## everything
 	$(PYTHON) -m pytest --cov
 
-test-fast: .venv/dev  ## what needs no server process and no training
+test-fast: .venv/dev  ## all but what takes long: server processes, training, pictures
 	$(PYTHON) -m pytest -m "not slow"
 
 lint: .venv/dev

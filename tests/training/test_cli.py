@@ -21,6 +21,8 @@ from training import gradients, laboratory, recipe, run
 from training.__main__ import INTERRUPTED, main
 from training.synthetic import random_walk
 
+pytestmark = pytest.mark.slow
+
 QUICK = str(RECIPES / "quick.toml")
 QUICK_TUTORIAL = str(RECIPES / "quick-tutorial.toml")
 LIMIT_S = 240  # of a process that hangs; far above what any takes
@@ -67,7 +69,6 @@ def last_error_of(capsys: pytest.CaptureFixture[str]) -> str:
 # The real thing, as a process of its own
 
 
-@pytest.mark.slow
 def test_training_on_files_prints_the_figures_and_publishes(csv: Path, later_csv: Path, tmp_path: Path) -> None:
     out = tmp_path / "models"
     arguments: list[str | Path] = ["--csv", csv, "--column", "open", "--test-csv", later_csv, "--out", out]
@@ -124,7 +125,6 @@ def started(arguments: Sequence[str | Path]) -> Iterator[subprocess.Popen[str]]:
         limit.cancel()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_training_with_a_sentence_and_leaves_nothing(
     csv: Path, tmp_path: Path, sig: signal.Signals
@@ -405,7 +405,6 @@ def test_options_reach_the_recipe(csv: Path, later_csv: Path, monkeypatch: pytes
     assert third == plain
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("still", ["later", "always"])
 def test_prices_that_stand_still_are_answered_with_a_sentence(
     still: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -440,7 +439,6 @@ def judged(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_a_backtest_prints_the_figures_and_writes_the_report(csv: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = judged("backtest", DEFAULT, "--csv", csv, "--column", "open", "--out", out)
@@ -454,7 +452,6 @@ def test_a_backtest_prints_the_figures_and_writes_the_report(csv: Path, tmp_path
     assert (out / "report.html").is_file()
 
 
-@pytest.mark.slow
 def test_models_are_compared(csv: Path, tmp_path: Path) -> None:
     done = judged("compare", DEFAULT, TUTORIAL, DEFAULT, "--csv", csv, "--column", "open", "--out", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -463,7 +460,6 @@ def test_models_are_compared(csv: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == f"written {tmp_path / 'compare.png'}"
 
 
-@pytest.mark.slow
 def test_recipes_are_compared_and_an_interruption_loses_nothing(csv: Path, tmp_path: Path) -> None:
     arguments: list[str | Path] = ["compare", "--recipes", QUICK, QUICK_TUTORIAL, "--csv", csv, "--column", "open"]
     arguments += ["--out", tmp_path / "out"]
@@ -494,7 +490,6 @@ print(code, sorted({name.partition(".")[0] for name in sys.modules} & {"keras", 
 """
 
 
-@pytest.mark.slow
 def test_judging_imports_neither_keras_nor_a_backend_of_it(csv: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_KERAS, csv, tmp_path],

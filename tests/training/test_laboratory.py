@@ -18,6 +18,8 @@ from training.laboratory import Trial
 from training.recipe import Recipe
 from training.run import NetworkError
 
+pytestmark = pytest.mark.slow
+
 QUICK, QUICK_TUTORIAL = (str(RECIPES / f"{name}.toml") for name in ("quick", "quick-tutorial"))
 
 

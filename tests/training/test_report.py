@@ -16,6 +16,8 @@ from training.backtest import Backtest
 from training.pictures import BASELINE, MODEL
 from training.synthetic import random_walk
 
+pytestmark = pytest.mark.slow
+
 PICTURES = {"real-vs-predicted.png", "error.png", "loss.png"}
 OF_LEVELS = {"fan.png", "coverage.png", "pit.png"}
 CURVE = Curve(loss=[0.5, 0.4, 0.35], validation=[0.6, 0.45, 0.5], best=1)
@@ -55,7 +57,6 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "save", lambda *_: None)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("dated", "levels"), [(True, True), (False, False)], ids=["dated, levels", "neither"])
 def test_a_page_and_its_pictures_are_written(tmp_path: Path, dated: bool, levels: bool) -> None:
     tests = [a_test(dated=dated, levels=levels), a_test(dated=dated, levels=levels, name="other")]
@@ -75,7 +76,6 @@ def test_a_page_and_its_pictures_are_written(tmp_path: Path, dated: bool, levels
     assert set(re.findall(r'src="([^"]*)"', written)) == pictures
 
 
-@pytest.mark.slow
 def test_fewer_forecasts_than_the_close_up_holds_are_drawn(tmp_path: Path) -> None:
     tests = [a_test(rows=64)]
     assert len(tests[0].samples) == 3
@@ -158,7 +158,6 @@ def test_skill_has_another_colour_than_none(tmp_path: Path) -> None:
     assert colours == {0.1: [MODEL], -0.1: [BASELINE]}
 
 
-@pytest.mark.slow
 def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(tmp_path: Path) -> None:
     tests = [a_test(name="US$_^ per EUR$", rows=70)]
     report.write(tmp_path, "quick", "plain", tests, CURVE, shown(tests))

@@ -36,6 +36,8 @@ from training.recipe import Recipe
 from training.run import NetworkError, Published
 from training.synthetic import random_walk
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     *("manifest.json", "model.keras", "model.onnx", "scaler.joblib", "report.html"),
     *("real-vs-predicted.png", "error.png", "loss.png"),
@@ -113,7 +115,6 @@ def quick_models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Publis
     return models, *published(quick(), models)
 
 
-@pytest.mark.slow
 def test_a_run_publishes_an_artifact_that_loads_on_both_engines(
     quick_models: tuple[Path, Published, list[str]],
 ) -> None:
@@ -140,7 +141,6 @@ def test_a_run_publishes_an_artifact_that_loads_on_both_engines(
     assert re.fullmatch(r"\d+ windows to train on, the simulated ones anew for each epoch; \d+ to validate", said[1])
 
 
-@pytest.mark.slow
 def test_of_what_is_learnt_from_only_the_test_block_of_the_market_is_judged(
     quick_models: tuple[Path, Published, list[str]],
 ) -> None:
@@ -157,7 +157,6 @@ def test_of_what_is_learnt_from_only_the_test_block_of_the_market_is_judged(
         assert 70 < score.coverage["80"] < 90
 
 
-@pytest.mark.slow
 def test_series_that_it_never_learns_from_are_judged_whole(tmp_path: Path) -> None:
     done, _ = published(quick(data={"unseen": ["vix"]}, training={"epochs": 1}), tmp_path)
     foreign = [score for score in done.evidence.scores if not score.seen]
@@ -170,7 +169,6 @@ def test_series_that_it_never_learns_from_are_judged_whole(tmp_path: Path) -> No
     assert vix.sha256 not in [each.sha256 for each in manifest.data]
 
 
-@pytest.mark.slow
 def test_forecasts_of_a_published_model_scale_with_the_price(
     quick_models: tuple[Path, Published, list[str]],
 ) -> None:
@@ -185,7 +183,6 @@ def golden_of(artifact: Artifact) -> F64:
     return np.array(artifact.manifest.golden.forecasts)
 
 
-@pytest.mark.slow
 def test_the_seed_decides_the_forecasts(quick_models: tuple[Path, Published, list[str]]) -> None:
     """A second version of the same recipe, and another seed's as a third: each becomes the current one."""
     models, first, _ = quick_models
@@ -199,7 +196,6 @@ def test_the_seed_decides_the_forecasts(quick_models: tuple[Path, Published, lis
     assert store.versions(models, "quick") == ["1", "2", "3"]
 
 
-@pytest.mark.slow
 def test_the_tutorials_kind_of_network_is_published(tmp_path: Path) -> None:
     wanted = quick("quick-tutorial")
     done, said = published(wanted, tmp_path, "small-tutorial")
@@ -217,7 +213,6 @@ def test_the_tutorials_kind_of_network_is_published(tmp_path: Path) -> None:
     assert done.evidence.scores[0].pinball is None
 
 
-@pytest.mark.slow
 def test_simulated_paths_alone_teach_and_judge(tmp_path: Path) -> None:
     done, said = published(quick("quick-simulated"), tmp_path, "simulated")
     manifest = check_artifact(tmp_path, "simulated", "1")
@@ -233,7 +228,6 @@ def test_simulated_paths_alone_teach_and_judge(tmp_path: Path) -> None:
     assert done.evidence.summary.startswith("No point skill was found, so the median repeats the last price.")
 
 
-@pytest.mark.slow
 def test_the_tutorials_own_files_give_the_tutorials_own_baseline(google_prices: Path, tmp_path: Path) -> None:
     """Two epochs instead of a hundred: what is checked is the data, the windows and the price to beat."""
     files = {
@@ -300,7 +294,6 @@ def test_a_network_whose_answers_are_no_prices_is_not_published(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError("the disk is full")])
 def test_whatever_interrupts_a_run_leaves_the_models_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: BaseException
@@ -328,7 +321,6 @@ def test_forms_that_differ_are_refused() -> None:
         run._compare(network, OnnxEngine(to_onnx(other)), rows)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["onnx", "keras"])
 def test_a_network_that_an_engine_could_not_serve_is_not_published(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -480,7 +472,6 @@ def test_simulated_paths_are_one_instrument() -> None:
     assert found.sha256 != provenance.paths([other, one], anew=True)[0].sha256
 
 
-@pytest.mark.slow
 def test_paths_that_an_echo_state_network_is_solved_on_are_not_drawn_anew(tmp_path: Path) -> None:
     wanted = quick(
         "quick-simulated", network={"cell": "echo_state"}, training={"batch": 32}, calibration={"center": "network"}

@@ -25,6 +25,8 @@ from training.synthetic import (
     simulate_log_returns,
 )
 
+pytestmark = pytest.mark.slow
+
 Floats = npt.NDArray[np.float64]
 PATHS, LENGTH = 200, 1500
 MAKERS: list[Callable[[int, int, int], list[Series]]] = [
