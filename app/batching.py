@@ -23,7 +23,7 @@ wants to count is called back.
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded
 from app.pace import Pace
@@ -105,7 +105,7 @@ class Batcher(Generic[Item, Result]):
             clock: seconds, never going back; the event loop's own unless given.
             on_joined: is told how many windows of a request had their like in flight.
         """
-        self._call = call
+        self._call: Callable[[list[Item]], Awaitable[Sequence[Result]]] | None = call
         self._max_batch_windows = max_batch_windows
         self._max_queued_windows = max_queued_windows
         self._delay_s = delay_s
@@ -180,7 +180,7 @@ class Batcher(Generic[Item, Result]):
             self._fail_all(Draining("the server is shutting down, and this request did not finish in time"))
         for worker in self._workers:
             worker.cancel()
-        self._call = _closed  # lets go of the engine, also where that refers to this batcher
+        self._call = None  # lets go of the engine, also where that refers to this batcher
 
     def refuse_early(self, windows: int, deadline_s: float) -> None:
         """Refuses a request for so many windows that is not even read yet.
@@ -326,7 +326,7 @@ class Batcher(Generic[Item, Result]):
         started = self._clock()
         results: Sequence[Result] | Exception
         try:
-            results = await self._call([window.item for window in windows])
+            results = await self._call([window.item for window in windows])  # type: ignore[misc]  # or nobody waits
             if len(results) != len(windows):
                 results = EngineFailed(f"{len(windows)} windows went in, {len(results)} forecasts came out")
         except asyncio.CancelledError:
@@ -362,10 +362,6 @@ class Batcher(Generic[Item, Result]):
         for request in list(self._requests):
             request.fail(error)
             self._leave(request)
-
-
-async def _closed(items: object) -> Sequence[Any]:
-    raise EngineFailed("this batcher is closed")
 
 
 def _expire(request: _Request[Item, Result], deadline_s: float) -> None:

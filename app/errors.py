@@ -111,7 +111,8 @@ class DeadlineExceeded(PricecastError):
 
 
 class BodyTooSlow(DeadlineExceeded):
-    pass
+    def __init__(self, deadline_s: float) -> None:
+        super().__init__(f"the body did not come within {deadline_s:g} s")
 
 
 class EngineFailed(PricecastError):

@@ -10,7 +10,7 @@ from app.api.body import Bodies
 from app.api.client import WhileThere
 from app.api.security import EVERYONE, Client
 from app.api.ticker import Ticker
-from app.errors import InvalidHeader, PricecastError
+from app.errors import BodyTooSlow, InvalidHeader, PricecastError
 from app.forecaster import Answer
 
 TIMEOUT = b"x-request-timeout-ms"
@@ -51,7 +51,10 @@ class Admission:
         clock = asyncio.get_running_loop().time
         began_s = clock()
         raw = await self._bodies.read(request, headers, deadline_s)
-        return raw, deadline_s - (clock() - began_s)
+        left_s = deadline_s - (clock() - began_s)
+        if left_s <= 0:  # it came before the next tick
+            raise BodyTooSlow(deadline_s)
+        return raw, left_s
 
     def refuse_early(self, raw: bytes, windows: int, deadline_s: float) -> None:
         """Refuses a request for the default model before it is parsed, which may cost as much as to answer it.

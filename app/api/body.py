@@ -69,7 +69,7 @@ class Bodies:
                 if message.get("more_body", False):
                     body = await _rest(request, body, self._limit_bytes)
         except TimeoutError:
-            raise BodyTooSlow(f"the body did not come within {deadline_s:g} s") from None
+            raise BodyTooSlow(deadline_s) from None
         if len(body) > self._limit_bytes:
             raise BodyTooLarge(self._limit_bytes)
         return body if coding == b"identity" else _decompressed(body, self._limit_bytes)
