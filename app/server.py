@@ -17,6 +17,7 @@ from app.main import create_app
 from app.service import Service
 from app.settings import Settings
 from app.telemetry import metrics_server
+from app.transport import JoiningProtocol
 
 GARBAGE_OBJECTS = 50_000  # Python's own 700 take a few requests in flight for garbage, and search them again and again
 SWITCH_INTERVAL_S = 5e-5  # Python's own 5 ms would let the event loop keep a lane waiting longer than it computes
@@ -95,6 +96,7 @@ def serve(
         app,
         host=settings.host,
         port=settings.port,
+        http=JoiningProtocol,
         access_log=False,
         proxy_headers=False,  # a client is known by its key, not by its address
         server_header=False,

@@ -24,7 +24,6 @@ import uvloop
 from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.api import Models, predict
@@ -41,6 +40,7 @@ from app.registry import Registry
 from app.server import SWITCH_INTERVAL_S
 from app.settings import Settings
 from app.telemetry import RequestScope, Telemetry
+from app.transport import JoiningProtocol
 from benchmarks.windows import WINDOW, random_walks
 
 MODEL = "tutorial"
@@ -58,8 +58,7 @@ class Wire(asyncio.Transport):
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes bytes only
         self.written.append(data)
-        if len(self.written) == 2:  # the head, then the body
-            self.answered.set_result(None)
+        self.answered.set_result(None)
 
     def is_closing(self) -> bool:
         return False
@@ -79,7 +78,7 @@ class Connection:
 
     def __init__(self, config: uvicorn.Config, requests: list[bytes]) -> None:
         self._wire = Wire()
-        self._protocol = HttpToolsProtocol(config, ServerState(), {})
+        self._protocol = JoiningProtocol(config, ServerState(), {})
         self._protocol.connection_made(self._wire)
         self._requests = requests
 

@@ -10,7 +10,7 @@ from app.api.body import Bodies
 from app.api.client import WhileThere
 from app.api.security import EVERYONE, Client
 from app.api.ticker import Ticker
-from app.errors import BodyTooSlow, InvalidHeader, PricecastError
+from app.errors import BodyTooSlow, InvalidHeader, Overloaded, PricecastError
 from app.forecaster import Answer
 
 TIMEOUT = b"x-request-timeout-ms"
@@ -62,12 +62,14 @@ class Admission:
         Raises:
             Overloaded: the answer would come too late.
         """
-        if b'"model"' not in raw[:ENDS_BYTES] and b'"model"' not in raw[-ENDS_BYTES:]:  # names none, as far as is seen
-            try:
-                runner = self._registry.get().runner
-            except PricecastError:
-                return  # which is told when the request is known to be faultless
-            runner.refuse_early(windows, deadline_s)
+        try:
+            self._registry.get().runner.refuse_early(windows, deadline_s)
+        except Overloaded:
+            names_none = b'"model"' not in raw[:ENDS_BYTES] and b'"model"' not in raw[-ENDS_BYTES:]  # as far as is seen
+            if names_none:
+                raise
+        except PricecastError:
+            return  # which is told when the request is known to be faultless
 
     async def answers(
         self, request: Request, model: ServedModel, windows: Sequence[bytes], deadline_s: float
