@@ -8,7 +8,7 @@ import numpy as np
 
 from app.artifact.manifest import Calibration, Golden, Range
 from app.artifact.store import MANIFEST, Artifact
-from app.artifact.transform import F64, Encoded, Transform
+from app.artifact.transform import F32, F64, Encoded, Transform
 from app.engines.base import Engine
 from app.errors import ArtifactError, EngineFailed
 from app.warning import ForecastWarning, Watch
@@ -23,6 +23,13 @@ class Answer(NamedTuple):
 
     quantiles: F64  # (H, Q) prices, rising along the last axis
     warnings: Sequence[ForecastWarning]
+
+
+class Batch(NamedTuple):
+    """B windows on their way through the network."""
+
+    encoded: Encoded
+    warnings: Sequence[Sequence[ForecastWarning]]
 
 
 def pack(window: Sequence[float]) -> bytes:
@@ -58,17 +65,35 @@ class Forecaster:
         Raises:
             EngineFailed: the network answered something that is not a number.
         """
-        return self._forecast(self._transform.encode(windows))
+        encoded = self._transform.encode(windows)
+        return self._prices(encoded, self.engine.run(encoded.inputs))
 
     def answers(self, packed: Sequence[bytes]) -> list[Answer]:
-        """Forecast and warnings for each of B packed windows.
+        """Forecast and warnings for each of B packed windows: `prepare`, `compute` and `read` in one.
 
         Raises:
             EngineFailed: as `forecast`.
         """
+        batch = self.prepare(packed)
+        return self.read(batch, self.compute(batch))
+
+    def prepare(self, packed: Sequence[bytes]) -> Batch:
+        """What the network needs of B packed windows, and all that can be said without it."""
         windows = np.frombuffer(b"".join(packed)).reshape(len(packed), -1)
         encoded = self._transform.encode(windows)
-        return list(map(Answer, self._forecast(encoded), self._watch.warnings(windows, encoded.observed)))
+        return Batch(encoded, self._watch.warnings(windows, encoded.observed))
+
+    def compute(self, batch: Batch) -> F32:
+        """The network's outputs: by far the most of the work, and all that lets go of the interpreter for long."""
+        return self.engine.run(batch.encoded.inputs)
+
+    def read(self, batch: Batch, outputs: F32) -> list[Answer]:
+        """The answers that the outputs stand for.
+
+        Raises:
+            EngineFailed: as `forecast`.
+        """
+        return list(map(Answer, self._prices(batch.encoded, outputs), batch.warnings))
 
     def fault(self, window: Sequence[float]) -> tuple[int, str] | None:
         """(index in the window, reason) of the first price that this model cannot take, if there is one."""
@@ -83,8 +108,8 @@ class Forecaster:
                 return []
             return sorted(self._transform.faults(windows))
 
-    def _forecast(self, encoded: Encoded) -> F64:
-        outputs = self.engine.run(encoded.inputs).reshape(-1, *self._offsets.shape).astype(np.float64)
+    def _prices(self, encoded: Encoded, network: F32) -> F64:
+        outputs = network.reshape(-1, *self._offsets.shape).astype(np.float64)
         outputs += self._offsets  # none at the median
         if self._center == "last_price":  # which becomes the last price, and stays it however far an offset reaches
             outputs += encoded.last - outputs[:, :, self._median, None]

@@ -15,9 +15,11 @@ BULK_WINDOWS = 8  # in a request, which then costs a lane far more than the even
 class Runner:
     """Takes many callers' windows to one forecaster.
 
-    Calls run in threads: NumPy and ONNX Runtime let go of the interpreter while they compute. The event loop needs a
-    core as well, unless requests are large. A lone window is computed in the loop itself: to wake a thread would take
-    longer than it holds anyone up.
+    Networks run in threads, and let go of the interpreter there. What comes before and after is done in the event loop,
+    which needs the interpreter anyway: to have it pass from hand to hand between NumPy's many short operations takes
+    longer than they do. A device takes so many windows in a call that its threads do all of it. The event loop needs
+    a core as well, unless requests are large. A lone window is computed in the loop itself: to wake a thread would
+    take longer than it holds anyone up.
     """
 
     def __init__(
@@ -73,10 +75,13 @@ class Runner:
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def _call(self, windows: list[bytes]) -> Sequence[Answer]:
-        batcher = self.batcher
-        is_lone = len(windows) == 1 == batcher.windows_in_flight
-        if is_lone and not self._forecaster.engine.is_on_device and batcher.pace.windows_per_s > QUICK_WINDOWS_PER_S:
-            return self._forecaster.answers(windows)
-        is_bulk = batcher.windows_in_flight >= BULK_WINDOWS * batcher.requests_in_flight
+        batcher, forecaster = self.batcher, self._forecaster
+        if forecaster.engine.is_on_device:
+            return await self._loop.run_in_executor(self._beside_the_loop, forecaster.answers, windows)
+        in_flight = batcher.windows_in_flight
+        if len(windows) == 1 == in_flight and batcher.pace.windows_per_s > QUICK_WINDOWS_PER_S:
+            return forecaster.answers(windows)
+        is_bulk = in_flight >= BULK_WINDOWS * batcher.requests_in_flight
         threads = self._all_cores if is_bulk else self._beside_the_loop
-        return await self._loop.run_in_executor(threads, self._forecaster.answers, windows)
+        batch = forecaster.prepare(windows)
+        return forecaster.read(batch, await self._loop.run_in_executor(threads, forecaster.compute, batch))

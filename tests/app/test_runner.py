@@ -12,7 +12,7 @@ import pytest
 
 from app.batching import Call
 from app.errors import Draining, Overloaded
-from app.forecaster import Answer, Forecaster
+from app.forecaster import Forecaster
 from app.runner import BULK_WINDOWS, QUICK_WINDOWS_PER_S, Runner
 
 
@@ -27,26 +27,43 @@ class FakeEngine:
 
 @dataclass
 class FakeForecaster:
-    """Answers each window with itself, in upper case; calls may wait for `go`, and remember where they were made."""
+    """Answers each window with itself, in upper case; calls may wait for `go`, and all remembers where it was done."""
 
     engine: FakeEngine = field(default_factory=FakeEngine)
     calls: list[list[bytes]] = field(default_factory=list)
-    threads: list[str] = field(default_factory=list)  # by the first word of their names
+    threads: list[str] = field(default_factory=list)  # that computed, by the first word of their names
+    others: list[str] = field(default_factory=list)  # that did what comes before and after
     begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     go: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.go.set()
 
-    def answers(self, windows: Sequence[bytes]) -> list[Answer]:
-        self.calls.append(list(windows))
-        self.threads.append(threading.current_thread().name.partition("_")[0])
+    def answers(self, windows: list[bytes]) -> list[bytes]:
+        return self.read(self.prepare(windows), self.compute(windows))
+
+    def prepare(self, windows: list[bytes]) -> list[bytes]:
+        self.others.append(this_thread())
+        return windows
+
+    def compute(self, windows: list[bytes]) -> int:
+        self.calls.append(windows)
+        self.threads.append(this_thread())
         self.begun.release()
         assert self.go.wait(60)
-        return [cast("Answer", window.upper()) for window in windows]
+        return len(windows)
+
+    def read(self, windows: list[bytes], outputs: int) -> list[bytes]:
+        self.others.append(this_thread())
+        assert outputs == len(windows)
+        return [window.upper() for window in windows]
 
 
-LOOP = threading.current_thread().name.partition("_")[0]
+def this_thread() -> str:
+    return threading.current_thread().name.partition("_")[0]
+
+
+LOOP = this_thread()
 
 
 def started(forecaster: FakeForecaster, **how: Any) -> Runner:
@@ -103,9 +120,22 @@ def test_a_model_on_a_device_never_holds_up_the_loop() -> None:
         runner.batcher.pace.windows_per_s = QUICK_WINDOWS_PER_S * 10
         await asked(runner, 1)
         await runner.close(0)
-        return forecaster.threads
+        return [*forecaster.threads, *forecaster.others]
 
-    assert asyncio.run(scenario()) == ["lane"]
+    assert asyncio.run(scenario()) == ["lane"] * 3
+
+
+def test_beside_the_loop_only_the_network_is_computed() -> None:
+    async def scenario() -> tuple[list[str], list[str]]:
+        forecaster = FakeForecaster()
+        runner = started(forecaster)
+        await asked(runner, 2)
+        await runner.close(0)
+        return forecaster.threads, forecaster.others
+
+    threads, others = asyncio.run(scenario())
+    assert set(threads) == {"lane"}
+    assert set(others) == {LOOP}
 
 
 def test_a_window_that_is_not_alone_is_computed_beside_the_loop() -> None:

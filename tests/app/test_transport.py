@@ -76,7 +76,8 @@ async def test_an_answer_leaves_in_one_piece() -> None:
     served = Served(b"hello", headers=length(b"hello"))
     for _ in range(3):  # on one connection
         [sent] = await served.asked(GET)
-        assert sent.startswith(b"HTTP/1.1 200 ") and sent.endswith(b"\r\n\r\nhello")
+        assert sent.startswith(b"HTTP/1.1 200 ")
+        assert sent.endswith(b"\r\n\r\nhello")
 
 
 @in_virtual_time
@@ -104,7 +105,9 @@ async def test_an_answer_without_a_body_leaves_as_well(
     served = Served(b"", status=status, headers=headers)
     for _ in range(2):
         sent = b"".join(await served.asked(request_line + b"HTTP/1.1\r\nHost: x\r\n\r\n"))
-        assert sent.startswith(b"HTTP/1.1 %d " % status) and sent.endswith(b"\r\n\r\n") and sent.count(b"HTTP/") == 1
+        assert sent.startswith(b"HTTP/1.1 %d " % status)
+        assert sent.endswith(b"\r\n\r\n")
+        assert sent.count(b"HTTP/") == 1
 
 
 @in_virtual_time

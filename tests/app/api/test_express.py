@@ -13,8 +13,9 @@ import pytest
 from app import runner, service
 from app.api import predict
 from app.api.pages import Pages
+from app.artifact.transform import F32
 from app.engines.choice import Choice
-from app.forecaster import Answer, Forecaster
+from app.forecaster import Batch, Forecaster
 from app.main import Application
 from app.settings import Settings
 from app.telemetry import RequestScope
@@ -89,13 +90,13 @@ def test_an_error_that_nobody_expected_is_logged_and_tells_nothing(
 def watched(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Client, list[str]]]:
     """A server with a core beside that of the event loop, and the names of the threads that computed."""
     names: list[str] = []
-    healthy = Forecaster.answers
+    healthy = Forecaster.compute
 
-    def answers(self: Forecaster, packed: list[bytes]) -> list[Answer]:
+    def compute(self: Forecaster, batch: Batch) -> F32:
         names.append(threading.current_thread().name.partition("_")[0])
-        return healthy(self, packed)
+        return healthy(self, batch)
 
-    monkeypatch.setattr(Forecaster, "answers", answers)
+    monkeypatch.setattr(Forecaster, "compute", compute)
     monkeypatch.setattr("app.engines.onnx._cores", lambda: 2)
     for client in start(Settings(models_dir=shipped)):
         yield client, names

@@ -9,7 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from app.forecaster import Answer, Forecaster
+from app.artifact.transform import F32
+from app.forecaster import Batch, Forecaster
 from app.settings import Settings
 from tests.app.api.conftest import Client, start
 
@@ -69,21 +70,21 @@ def test_while_draining_new_work_is_refused(waiting: Client) -> None:
 
 @pytest.fixture
 def poisoned(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """A server whose engine fails on any call that holds a window starting at 666."""
-    healthy = Forecaster.answers
+    """A server whose engine fails on any call that holds a window ending at 666."""
+    healthy = Forecaster.compute
 
-    def answers(self: Forecaster, packed: list[bytes]) -> list[Answer]:
-        if any(np.frombuffer(window)[0] == 666 for window in packed):
+    def compute(self: Forecaster, batch: Batch) -> F32:
+        if 666 in batch.encoded.price:
             raise RuntimeError("secret-4711")
-        return healthy(self, packed)
+        return healthy(self, batch)
 
-    monkeypatch.setattr(Forecaster, "answers", answers)
+    monkeypatch.setattr(Forecaster, "compute", compute)
     yield from start(Settings(models_dir=shipped, batch_delay_s=0.05))
 
 
 def test_a_window_that_breaks_the_engine_harms_only_its_own_request(poisoned: Client) -> None:
     async def mixed(http: httpx.AsyncClient) -> list[httpx.Response]:
-        bodies: list[dict[str, Any]] = [{"prices": [666.0 if i == 5 else 600.0 + i, *PRICES[1:]]} for i in range(12)]
+        bodies: list[dict[str, Any]] = [{"prices": [*PRICES[:-1], 666.0 if i == 5 else 600.0 + i]} for i in range(12)]
         return await asyncio.gather(*(http.post("/predict", json=body) for body in bodies))
 
     responses: list[httpx.Response] = poisoned.run(mixed)
