@@ -2,9 +2,10 @@
 
 What it promises:
 
-1. The engine has one or more lanes. It dispatches the moment a lane is free, and lanes that are free together share
-   what waits; while all are busy, arrivals wait and go together in the next call, oldest first. An optional delay
-   (0 unless asked for) counts from the oldest waiting arrival. Nothing polls.
+1. The engine has one or more lanes, and may have more while requests are large. It dispatches the moment a lane is
+   free, and lanes that are free together share what waits; while all are busy, arrivals wait and go together in the
+   next call, oldest first. An optional delay (0 unless asked for) counts from the oldest waiting arrival. Nothing
+   polls.
 2. It counts windows, not requests. A call never holds more than `max_batch_windows`; a larger request is computed in
    pieces, which may run in several lanes, and is answered in order.
 3. The queue is bounded in windows, and in time: whom the measured rate tells to come too late for its own deadline is
@@ -30,6 +31,8 @@ from app.pace import Pace
 
 Item = TypeVar("Item", bound=Hashable)
 Result = TypeVar("Result")
+
+BULK_WINDOWS = 8  # in a request make it a large one: it costs a lane far more than the event loop
 
 STOPPED = "the batcher of this model has stopped"
 FULL = "too many windows are waiting already"
@@ -91,6 +94,7 @@ class Batcher(Generic[Item, Result]):
         call: Callable[[list[Item]], Awaitable[Sequence[Result]]],
         *,
         lanes: int,
+        bulk_lanes: int = 0,
         max_batch_windows: int,
         max_queued_windows: int,
         delay_s: float = 0.0,
@@ -101,7 +105,8 @@ class Batcher(Generic[Item, Result]):
     ) -> None:
         """
         Args:
-            call: items to as many results, in order. May run `lanes` times at once.
+            call: items to as many results, in order. May run `lanes` times at once, or `bulk_lanes` times.
+            bulk_lanes: lanes while requests are large, where that is more.
             clock: seconds, never going back; the event loop's own unless given.
             on_joined: is told how many windows of a request had their like in flight.
         """
@@ -114,13 +119,14 @@ class Batcher(Generic[Item, Result]):
         self._on_call = on_call
         self._on_joined = on_joined
         self._on_death = on_death
-        self._lanes = lanes
+        self._few_lanes = lanes
+        self._bulk_lanes = max(lanes, bulk_lanes)
         self._waiting: dict[Item, _Window[Item, Result]] = {}  # oldest first; a dict, to join and leave in the middle
         self._computing: dict[Item, _Window[Item, Result]] = {}
         self._requests: set[_Request[Item, Result]] = set()  # accepted, and not left yet
         self._workers: set[asyncio.Task[None]] = set()  # at most one a lane
         self._calls = 0  # lanes that compute; a worker that has just begun does not yet
-        self.pace = Pace(lanes)
+        self.pace = Pace(self._bulk_lanes)
         self._alarm: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Event | None = None  # while closing
         self._death: BaseException | None = None
@@ -143,6 +149,11 @@ class Batcher(Generic[Item, Result]):
     def queued_windows(self) -> int:
         """Those that wait for a lane."""
         return len(self._waiting)
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether those in flight belong to large requests."""
+        return self.windows_in_flight >= BULK_WINDOWS * len(self._requests)
 
     async def submit(self, items: Sequence[Item], deadline_s: float | None = None) -> list[Result]:
         """The results for `items`, in order.
@@ -249,12 +260,15 @@ class Batcher(Generic[Item, Result]):
     def _dispatch(self) -> None:
         """Sets free lanes to work. They begin in the loop's next turn, so that what arrives in this one goes along."""
         try:
-            while self._lanes > len(self._workers) < self._calls + len(self._waiting) and self._is_due():
+            while self._lanes() > len(self._workers) < self._calls + len(self._waiting) and self._is_due():
                 worker = self._loop.create_task(self._work())
                 self._workers.add(worker)
                 worker.add_done_callback(self._lane_freed)
         except Exception as error:
             self._die(error)
+
+    def _lanes(self) -> int:
+        return self._bulk_lanes if self.is_bulk else self._few_lanes
 
     def _is_due(self) -> bool:
         """Whether the oldest has waited for its delay, or a call is full already; sets the alarm if not."""
@@ -278,14 +292,14 @@ class Batcher(Generic[Item, Result]):
                     await self._answer(windows)
                 finally:
                     self._calls -= 1
-            due = bool(self._waiting) and self._is_due()
+            due = bool(self._waiting) and len(self._workers) <= self._lanes() and self._is_due()
 
     def _take(self) -> list[_Window[Item, Result]]:
         """The oldest windows, as many as a call may hold or as leave other free lanes their share.
 
         Those whose callers have all left are passed over.
         """
-        share = -(-len(self._waiting) // (self._lanes - self._calls))
+        share = -(-len(self._waiting) // max(1, self._lanes() - self._calls))
         room = min(share, self._max_batch_windows)
         taken: list[_Window[Item, Result]] = []
         unwanted: list[_Window[Item, Result]] = []

@@ -9,7 +9,6 @@ from app.batching import Batcher, Call
 from app.forecaster import Answer, Forecaster
 
 QUICK_WINDOWS_PER_S = 1000  # of a model as quick as that, the only window there is may hold the event loop
-BULK_WINDOWS = 8  # in a request, which then costs a lane far more than the event loop
 
 
 class Runner:
@@ -50,6 +49,7 @@ class Runner:
         self.batcher = Batcher(
             self._call,
             lanes=max(many, 2 * few),  # so that a thread finds its next call ready, however busy the loop is
+            bulk_lanes=2 * many,
             max_batch_windows=max_batch_windows or engine.batch_windows,
             max_queued_windows=max_queued_windows,
             delay_s=delay_s,
@@ -78,10 +78,8 @@ class Runner:
         batcher, forecaster = self.batcher, self._forecaster
         if forecaster.engine.is_on_device:
             return await self._loop.run_in_executor(self._beside_the_loop, forecaster.answers, windows)
-        in_flight = batcher.windows_in_flight
-        if len(windows) == 1 == in_flight and batcher.pace.windows_per_s > QUICK_WINDOWS_PER_S:
+        if len(windows) == 1 == batcher.windows_in_flight and batcher.pace.windows_per_s > QUICK_WINDOWS_PER_S:
             return forecaster.answers(windows)
-        is_bulk = in_flight >= BULK_WINDOWS * batcher.requests_in_flight
-        threads = self._all_cores if is_bulk else self._beside_the_loop
+        threads = self._all_cores if batcher.is_bulk else self._beside_the_loop
         batch = forecaster.prepare(windows)
         return forecaster.read(batch, await self._loop.run_in_executor(threads, forecaster.compute, batch))

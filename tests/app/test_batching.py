@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.batching import Batcher, Call
+from app.batching import BULK_WINDOWS, Batcher, Call
 from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded
 from tests.fakes import BadItems, FakeCall, TurnedClock, answer
 from tests.virtual_time import Deadlock, in_virtual_time, now, run, until
@@ -41,6 +41,7 @@ class Bench:
         self,
         *,
         lanes: int = 1,
+        bulk_lanes: int = 0,
         max_batch_windows: int = 4,
         max_queued_windows: int = 100,
         delay_s: float = 0.0,
@@ -55,6 +56,7 @@ class Bench:
         self.batcher = Batcher(
             self.call,
             lanes=lanes,
+            bulk_lanes=bulk_lanes,
             max_batch_windows=max_batch_windows,
             max_queued_windows=max_queued_windows,
             delay_s=delay_s,
@@ -166,6 +168,41 @@ async def test_a_lane_that_is_busy_has_no_share() -> None:
     asked = [bench.ask(0), bench.ask(*range(1, 6), at_s=0.5)]
     await outcomes_of(*asked)
     assert bench.call.seen == [(0.0, [0]), (0.5, [1, 2, 3]), (0.5, [4, 5])]
+
+
+@in_virtual_time
+async def test_large_requests_have_more_lanes() -> None:
+    bench = Bench(lanes=1, bulk_lanes=3)
+    assert await bench.ask(*range(14)) == answered(*range(14), at_s=2.0)
+    assert [at for at, _ in bench.call.seen] == [0.0, 0.0, 0.0, 1.0]
+
+
+@in_virtual_time
+async def test_as_many_windows_of_small_requests_have_not() -> None:
+    bench = Bench(lanes=1, bulk_lanes=3)
+    await outcomes_of(*[bench.ask(*range(first, first + BULK_WINDOWS - 1)) for first in (0, 10)])
+    assert [at for at, _ in bench.call.seen] == [0.0, 1.0, 2.0, 3.0]
+
+
+@in_virtual_time
+async def test_the_lanes_of_large_requests_are_given_back_to_small_ones() -> None:
+    bench = Bench(lanes=1, bulk_lanes=2, max_batch_windows=8)
+    large = bench.ask(*range(16))
+    small = [bench.ask(item, at_s=0.5) for item in range(20, 40)]
+    assert await large == answered(*range(16), at_s=1.0)
+    await outcomes_of(*small)
+    assert [(at, len(items)) for at, items in bench.call.seen] == [(0.0, 8), (0.0, 8), (1.0, 8), (2.0, 8), (3.0, 4)]
+
+
+@in_virtual_time
+async def test_more_calls_than_small_requests_may_have_do_no_harm() -> None:
+    bench = Bench(lanes=1, bulk_lanes=3, max_batch_windows=4)
+    bench.call.takes_s_per_item = 0.5
+    large = bench.ask(*range(9))  # calls of 3, 3 and 3, and then of what has come meanwhile
+    small = [bench.ask(item, at_s=0.5) for item in range(20, 30)]
+    assert (await large).at_s == 2.5
+    assert {outcome.kind[0] for outcome in await outcomes_of(*small)} == {list}
+    assert [len(items) for _, items in bench.call.seen] == [3, 3, 3, 4, 4, 2]
 
 
 @in_virtual_time

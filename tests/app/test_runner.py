@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pytest
 
-from app.batching import Call
+from app.batching import BULK_WINDOWS, Call
 from app.errors import Draining, Overloaded
 from app.forecaster import Forecaster
-from app.runner import BULK_WINDOWS, QUICK_WINDOWS_PER_S, Runner
+from app.runner import QUICK_WINDOWS_PER_S, Runner
 
 
 @dataclass
@@ -212,7 +212,8 @@ def test_a_worker_takes_its_share_of_the_cores_and_has_a_call_ready_for_each(
         assert runner._beside_the_loop._max_workers == few
         assert runner._all_cores._max_workers == many
         assert (runner._all_cores is runner._beside_the_loop) == (few == many)
-        assert runner.batcher._lanes == calls
+        assert runner.batcher._few_lanes == calls
+        assert runner.batcher._bulk_lanes == 2 * many
         await runner.close(0)
 
     asyncio.run(scenario())

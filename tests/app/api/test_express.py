@@ -159,7 +159,7 @@ def test_a_worker_takes_its_share_of_the_cores(
     monkeypatch.setattr("app.engines.onnx._cores", lambda: cores)
     for client in start(Settings.model_validate({"models_dir": shipped, **settings})):
         assert made[:2] == [few, many]
-        assert client.app.service.registry.get().runner.batcher._lanes == calls
+        assert client.app.service.registry.get().runner.batcher._few_lanes == calls
 
 
 def test_the_engine_is_chosen_by_the_machine_unless_it_is_set(
