@@ -1,7 +1,7 @@
 """Pace: how quickly an engine has worked things off lately, and what that says of what comes next."""
 
 MEMORY = 0.9  # weight of the past in running means: about the last ten calls
-PREDICTABLE = 0.8  # of a deadline may be filled by prediction; the rest is for what that misses
+PREDICTABLE = 0.65  # of a deadline may be filled by prediction; the rest is for what that misses, as a busy event loop
 
 
 class Pace:
