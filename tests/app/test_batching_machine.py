@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 
 from app.batching import Batcher, Call
 from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded
+from app.pace import PREDICTABLE
 from tests.fakes import BadItems, TurnedClock, answer
 from tests.virtual_time import VirtualTimeLoop
 
@@ -340,14 +341,14 @@ class BatcherMachine(RuleBasedStateMachine):
         self.look_whether_due()
 
     def comes_late(self, asked: set[int], queue: set[int], deadline_s: float) -> bool:
-        """Whether what is new would take longer than four fifths of a deadline behind a queue, by what is known."""
+        """Whether what is new would fill more of a deadline, behind a queue, than a prediction may."""
         fresh = len(asked - queue)
         return fresh > 0 and self.is_late(fresh, queue, deadline_s)
 
     def is_late(self, more: float, queue: set[int], deadline_s: float) -> bool:
         windows, seconds = self.drained
         ahead = len(queue) + len(self.computing)
-        return bool(ahead and seconds) and (ahead + more) / (windows / seconds) > 0.8 * deadline_s
+        return bool(ahead and seconds) and (ahead + more) / (windows / seconds) > PREDICTABLE * deadline_s
 
     def look_whether_due(self) -> bool:
         oldest_s = min((window.arrived_s for window in self.waiting.values()), default=self.loop.time())

@@ -330,6 +330,8 @@ def test_what_is_closed_lets_go_of_its_forecaster_at_once() -> None:
         runner = started(forecaster)
         await asked(runner, 20)
         await runner.close(60)
+        for thread in runner._all_cores._threads:  # one may not have come yet to letting go of its last call
+            thread.join(60)
         return weakref.ref(forecaster)
 
     gc.disable()
