@@ -334,7 +334,7 @@ def hang(*_):
     print("computing", file=sys.stderr, flush=True)
     time.sleep(600)
 
-Forecaster.answers = hang
+Forecaster.compute = hang
 """
     server = ServerProcess(measured=True, first=hangs, drain_grace_s="0", drain_deadline_s="300")
     url = server.wait_until_listening()
