@@ -126,7 +126,7 @@ class Batcher(Generic[Item, Result]):
         self._requests: set[_Request[Item, Result]] = set()  # accepted, and not left yet
         self._workers: set[asyncio.Task[None]] = set()  # at most one a lane
         self._calls = 0  # lanes that compute; a worker that has just begun does not yet
-        self.pace = Pace(self._bulk_lanes)
+        self.pace = Pace()
         self._alarm: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Event | None = None  # while closing
         self._death: BaseException | None = None
@@ -200,7 +200,7 @@ class Batcher(Generic[Item, Result]):
             Overloaded: there is no room or no time for it.
         """
         if len(self._waiting) + windows > self._max_queued_windows:
-            raise Overloaded(FULL, self.pace.clears_s(len(self._waiting)))
+            raise Overloaded(FULL, self.pace.clears_s(len(self._waiting), self._lanes()))
         if late_s := self.pace.late_s(self.windows_in_flight, windows, deadline_s):
             raise Overloaded(TOO_LATE, late_s)
 
@@ -240,7 +240,7 @@ class Batcher(Generic[Item, Result]):
         if len(items) > room or (deadline_s is not None and self.pace.late_s(ahead, len(items), deadline_s)):
             fresh = len(set(items).difference(self._waiting, self._computing))
             if fresh > room:
-                raise Overloaded(FULL, self.pace.clears_s(len(self._waiting)))
+                raise Overloaded(FULL, self.pace.clears_s(len(self._waiting), self._lanes()))
             if fresh and deadline_s is not None and (late_s := self.pace.late_s(ahead, fresh, deadline_s)):
                 raise Overloaded(TOO_LATE, late_s)
 

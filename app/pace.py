@@ -7,8 +7,7 @@ PREDICTABLE = 0.65  # of a deadline may be filled by prediction; the rest is for
 class Pace:
     """What a batcher learns from its calls. Times are seconds on the batcher's clock."""
 
-    def __init__(self, lanes: int) -> None:
-        self._lanes = lanes
+    def __init__(self) -> None:
         self.windows_per_s = 0.0  # of one lane; 0 until the first call has ended
         self._queue_windows_per_s = 0.0  # of all lanes, while there is a queue; 0 until one has been worked off
         self._queue_windows = 0.0
@@ -45,9 +44,9 @@ class Pace:
             return 0.0
         return max(0.0, (ahead + windows) / self._queue_windows_per_s - PREDICTABLE * deadline_s)
 
-    def clears_s(self, waiting: int) -> float:
-        """When a queue will have been worked off; 1 where nothing is known."""
-        rate = self.windows_per_s * self._lanes
+    def clears_s(self, waiting: int, lanes: int) -> float:
+        """When so many lanes will have worked a queue off; 1 where nothing is known."""
+        rate = self.windows_per_s * lanes
         return waiting / rate if rate else 1.0
 
     def _worked_off(self, windows: float, seconds: float) -> None:

@@ -463,6 +463,15 @@ async def test_the_rate_is_measured_by_the_clock_that_was_given() -> None:
 
 
 @in_virtual_time
+async def test_when_a_queue_of_small_requests_is_worked_off_goes_by_the_lanes_that_they_have() -> None:
+    bench = Bench(bulk_lanes=3, max_batch_windows=1, max_queued_windows=4)
+    await bench.ask(1)
+    for number in range(5):  # one is computed, four wait
+        bench.ask(2 + number, at_s=1.25 + number / 64)
+    assert await refusal(bench, 7, at_s=1.5) == 4.0
+
+
+@in_virtual_time
 async def test_calls_that_fail_or_take_no_time_say_nothing_of_the_rate() -> None:
     bench = Bench(max_queued_windows=4)
     bench.call.takes_s = 0.0
