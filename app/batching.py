@@ -153,7 +153,7 @@ class Batcher(Generic[Item, Result]):
     @property
     def is_bulk(self) -> bool:
         """Whether those in flight belong to large requests."""
-        return self.windows_in_flight >= BULK_WINDOWS * len(self._requests)
+        return self.windows_in_flight >= BULK_WINDOWS * self.requests_in_flight
 
     async def submit(self, items: Sequence[Item], deadline_s: float | None = None) -> list[Result]:
         """The results for `items`, in order.
@@ -260,7 +260,8 @@ class Batcher(Generic[Item, Result]):
     def _dispatch(self) -> None:
         """Sets free lanes to work. They begin in the loop's next turn, so that what arrives in this one goes along."""
         try:
-            while self._lanes() > len(self._workers) < self._calls + len(self._waiting) and self._is_due():
+            lanes = self._lanes()
+            while lanes > len(self._workers) < self._calls + len(self._waiting) and self._is_due():
                 worker = self._loop.create_task(self._work())
                 self._workers.add(worker)
                 worker.add_done_callback(self._lane_freed)

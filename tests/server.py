@@ -62,6 +62,10 @@ class ServerProcess:
             raise AssertionError("the server gave up:\n" + "".join(self.log))
         return self.url
 
+    def has_said(self, text: str) -> bool:
+        """Whether a line of its log holds this."""
+        return any(text in line for line in self.log)
+
     @property
     def address(self) -> tuple[str, int]:
         host, port = self.url.removeprefix("http://").split(":")

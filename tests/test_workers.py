@@ -92,7 +92,7 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(two: tuple[ServerPr
     assert len(before) == 2
     before[0].kill()
     until("a new worker", lambda: {each.pid for each in workers_of(server)} - {each.pid for each in before})
-    until("a line of it", lambda: any("and is replaced" in line for line in server.log))
+    until("a line of it", lambda: server.has_said("and is replaced"))
     until("two that serve", lambda: sum("Application startup complete" in line for line in server.log) == 3)
     assert ask(server, 20) == [200] * 20
     assert len(workers_of(server)) == 2
@@ -217,7 +217,7 @@ def test_a_worker_that_cannot_start_stops_all() -> None:
         assert not other.is_running()
     finally:
         server.stop()
-    assert any("could not start" in line for line in server.log)
+    assert server.has_said("could not start")
 
 
 def test_a_signal_during_the_start_stops_all() -> None:

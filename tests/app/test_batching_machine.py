@@ -23,7 +23,6 @@ from hypothesis.stateful import (
 
 from app.batching import Batcher, Call
 from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded
-from app.pace import PREDICTABLE
 from tests.fakes import BadItems, TurnedClock, answer
 from tests.virtual_time import VirtualTimeLoop
 
@@ -348,7 +347,7 @@ class BatcherMachine(RuleBasedStateMachine):
     def is_late(self, more: float, queue: set[int], deadline_s: float) -> bool:
         windows, seconds = self.drained
         ahead = len(queue) + len(self.computing)
-        return bool(ahead and seconds) and (ahead + more) / (windows / seconds) > PREDICTABLE * deadline_s
+        return bool(ahead and seconds) and (ahead + more) / (windows / seconds) > 0.65 * deadline_s
 
     def look_whether_due(self) -> bool:
         oldest_s = min((window.arrived_s for window in self.waiting.values()), default=self.loop.time())
