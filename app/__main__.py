@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from app import keys
-from app.logs import log_to_stderr
+from app import api_keys
+from app.observability.logs import log_to_stderr
 from app.settings import PREFIX, Settings
 
 
@@ -24,9 +24,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _make_key(client: str) -> int:
-    key, setting = keys.new(client)
+    key, setting = api_keys.new(client)
     try:
-        keys.parse(setting)
+        api_keys.parse(setting)
     except ValueError:
         print(f"{client!r} is no name for a client: lower-case letters, digits, - and _, 64 at most", file=sys.stderr)
         return 2
@@ -45,10 +45,10 @@ def _serve() -> int:
         return 2
     log_to_stderr(settings.log_level)
     if settings.workers > 1:
-        from app.workers import Supervisor
+        from app.server.supervisor import Supervisor
 
         return Supervisor(settings).run()
-    from app.server import serve  # only here: a supervisor needs nothing of it
+    from app.server.uvicorn_server import serve  # only here: a supervisor needs nothing of it
 
     return serve(settings)
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Fault:
+class FieldError:
     """One thing wrong with a request: a JSON pointer (RFC 6901) into its body, and what is wrong there."""
 
     pointer: str
@@ -42,13 +42,13 @@ class InvalidContent(PricecastError):
     """The request was understood and cannot be answered.
 
     Args:
-        faults: every place that is wrong, in order; at least one.
+        field_errors: every place that is wrong, in order; at least one.
     """
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        self.faults = tuple(faults)
-        first = self.faults[0]
-        more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
+    def __init__(self, field_errors: Sequence[FieldError]) -> None:
+        self.field_errors = tuple(field_errors)
+        first = self.field_errors[0]
+        more = f" (and {len(self.field_errors) - 1} more)" if len(self.field_errors) > 1 else ""
         super().__init__(f"{first.pointer or 'the body'}: {first.detail}{more}")
 
 

@@ -8,11 +8,11 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, HttpUrl, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app import keys
-from app.keys import Keys
+from app import api_keys
+from app.api_keys import Keys
 
 PREFIX = "PRICECAST_"
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(keys.entries)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(api_keys.entries)]
 
 
 class Settings(BaseSettings):
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     workers: int = Field(
         1, ge=1, le=64, description="server processes on the one port; more pay where HTTP fills a core and others idle"
     )
-    lanes: int = Field(
+    engine_threads: int = Field(
         0, ge=0, le=256, description="threads that compute in a worker; 0 is its share of the cores, less one for HTTP"
     )
     max_batch_windows: int = Field(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from app.batching import Batcher
+from app.serving.batcher import Batcher
 from benchmarks.measurements import Spread, spread
 
 GOAL_US = 10.0  # a request
@@ -75,7 +75,9 @@ def bare(turns: int) -> Asking:
 
 def batched(engine: Engine, deadline_s: float | None) -> Asking:
     """A batcher as the server has it, with callbacks that do nothing."""
-    batcher = Batcher(engine, lanes=1, max_batch_windows=MAX_BATCH_WINDOWS, max_queued_windows=16 * MAX_BATCH_WINDOWS)
+    batcher = Batcher(
+        engine, concurrent_calls=1, max_batch_windows=MAX_BATCH_WINDOWS, max_queued_windows=16 * MAX_BATCH_WINDOWS
+    )
     return lambda items: batcher.submit(items, deadline_s)
 
 

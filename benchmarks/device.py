@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from app.engines.choice import is_gpu
+from app.inference.engines.select import is_gpu
 
 CALLS = 5
 # Of NVIDIA's data sheets: TFLOP/s in float32 without tensor cores. The first that is found in a device's name counts.
@@ -45,7 +45,7 @@ class Device:
     def measured(cls) -> "Device":
         import keras  # only here: it takes seconds
 
-        from app.engines.keras import device
+        from app.inference.engines.keras import device
 
         found = device()
         gpu = is_gpu(found)

@@ -23,8 +23,8 @@ import numpy as np
 from app.artifact import store
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
-from app.engines.base import F32
-from app.forecaster import GOLDEN_TOLERANCE, Forecaster, load
+from app.inference.engines.base import F32
+from app.inference.forecaster import GOLDEN_TOLERANCE, Forecaster, load
 from benchmarks import processes
 from benchmarks.device import Device
 from benchmarks.load import Order, make
@@ -81,7 +81,7 @@ def engine(artifact: Artifact, seconds: float) -> Iterator[str]:
     yield ""
     yield (
         "| windows | ms, median (least to most) | windows/s | of arithmetic | of transfers | over a call of 1 "
-        f"| off onnx | prices to prices, 1 lane | {ours.engine.lanes} lanes |"
+        f"| off onnx | prices to prices, 1 lane | {ours.engine.concurrent_calls} concurrent_calls |"
     )
     yield "|--:" * 9 + "|"
     medians: dict[int, float] = {}
@@ -93,16 +93,18 @@ def engine(artifact: Artifact, seconds: float) -> Iterator[str]:
         took = calls(partial(ours.engine.run, inputs), seconds)
         medians[size] = took.median
         transfers_s = size * work.bytes / device.link_bytes_per_s + work.bytes_per_call / device.memory_bytes_per_s
-        one, lanes = (windows_per_s(ours, windows, threads, seconds) for threads in (1, ours.engine.lanes))
+        one, concurrent_calls = (
+            windows_per_s(ours, windows, threads, seconds) for threads in (1, ours.engine.concurrent_calls)
+        )
         yield (
             f"| {size} | {took.median * 1e3:.2f} ({took.low * 1e3:.2f} to {took.high * 1e3:.2f}) "
             f"| {size / took.median:,.0f} | {size / took.median / arithmetic:.1%} | {transfers_s / took.median:.1%} "
-            f"| {took.median / medians[1]:.1f} × | {off:.0e} | {one:,.0f} | {lanes:,.0f} |"
+            f"| {took.median / medians[1]:.1f} × | {off:.0e} | {one:,.0f} | {concurrent_calls:,.0f} |"
         )
     yield ""
     best = max(medians, key=lambda size: size / medians[size])
     yield f"best: {best / medians[best]:,.0f} windows/s, {best} in a call"
-    cores = onnx.engine.lanes
+    cores = onnx.engine.concurrent_calls
     beside = windows_per_s(onnx, random_walks(64, artifact.manifest.window), cores, seconds)
     yield f"onnx on this machine's {cores} cores, 64 in a call, prices to prices: {beside:,.0f} windows/s"
 

@@ -26,21 +26,23 @@ from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from app.api import Models, predict
-from app.api.admission import Admission
-from app.api.body import Bodies
-from app.api.express import Express
-from app.api.ticker import Ticker
+from app.api import predict
+from app.api.middleware.fast_path import FastPathMiddleware
+from app.api.middleware.request_context import RequestContextMiddleware
+from app.api.pipeline import RequestPipeline
+from app.api.request_body import RequestBodyReader
+from app.api.timeouts import TimeoutScheduler
 from app.artifact.manifest import Manifest
-from app.batching import Batcher
-from app.forecaster import Answer, Forecaster
-from app.logs import RequestLog
+from app.inference.forecaster import Answer, Forecaster
 from app.main import create_app
-from app.registry import Registry
-from app.server import SWITCH_INTERVAL_S
+from app.observability.logs import RequestLog
+from app.observability.metrics import Metrics
+from app.server.http_protocol import HttpProtocol
+from app.server.uvicorn_server import SWITCH_INTERVAL_S
+from app.serving.batcher import Batcher
+from app.serving.model_runner import ModelRegistry
+from app.serving.registry import Registry
 from app.settings import Settings
-from app.telemetry import RequestScope, Telemetry
-from app.transport import JoiningProtocol
 from benchmarks.windows import WINDOW, random_walks
 
 MODEL = "tutorial"
@@ -78,7 +80,7 @@ class Connection:
 
     def __init__(self, config: uvicorn.Config, requests: list[bytes]) -> None:
         self._wire = Wire()
-        self._protocol = JoiningProtocol(config, ServerState(), {})
+        self._protocol = HttpProtocol(config, ServerState(), {})
         self._protocol.connection_made(self._wire)
         self._requests = requests
 
@@ -112,7 +114,7 @@ async def constant(scope: Scope, receive: Receive, send: Send) -> None:
 
 def constant_operation() -> APIRouter:
     routes = APIRouter()
-    bodies = Bodies(2**20, 10.0, Ticker())
+    bodies = RequestBodyReader(2**20, 10.0, TimeoutScheduler())
 
     @routes.post("/predict")
     async def operation(request: Request) -> Response:
@@ -123,7 +125,7 @@ def constant_operation() -> APIRouter:
 
 
 def in_scope(app: ASGIApp) -> ASGIApp:
-    return RequestScope(app, Telemetry(), RequestLog(Path(os.devnull).open("w")))
+    return RequestContextMiddleware(app, Metrics(), RequestLog(Path(os.devnull).open("w")))
 
 
 @asynccontextmanager
@@ -133,7 +135,7 @@ async def bare() -> AsyncIterator[ASGIApp]:
 
 @asynccontextmanager
 async def counted() -> AsyncIterator[ASGIApp]:
-    yield RequestScope(constant, Telemetry(), None)
+    yield RequestContextMiddleware(constant, Metrics(), None)
 
 
 @asynccontextmanager
@@ -143,7 +145,7 @@ async def logged() -> AsyncIterator[ASGIApp]:
 
 @asynccontextmanager
 async def express() -> AsyncIterator[ASGIApp]:
-    yield in_scope(Express(constant, constant_operation().routes))
+    yield in_scope(FastPathMiddleware(constant, constant_operation().routes))
 
 
 @asynccontextmanager
@@ -163,15 +165,15 @@ async def without_network(settings: Settings) -> AsyncIterator[ASGIApp]:
         return [answer] * len(windows)
 
     def run(manifest: Manifest, forecaster: Forecaster) -> Any:  # a batcher alone can all that a route asks of a runner
-        return Batcher(call, lanes=2, max_batch_windows=64, max_queued_windows=8192)
+        return Batcher(call, concurrent_calls=2, max_batch_windows=64, max_queued_windows=8192)
 
-    registry: Models = Registry(settings.models_dir, settings.default_model, "onnx", run)
+    registry: ModelRegistry = Registry(settings.models_dir, settings.default_model, "onnx", run)
     await registry.refresh()
-    ticker = Ticker()
-    bodies = Bodies(settings.max_body_bytes, settings.deadline_s, ticker)
-    admission = Admission(registry, bodies, ticker, settings.deadline_s, lambda code: None)
-    routes = predict.router(registry, admission, settings).routes
-    yield in_scope(Express(constant, routes))
+    ticker = TimeoutScheduler()
+    bodies = RequestBodyReader(settings.max_body_bytes, settings.deadline_s, ticker)
+    pipeline = RequestPipeline(registry, bodies, ticker, settings.deadline_s, lambda code: None)
+    routes = predict.router(registry, pipeline, settings).routes
+    yield in_scope(FastPathMiddleware(constant, routes))
 
 
 @asynccontextmanager

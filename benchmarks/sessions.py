@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from app.engines.base import F32
+from app.inference.engines.base import F32
 from benchmarks.engine import MODEL, Run, measure, session
 from benchmarks.windows import WINDOW
 

@@ -21,11 +21,11 @@ import uvloop
 
 from app.artifact import store
 from app.artifact.transform import F64
-from app.forecaster import load
+from app.inference.forecaster import load
 from benchmarks.load import Connection, percentile
 from benchmarks.service import Figures, pricecast, tell
 from benchmarks.windows import MODELS, WINDOW, random_walks
-from tests.versions import publish_variant
+from tests.model_variants import publish_variant
 
 MODEL, LEVEL = "default", 80
 BODIES = 512

@@ -10,8 +10,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from app.artifact.manifest import Manifest
 from app.errors import ArtifactError
-from app.forecaster import Forecaster
-from app.registry import Registry
+from app.inference.forecaster import Forecaster
+from app.serving.registry import Registry
 
 Returned = TypeVar("Returned")
 Parameters = ParamSpec("Parameters")

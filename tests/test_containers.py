@@ -11,7 +11,7 @@ import pytest
 
 from app.settings import PREFIX, Settings
 from tests.benchmarks.servers import answering
-from tests.server import ROOT
+from tests.server_process import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")

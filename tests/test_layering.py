@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.server import ROOT
+from tests.server_process import ROOT
 
 
 def test_imports_point_down() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.telemetry import Telemetry
-from tests.server import ROOT
-from tests.tools import tool
+from app.observability.metrics import Metrics
+from tests.external_tools import tool
+from tests.server_process import ROOT
 
 OBSERVABILITY = ROOT / "observability"
 PROMETHEUS = OBSERVABILITY / "prometheus.yml"
@@ -41,7 +41,7 @@ def metrics_in(expression: str) -> set[str]:
 def exposed() -> set[str]:
     """The names under which Prometheus stores what the service exposes, also where nothing was counted yet."""
     suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
-    families = Telemetry().registry.collect()
+    families = Metrics().registry.collect()
     return {family.name + suffix for family in families for suffix in suffixes[family.type]}
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from app.artifact import store
+from app.inference.input_checks import CODES
 from app.settings import PREFIX, Settings
-from app.warning import CODES
 from tests.conftest import MODELS, version_of
-from tests.server import ROOT, running
-from tests.tools import tool
+from tests.external_tools import tool
+from tests.server_process import ROOT, running
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -40,7 +40,7 @@ def test_windows_are_arrays_of_prices_that_every_transform_takes(long: F64, shor
         assert prices.ndim == 2
         assert 1 <= prices.shape[0] <= 3
         assert prices.shape[1] == window
-        assert LogReturn(LogReturnTransform(), Affine(1.0, 0.0)).faults(prices) == []
+        assert LogReturn(LogReturnTransform(), Affine(1.0, 0.0)).invalid_prices(prices) == []
 
 
 @quick

@@ -10,7 +10,7 @@ import numpy as np
 from app.artifact.evidence import Score
 from app.artifact.manifest import columns_of
 from app.artifact.transform import F64
-from app.forecaster import Forecaster
+from app.inference.forecaster import Forecaster
 from training import baselines, metrics, significance
 from training.data import DataError, Series
 from training.split import Samples, cut

@@ -6,7 +6,7 @@ import numpy as np
 
 from app.artifact.manifest import Calibration, columns_of
 from app.artifact.transform import F64, Encoded, Transform
-from app.forecaster import Forecaster
+from app.inference.forecaster import Forecaster
 from training import backtest
 from training.backtest import Backtest
 from training.recipe import Recipe

@@ -128,9 +128,9 @@ def _unseen(name: str) -> Series:
     return Series(name, prices, dates, source, hashlib.sha256(prices.tobytes()).hexdigest(), tuple(notes))
 
 
-def refuse_faults(series: Series, transform: Transform) -> None:
+def reject_invalid_prices(series: Series, transform: Transform) -> None:
     """Raises DataError for the first price that the transform cannot take, naming it."""
-    for _, index, reason in transform.faults(series.prices[None]):
+    for _, index, reason in transform.invalid_prices(series.prices[None]):
         raise DataError(f"{series.name}, price {index + 1}", reason)
 
 

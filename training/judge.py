@@ -68,7 +68,7 @@ def test_of(model: Published, series: Series, say: Say) -> Backtest:
 
 def first_row(model: Published, series: Series, say: Say) -> int:
     """The first row to be judged on, after it was said which these are and why."""
-    model.refuse_faults(series)
+    model.reject_invalid_prices(series)
     first = model.first_row(series)
     told = "".join(f"; {note}" for note in series.notes)
     if first:

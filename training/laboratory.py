@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from app.artifact.evidence import Score
-from app.artifact.part import Part
+from app.artifact.frozen_model import FrozenModel
 from training import charts, pictures, provenance, run
 from training.baselines import EWMA, LAST_PRICE
 from training.fit import Display
@@ -25,7 +25,7 @@ NOTE = (
 )
 
 
-class Trial(Part):
+class Trial(FrozenModel):
     """What one recipe came to with one seed."""
 
     key: str

@@ -73,7 +73,7 @@ def _series(recipe: Recipe) -> tuple[list[data.Series], list[data.Series], int |
     market = files or (data.stocks(wanted.stocks, wanted.column) if wanted.stocks else [])
     transform = build(recipe.transform, Affine(1.0, 0.0))
     for series in market:
-        data.refuse_faults(series, transform)
+        data.reject_invalid_prices(series, transform)
     if wanted.test_csv is None:
         return market, simulated, None
     return [join(*files)], simulated, len(files[1].prices)

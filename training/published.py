@@ -10,7 +10,7 @@ from app.artifact import store
 from app.artifact.manifest import Manifest
 from app.artifact.transform import Transform
 from app.errors import ArtifactError
-from app.forecaster import Forecaster, load
+from app.inference.forecaster import Forecaster, load
 from training import backtest, data, split
 from training.backtest import Backtest
 from training.data import DataError, Series
@@ -74,9 +74,9 @@ class Published:
     def run(self, samples: Samples, seen: bool) -> Backtest:
         return backtest.run(self.forecaster, samples, self.manifest.quantiles, self.manifest.levels, seen)
 
-    def refuse_faults(self, series: Series) -> None:
+    def reject_invalid_prices(self, series: Series) -> None:
         """Raises DataError for a price that the model cannot take, naming it."""
-        data.refuse_faults(series, self._transform)
+        data.reject_invalid_prices(series, self._transform)
 
     def _test(self, series: Sequence[Series]) -> list[Samples]:
         return split.in_time(series, self._split, self.manifest.window, self.manifest.horizon).test

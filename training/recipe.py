@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from app.artifact.manifest import Levels, Part, TransformParameters, quantiles_of
+from app.artifact.manifest import FrozenModel, Levels, TransformParameters, quantiles_of
 from app.artifact.transform import Affine, build
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -29,13 +29,13 @@ class RecipeError(Exception):
     """A recipe that cannot be followed; says which file and which key."""
 
 
-def _changed(part: Part) -> list[str]:
+def _changed(part: FrozenModel) -> list[str]:
     """The keys that are not as they are by default."""
     fields = type(part).model_fields.items()
     return [key for key, field in fields if not field.is_required() and getattr(part, key) != field.default]
 
 
-class Data(Part):
+class Data(FrozenModel):
     """Where prices come from. All that is named is used together."""
 
     stocks: list[str] = Field([], description="sample stocks of bokeh_sampledata")
@@ -60,7 +60,7 @@ class Data(Part):
         return self
 
 
-class Split(Part):
+class Split(FrozenModel):
     """Fractions of the time axis, in this order after the training block, with a gap between blocks."""
 
     validation: Fraction = 0.0
@@ -78,7 +78,7 @@ class Split(Part):
         return self
 
 
-class Penalty(Part):
+class Penalty(FrozenModel):
     """What is added to the loss, for every recurrent layer: absolute values (l1) and squares (l2), summed up."""
 
     kernel_l1: Weight = 0.0
@@ -89,7 +89,7 @@ class Penalty(Part):
     activity_l2: Weight = 0.0
 
 
-class Reservoir(Part):
+class Reservoir(FrozenModel):
     """An echo state network: fixed at random, all but its readout."""
 
     spectral_radius: float = Field(0.9, gt=0, le=10, description="largest absolute eigenvalue of the recurrent kernel")
@@ -101,7 +101,7 @@ class Reservoir(Part):
     count: int = Field(1, ge=1, le=16, description="reservoirs, each with a readout of its own; answers are averaged")
 
 
-class Network(Part):
+class Network(FrozenModel):
     structure: Literal["many_to_one", "many_to_many", "encoder_decoder", "one_to_many"] = Field(
         "many_to_one",
         description="many_to_many answers at every step while training; the last two go over the horizon step by step",
@@ -166,7 +166,7 @@ class Network(Part):
         return self
 
 
-class Training(Part):
+class Training(FrozenModel):
     loss: Literal["mse", "pinball"]
     optimizer: Literal["adam"] = "adam"
     learning_rate: float = Field(0.001, gt=0, le=1)
@@ -195,14 +195,14 @@ class Training(Part):
         return self
 
 
-class Calibration(Part):
+class Calibration(FrozenModel):
     center: Literal["network", "last_price", "auto"] = Field(
         "network",
         description="where the median comes from; auto asks the validation block whether the network's has skill",
     )
 
 
-class Recipe(Part):
+class Recipe(FrozenModel):
     description: str
     seed: int = Field(1, ge=0, lt=2**31)
     window: int = Field(60, ge=10, le=1000)

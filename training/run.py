@@ -13,9 +13,9 @@ from app.artifact import store
 from app.artifact.evidence import Evidence
 from app.artifact.manifest import Calibration, Draft, Golden, Network, Range
 from app.artifact.transform import F32, Transform
-from app.engines.onnx import OnnxEngine
 from app.errors import ArtifactError, EngineFailed
-from app.forecaster import GOLDEN_TOLERANCE, EngineName, Forecaster, load
+from app.inference.engines.onnx import OnnxEngine
+from app.inference.forecaster import GOLDEN_TOLERANCE, EngineName, Forecaster, load
 from training import backtest, calibrate, data, evidence, networks, provenance, report
 from training.backtest import Backtest
 from training.export import to_onnx

@@ -9,10 +9,10 @@ from app.api.problems import documented
 from app.api.schemas import Health
 
 
-def router(unready: Callable[[], str | None]) -> APIRouter:
+def router(unready_reason: Callable[[], str | None]) -> APIRouter:
     """
     Args:
-        unready: why requests should not be sent here now; None where they may.
+        unready_reason: why requests should not be sent here now; None where they may.
     """
     routes = APIRouter(prefix="/health", tags=["health"])
 
@@ -24,7 +24,7 @@ def router(unready: Callable[[], str | None]) -> APIRouter:
     @routes.get("/ready", summary="May traffic be sent here?", responses=documented(errors.NotReady))
     async def ready() -> Health:
         """200 when the default model is loaded, verified and warm, and the server is not on its way out."""
-        if (reason := unready()) is not None:
+        if (reason := unready_reason()) is not None:
             raise errors.NotReady(reason)
         return Health(status="ready")
 

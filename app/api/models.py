@@ -4,29 +4,35 @@ from collections.abc import Callable, Mapping
 
 from fastapi import APIRouter, Depends, Request
 
-from app import api, errors
-from app.api.body import Bodies, check_json, documented_body, parse
+from app import errors
+from app.api.middleware.auth import Authenticator
 from app.api.problems import documented
-from app.api.schemas import LoadRequest, ModelDetail, Models, ModelSummary
-from app.api.security import Access
-from app.registry import Published
+from app.api.request_body import RequestBodyReader, check_json, documented_body, parse
+from app.api.schemas import LoadRequest, ModelDetail, ModelList, ModelSummary
+from app.serving.model_runner import ModelRegistry, ServedModel
+from app.serving.registry import Published
 
 
-def router(registry: api.Models, bodies: Bodies, access: Access, on_choice: Callable[[], None]) -> APIRouter:
+def router(
+    registry: ModelRegistry,
+    body_reader: RequestBodyReader,
+    authenticator: Authenticator,
+    on_version_selected: Callable[[], None],
+) -> APIRouter:
     """The routes, on the models of `registry`.
 
     Args:
-        on_choice: called when another version has been made live.
+        on_version_selected: called when another version has been made live.
     """
     routes = APIRouter(prefix="/models", tags=["models"])
     failures = documented(errors.UnknownModel, errors.NotReady)
 
     @routes.get("", summary="What is served")
-    async def list_models() -> Models:
+    async def list_models() -> ModelList:
         """Every model with the evidence for its live version in a sentence, and all that could not be loaded."""
         published = await registry.published()
         models = [_summary(registry, model, published) for model in registry.models.values()]
-        return Models(models=models, failures=registry.failures)
+        return ModelList(models=models, failures=registry.failures)
 
     @routes.get("/{name}", summary="One model and its evidence", responses=failures)
     async def get_model(name: str) -> ModelDetail:
@@ -43,7 +49,7 @@ def router(registry: api.Models, bodies: Bodies, access: Access, on_choice: Call
         summary="Serve another version",
         responses=documented(errors.Forbidden, errors.UnknownModel, errors.ArtifactError),
         openapi_extra=documented_body(LoadRequest),
-        dependencies=[Depends(access.administrator)],
+        dependencies=[Depends(authenticator.administrator)],
     )
     async def load(name: str, request: Request) -> ModelSummary:
         """Verifies and warms a published version beside the live one, then puts it in its place in one step.
@@ -55,15 +61,15 @@ def router(registry: api.Models, bodies: Bodies, access: Access, on_choice: Call
         """
         headers = dict(request.scope["headers"])
         check_json(headers)
-        raw = await bodies.read(request, headers)
+        raw = await body_reader.read(request, headers)
         model = await registry.load(name, parse(LoadRequest, raw).version)
-        on_choice()
+        on_version_selected()
         return _summary(registry, model, await registry.published())
 
     return routes
 
 
-def _summary(registry: api.Models, model: api.ServedModel, published: Mapping[str, Published]) -> ModelSummary:
+def _summary(registry: ModelRegistry, model: ServedModel, published: Mapping[str, Published]) -> ModelSummary:
     manifest = model.manifest
     name = manifest.name
     return ModelSummary(
@@ -80,7 +86,7 @@ def _summary(registry: api.Models, model: api.ServedModel, published: Mapping[st
     )
 
 
-def _detail(registry: api.Models, model: api.ServedModel, published: Mapping[str, Published]) -> ModelDetail:
+def _detail(registry: ModelRegistry, model: ServedModel, published: Mapping[str, Published]) -> ModelDetail:
     manifest = model.manifest
     name = manifest.name
     failures = {which: why for which, why in registry.failures.items() if which.partition("@")[0] == name}

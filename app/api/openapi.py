@@ -7,10 +7,10 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from app import errors
+from app.api.middleware.auth import OPEN
 from app.api.problems import TABLE, Failure, Problem, documented
-from app.api.protocol import IndexRequest, InferRequest, RepositoryLoadRequest, UnloadRequest
 from app.api.schemas import BatchRequest, LoadRequest, PredictRequest
-from app.api.security import OPEN
+from app.api.v2.schemas import IndexRequest, InferRequest, RepositoryLoadRequest, UnloadRequest
 
 DESCRIPTION = """\
 Send the last 60 prices of anything, oldest first; get the next ones, how sure the model is, and the evidence for it.
@@ -25,7 +25,7 @@ Send the last 60 prices of anything, oldest first; get the next ones, how sure t
 UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI announces them wherever a path has a parameter
 REFERENCE = "#/components/schemas/{model}"
 
-FORECASTS = re.compile(r"/predict(/batch)?|/v2/models/.*/infer")  # what Admission decides on
+FORECASTS = re.compile(r"/predict(/batch)?|/v2/models/.*/infer")  # what RequestPipeline decides on
 READING = (  # a body that is too slow has exceeded a deadline
     errors.BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidContent, errors.DeadlineExceeded,
 )  # fmt: skip

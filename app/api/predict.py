@@ -8,15 +8,22 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from app import errors
-from app.api import Models, ServedModel
-from app.api.admission import Admission
-from app.api.body import check_json, documented_body, parse
-from app.api.faults import Asked, asked_in, batch_faults, choice_faults, read_windows, refuse_oversize
+from app.api.pipeline import RequestPipeline
 from app.api.problems import documented
+from app.api.request_body import check_json, documented_body, parse
 from app.api.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
+from app.api.validation import (
+    RequestedSeries,
+    asked_in,
+    batch_field_errors,
+    query_field_errors,
+    read_windows,
+    refuse_oversize,
+)
 from app.artifact.manifest import columns_of
 from app.errors import InvalidContent
-from app.forecaster import Answer
+from app.inference.forecaster import Answer
+from app.serving.model_runner import ModelRegistry, ServedModel
 from app.settings import Settings
 
 FAILURES = documented(
@@ -25,7 +32,7 @@ FAILURES = documented(
 )  # fmt: skip
 
 
-def router(registry: Models, admission: Admission, settings: Settings) -> APIRouter:
+def router(registry: ModelRegistry, pipeline: RequestPipeline, settings: Settings) -> APIRouter:
     """The routes, on the models of `registry`."""
     routes = APIRouter(tags=["forecasts"])
 
@@ -40,10 +47,10 @@ def router(registry: Models, admission: Admission, settings: Settings) -> APIRou
     async def predict(request: Request) -> Response:
         """The next prices after the ones sent: the median, and on request the intervals around it."""
         raw, deadline_s = await _read(request)
-        admission.refuse_early(raw, 1, deadline_s)
-        question = _one(raw, registry)
-        [answer] = await _answers(request, question, deadline_s)
-        return _json(answer | {"model": _version(question)})
+        pipeline.reject_early(raw, 1, deadline_s)
+        query = _one(raw, registry)
+        [answer] = await _answers(request, query, deadline_s)
+        return _json(answer | {"model": _version(query)})
 
     @routes.post(
         "/predict/batch",
@@ -56,27 +63,27 @@ def router(registry: Models, admission: Admission, settings: Settings) -> APIRou
     async def predict_batch(request: Request) -> Response:
         """All series are answered, in order, or the request is refused and every bad series named."""
         raw, deadline_s = await _read(request)
-        admission.refuse_early(raw, min(raw.count(b'"prices"'), settings.max_request_windows), deadline_s)
-        question = _many(raw, registry, settings.max_request_windows)
-        answers = await _answers(request, question, deadline_s)
-        ids = [{} if name is None else {"id": name} for name in question.ids]
+        pipeline.reject_early(raw, min(raw.count(b'"prices"'), settings.max_request_windows), deadline_s)
+        query = _many(raw, registry, settings.max_request_windows)
+        answers = await _answers(request, query, deadline_s)
+        ids = [{} if name is None else {"id": name} for name in query.ids]
         forecasts = [each | answer for each, answer in zip(ids, answers, strict=True)]
-        return _json({"forecasts": forecasts, "model": _version(question)})
+        return _json({"forecasts": forecasts, "model": _version(query)})
 
     async def _read(request: Request) -> tuple[bytes, float]:
         headers = dict(request.scope["headers"])
         check_json(headers)
-        return await admission.read(request, headers)
+        return await pipeline.read(request, headers)
 
-    async def _answers(request: Request, question: Question, deadline_s: float) -> list[dict[str, Any]]:
+    async def _answers(request: Request, query: ForecastQuery, deadline_s: float) -> list[dict[str, Any]]:
         """One answer for each series, in order."""
-        answers = await admission.answers(request, question.model, question.windows, deadline_s)
-        return [_select(answer, question) for answer in answers]
+        answers = await pipeline.answers(request, query.model, query.windows, deadline_s)
+        return [_select(answer, query) for answer in answers]
 
     return routes
 
 
-class Question(NamedTuple):
+class ForecastQuery(NamedTuple):
     """A request while it waits: all that its answer needs, and no more the text and the lists of prices it came as."""
 
     model: ServedModel
@@ -86,39 +93,41 @@ class Question(NamedTuple):
     windows: list[bytes]
 
 
-def _one(raw: bytes, registry: Models) -> Question:
+def _one(raw: bytes, registry: ModelRegistry) -> ForecastQuery:
     body = parse(PredictRequest, raw)
-    return _question(registry, body, [Asked("", None, body.prices)])
+    return _query(registry, body, [RequestedSeries("", None, body.prices)])
 
 
-def _many(raw: bytes, registry: Models, limit: int) -> Question:
+def _many(raw: bytes, registry: ModelRegistry, limit: int) -> ForecastQuery:
     try:
         body = BatchRequest.model_validate_json(raw)
     except ValidationError as error:
-        raise InvalidContent(batch_faults(error, raw, registry, limit)) from None
+        raise InvalidContent(batch_field_errors(error, raw, registry, limit)) from None
     refuse_oversize(len(body.series), limit)
-    return _question(registry, body, asked_in(body.series))
+    return _query(registry, body, asked_in(body.series))
 
 
-def _question(registry: Models, body: PredictRequest | BatchRequest, series: Sequence[Asked]) -> Question:
+def _query(
+    registry: ModelRegistry, body: PredictRequest | BatchRequest, series: Sequence[RequestedSeries]
+) -> ForecastQuery:
     """
     Raises:
         InvalidContent: names every fault of the request that the model's manifest and transform can find.
     """
     model = registry.get(body.model)
-    windows, faults = read_windows(model, series)
-    if faults := choice_faults(model.manifest, body.horizon, body.levels) + faults:
-        raise InvalidContent(faults)
-    return Question(model, body.horizon, body.levels, [asked.id for asked in series], windows)
+    windows, field_errors = read_windows(model, series)
+    if field_errors := query_field_errors(model.manifest, body.horizon, body.levels) + field_errors:
+        raise InvalidContent(field_errors)
+    return ForecastQuery(model, body.horizon, body.levels, [asked.id for asked in series], windows)
 
 
-def _select(answer: Answer, question: Question) -> dict[str, Any]:
+def _select(answer: Answer, query: ForecastQuery) -> dict[str, Any]:
     """What was asked for, of what the model says."""
-    published = question.model.manifest.levels
-    columns = answer.quantiles[: question.horizon].T.tolist()  # (Q, h)
+    published = query.model.manifest.levels
+    columns = answer.quantiles[: query.horizon].T.tolist()  # (Q, h)
     selected: dict[str, Any] = {"forecast": columns[len(published)]}
-    if question.levels:
-        ends = {level: columns_of(level, published) for level in question.levels}
+    if query.levels:
+        ends = {level: columns_of(level, published) for level in query.levels}
         selected["intervals"] = {
             str(level): {"lower": columns[lower], "upper": columns[upper]} for level, (lower, upper) in ends.items()
         }
@@ -126,8 +135,8 @@ def _select(answer: Answer, question: Question) -> dict[str, Any]:
     return selected
 
 
-def _version(question: Question) -> dict[str, str]:
-    manifest = question.model.manifest
+def _version(query: ForecastQuery) -> dict[str, str]:
+    manifest = query.model.manifest
     return {"name": manifest.name, "version": manifest.version}
 
 

@@ -48,7 +48,7 @@ TABLE: dict[type[errors.PricecastError], Kind] = {
 UNEXPECTED = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something went wrong here")
 
 
-class FaultBody(BaseModel):
+class FieldErrorBody(BaseModel):
     pointer: str = Field(description="JSON pointer into the request's body", examples=["/prices/17"])
     detail: str = Field(examples=["Input should be a finite number"])
     id: str | None = Field(default=None, description="the series' own id, where it gave one", examples=["AAPL"])
@@ -64,7 +64,7 @@ class Problem(BaseModel):
     status: int = Field(examples=[422])
     detail: str = Field(description="this occurrence", examples=["/prices/17: Input should be a finite number"])
     request_id: str = Field(description="as in the header X-Request-ID and in the log")
-    errors: list[FaultBody] | None = Field(default=None, description="every place that is wrong; 422 only")
+    errors: list[FieldErrorBody] | None = Field(default=None, description="every place that is wrong; 422 only")
 
 
 class Failure(BaseModel):
@@ -108,7 +108,7 @@ async def answer(request: Request, error: Exception) -> Response:
 def _domain_error(request: Request, error: errors.PricecastError) -> Response:
     kind = next(TABLE[parent] for parent in type(error).__mro__ if parent in TABLE)
     headers = {}
-    faults = None
+    field_errors = None
     if isinstance(error, errors.Unavailable):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, errors.Unauthorized):
@@ -116,13 +116,13 @@ def _domain_error(request: Request, error: errors.PricecastError) -> Response:
     if isinstance(error, errors.BodyTooLarge | errors.BodyTooSlow):
         headers["connection"] = "close"  # the rest of the body is not going to be read
     if isinstance(error, errors.InvalidContent):
-        faults = [FaultBody(pointer=f.pointer, detail=f.detail, id=f.id) for f in error.faults]
+        field_errors = [FieldErrorBody(pointer=f.pointer, detail=f.detail, id=f.id) for f in error.field_errors]
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request %s: %s", _request_id(request), error, exc_info=error)
     detail = str(error)
     if isinstance(error, errors.ArtifactError):
         detail = f"{error.path.name}: {error.reason}"  # where it lies is nobody's business but the log's
-    return _problem(request, kind, detail, headers, faults)
+    return _problem(request, kind, detail, headers, field_errors)
 
 
 def _routing_error(request: Request, error: HTTPException) -> Response:
@@ -136,11 +136,11 @@ def _problem(
     kind: Kind,
     detail: str,
     headers: Mapping[str, str] | None = None,
-    faults: list[FaultBody] | None = None,
+    field_errors: list[FieldErrorBody] | None = None,
 ) -> Response:
     _note(request, kind.slug)
     if request.scope["path"].startswith("/v2"):  # the Open Inference Protocol has a form of its own
-        where = [f"{fault.pointer or 'the body'}: {fault.detail}" for fault in faults or ()]
+        where = [f"{field_error.pointer or 'the body'}: {field_error.detail}" for field_error in field_errors or ()]
         return JSONResponse({"error": "; ".join(where) or detail}, status_code=_v2_status(kind), headers=headers)
     problem = Problem(
         type=f"urn:pricecast:{kind.slug}",
@@ -148,7 +148,7 @@ def _problem(
         status=kind.status,
         detail=detail,
         request_id=_request_id(request),
-        errors=faults,
+        errors=field_errors,
     )
     content = problem.model_dump_json(exclude_none=True)
     return Response(content, kind.status, headers, media_type="application/problem+json")

@@ -14,7 +14,7 @@ from app.artifact.manifest import (
     TransformParameters,
     Version,
 )
-from app.warning import Code
+from app.inference.input_checks import Code
 
 LONGEST_SERIES = 4096
 
@@ -153,7 +153,7 @@ class ModelSummary(BaseModel):
     summary: str = Field(description="the evidence in a sentence")
 
 
-class Models(BaseModel):
+class ModelList(BaseModel):
     models: list[ModelSummary]
     failures: dict[str, str] = Field(description="models and versions that could not be loaded, and why")
 

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from app.artifact.part import Part
+from app.artifact.frozen_model import FrozenModel
 
 Losses = list[Annotated[float | None, BeforeValidator(lambda loss: loss if loss is None or isfinite(loss) else None)]]
 
 
-class Share(Part):
+class Share(FrozenModel):
     """A percentage, and the 95% interval that a binomial count of this size has.
 
     Beyond one step ahead forecasts overlap, and the true interval is wider than this one.
@@ -22,7 +22,7 @@ class Share(Part):
     high: float = Field(description="percent, the upper end")
 
 
-class Fold(Part):
+class Fold(FrozenModel):
     """One of five consecutive parts of the origins."""
 
     origins: int = Field(description="forecasts made")
@@ -34,7 +34,7 @@ class Fold(Part):
     pinball_ratio: float | None = Field(description="to a random walk with EWMA volatility")
 
 
-class PointBaseline(Part):
+class PointBaseline(FrozenModel):
     """The median beside one baseline on the same origins, in log returns (in price, where some have no logarithm)."""
 
     baseline: str = Field(description="what it is")
@@ -45,7 +45,7 @@ class PointBaseline(Part):
     p_value: float | None = Field(description="one-sided Diebold-Mariano that the model is no better")
 
 
-class IntervalBaseline(Part):
+class IntervalBaseline(FrozenModel):
     """The quantiles beside those of one baseline on the same origins, losses relative to the last price."""
 
     baseline: str = Field(description="what it is")
@@ -58,7 +58,7 @@ class IntervalBaseline(Part):
     winkler_ratio: dict[str, float] = Field(description="of the interval scores, by level")
 
 
-class Tercile(Part):
+class Tercile(FrozenModel):
     """A third of the origins, by the EWMA volatility of their windows."""
 
     volatility: Literal["low", "middle", "high"] = Field(description="which third")
@@ -67,7 +67,7 @@ class Tercile(Part):
     coverage: dict[str, Share] = Field(description="by level")
 
 
-class Direction(Part):
+class Direction(FrozenModel):
     """How often the median said the right way, of the steps where it said one and the price moved."""
 
     steps: int = Field(description="that were counted")
@@ -75,7 +75,7 @@ class Direction(Part):
     majority: float = Field(description="percent that saying always the more frequent way would have hit")
 
 
-class Score(Part):
+class Score(FrozenModel):
     """Out-of-sample figures of one instrument at one horizon, on prices that nothing was fitted or chosen on."""
 
     instrument: str = Field(description="name of the price series")
@@ -114,13 +114,13 @@ class Score(Part):
     interval_baselines: list[IntervalBaseline] = Field([], description="the quantiles beside each")
 
 
-class Evidence(Part):
+class Evidence(FrozenModel):
     point_skill: Literal["none", "some"] = Field(description="whether the median beats repeating the last price")
     summary: str = Field(description="the figures in plain sentences, point skill first")
     scores: list[Score] = Field(description="for each instrument, at 1, 5, 10, 20 steps ahead and the last")
 
 
-class Curve(Part):
+class Curve(FrozenModel):
     """Loss by epoch; `validation` is empty where there was no validation block."""
 
     loss: Losses = Field(description="on the training block; null where it was no number")

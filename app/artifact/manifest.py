@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from app.artifact.evidence import Curve, Evidence
-from app.artifact.part import Part as Part
+from app.artifact.frozen_model import FrozenModel as FrozenModel
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -43,7 +43,7 @@ def columns_of(level: int, levels: Sequence[int]) -> tuple[int, int]:
     return len(levels) - outwards, len(levels) + outwards
 
 
-class LogReturnTransform(Part):
+class LogReturnTransform(FrozenModel):
     """Log returns over the window's own volatility; see `transform.LogReturn`."""
 
     kind: Literal["log_return"] = "log_return"
@@ -54,7 +54,7 @@ class LogReturnTransform(Part):
     level: bool = Field(False, description="whether the network sees the window's volatility beside its log returns")
 
 
-class MinMaxPriceTransform(Part):
+class MinMaxPriceTransform(FrozenModel):
     """Price levels, scaled to (0, 1) on the training block; see `transform.MinMaxPrice`."""
 
     kind: Literal["minmax_price"] = "minmax_price"
@@ -63,7 +63,7 @@ class MinMaxPriceTransform(Part):
 TransformParameters = Annotated[LogReturnTransform | MinMaxPriceTransform, Field(discriminator="kind")]
 
 
-class Network(Part):
+class Network(FrozenModel):
     """What the network is, for people; `model.keras` is the network itself."""
 
     structure: str
@@ -73,7 +73,7 @@ class Network(Part):
     parameters: int = Field(gt=0)
 
 
-class Calibration(Part):
+class Calibration(FrozenModel):
     """What is added to the network's quantiles, in the network's output units, before they become prices.
 
     `center` says where the median comes from: the network, or the last price where the network's median showed no
@@ -84,7 +84,7 @@ class Calibration(Part):
     offsets: list[list[float]]
 
 
-class Range(Part):
+class Range(FrozenModel):
     """What the training block covered: forecasts outside it are extrapolations, and carry a warning.
 
     A `last step` is the window's last log return, over its volatility.
@@ -95,7 +95,7 @@ class Range(Part):
     high: float
 
 
-class Instrument(Part):
+class Instrument(FrozenModel):
     name: str
     source: str
     rows: int
@@ -104,19 +104,19 @@ class Instrument(Part):
     sha256: Digest
 
 
-class Golden(Part):
+class Golden(FrozenModel):
     """Windows and the forecasts published for them: a loaded artifact must say the same again."""
 
     windows: list[list[float]]
     forecasts: list[list[list[float]]]
 
 
-class File(Part):
+class File(FrozenModel):
     sha256: Digest
     size_bytes: int = Field(ge=0)
 
 
-class Draft(Part):
+class Draft(FrozenModel):
     """All that training has to say; publishing adds name, version, date and digests."""
 
     window: int = Field(ge=2)
@@ -153,7 +153,7 @@ class Draft(Part):
         return self
 
 
-class Identity(Part):
+class Identity(FrozenModel):
     format_version: Literal[1] = 1
     name: ModelName
     version: Version

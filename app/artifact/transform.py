@@ -87,10 +87,10 @@ class Transform(Protocol):
     def shape(self, window: int) -> tuple[int, int]:
         """(T, F) for a window of `window` prices."""
 
-    def is_harmless(self, low: float, high: float) -> bool:
+    def accepts_range(self, low: float, high: float) -> bool:
         """Whether no window of prices from `low` to `high` can have a fault: the quick answer to the usual question."""
 
-    def faults(self, windows: F64) -> list[tuple[int, int, str]]:
+    def invalid_prices(self, windows: F64) -> list[tuple[int, int, str]]:
         """(row, index in the window, reason) for the first price of each row (B, W) that cannot be taken."""
 
     def encode(self, windows: F64) -> Encoded:
@@ -118,11 +118,13 @@ class MinMaxPrice:
     def shape(self, window: int) -> tuple[int, int]:
         return window, 1
 
-    def is_harmless(self, low: float, high: float) -> bool:
+    def accepts_range(self, low: float, high: float) -> bool:
         return low >= -LARGEST_PRICE and high <= LARGEST_PRICE
 
-    def faults(self, windows: F64) -> list[tuple[int, int, str]]:
-        return _faults(windows, ~(np.abs(windows) <= LARGEST_PRICE), f"a price must lie within ±{LARGEST_PRICE:g}")
+    def invalid_prices(self, windows: F64) -> list[tuple[int, int, str]]:
+        return _first_in_each_row(
+            windows, ~(np.abs(windows) <= LARGEST_PRICE), f"a price must lie within ±{LARGEST_PRICE:g}"
+        )
 
     def encode(self, windows: F64) -> Encoded:
         scaled = self.affine(windows)  # (B, W)
@@ -169,12 +171,12 @@ class LogReturn:
     def shape(self, window: int) -> tuple[int, int]:
         return window - 1, 1 + self.parameters.level
 
-    def is_harmless(self, low: float, high: float) -> bool:
+    def accepts_range(self, low: float, high: float) -> bool:
         return low >= 1 / LARGEST_PRICE and high <= min(LARGEST_PRICE, LARGEST_STEP * low)
 
-    def faults(self, windows: F64) -> list[tuple[int, int, str]]:
+    def invalid_prices(self, windows: F64) -> list[tuple[int, int, str]]:
         bad = ~((windows >= 1 / LARGEST_PRICE) & (windows <= LARGEST_PRICE))
-        found = _faults(
+        found = _first_in_each_row(
             windows, bad, f"a price must be positive for this model (from {1 / LARGEST_PRICE:g} to {LARGEST_PRICE:g})"
         )
         jumps = np.zeros_like(bad)
@@ -182,7 +184,7 @@ class LogReturn:
         ratio = safe[:, 1:] / safe[:, :-1]
         jumps[:, 1:] = (ratio > LARGEST_STEP) | (ratio < 1 / LARGEST_STEP)
         jumps[bad.any(axis=1)] = False
-        return found + _faults(
+        return found + _first_in_each_row(
             windows, jumps, f"the price changes by more than a factor of {LARGEST_STEP:g} in one step"
         )
 
@@ -244,6 +246,6 @@ def _root_horizons(horizon: int) -> F64:
     return roots[:, None]
 
 
-def _faults(windows: F64, bad: npt.NDArray[np.bool_], reason: str) -> list[tuple[int, int, str]]:
+def _first_in_each_row(windows: F64, bad: npt.NDArray[np.bool_], reason: str) -> list[tuple[int, int, str]]:
     rows = np.flatnonzero(bad.any(axis=1))
     return [(int(row), int(bad[row].argmax()), reason) for row in rows]

@@ -12,7 +12,7 @@ from app.errors import (
     DeadlineExceeded,
     Draining,
     EngineFailed,
-    Fault,
+    FieldError,
     Forbidden,
     InvalidContent,
     InvalidHeader,
@@ -69,30 +69,30 @@ def test_every_error_of_the_module_is_in_the_tree() -> None:
 
 
 @pytest.mark.parametrize(
-    ("faults", "words"),
+    ("field_errors", "words"),
     [
-        ([Fault("/prices/17", "is odd")], "/prices/17: is odd"),
-        ([Fault("", "is not JSON")], "the body: is not JSON"),
-        ([Fault("/a", "is odd"), Fault("/b", "is even")], "/a: is odd (and 1 more)"),
-        ([Fault("", "is odd", id="AAPL")] * 20, "the body: is odd (and 19 more)"),
+        ([FieldError("/prices/17", "is odd")], "/prices/17: is odd"),
+        ([FieldError("", "is not JSON")], "the body: is not JSON"),
+        ([FieldError("/a", "is odd"), FieldError("/b", "is even")], "/a: is odd (and 1 more)"),
+        ([FieldError("", "is odd", id="AAPL")] * 20, "the body: is odd (and 19 more)"),
     ],
 )
-def test_invalid_content_says_its_first_fault_and_counts_the_rest(faults: list[Fault], words: str) -> None:
-    error = InvalidContent(faults)
+def test_invalid_content_says_its_first_fault_and_counts_the_rest(field_errors: list[FieldError], words: str) -> None:
+    error = InvalidContent(field_errors)
     assert str(error) == words
-    assert error.faults == tuple(faults)
+    assert error.field_errors == tuple(field_errors)
 
 
 def test_a_fault_may_carry_the_callers_own_name() -> None:
-    assert Fault("/series/0", "is odd").id is None
-    assert Fault("/series/0", "is odd", "AAPL") == Fault("/series/0", "is odd", id="AAPL")
+    assert FieldError("/series/0", "is odd").id is None
+    assert FieldError("/series/0", "is odd", "AAPL") == FieldError("/series/0", "is odd", id="AAPL")
 
 
 def test_faults_are_kept_as_they_were() -> None:
-    faults = [Fault("/a", "is odd")]
-    error = InvalidContent(faults)
-    faults.clear()
-    assert len(error.faults) == 1
+    field_errors = [FieldError("/a", "is odd")]
+    error = InvalidContent(field_errors)
+    field_errors.clear()
+    assert len(error.field_errors) == 1
 
 
 @pytest.mark.parametrize("kind", [Unavailable, NotReady, Overloaded, Draining, RateLimited, TooManyWindows])

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import HttpUrl, ValidationError
 
-from app import keys
-from app.keys import Key
+from app import api_keys
+from app.api_keys import Key
 from app.settings import PREFIX, Settings
 
-KEY, KEY_SETTING = keys.new("alice")
+KEY, KEY_SETTING = api_keys.new("alice")
 DIGEST = hashlib.sha256(KEY.encode()).digest()
 
 
@@ -65,7 +65,7 @@ READ: list[tuple[str, str, object]] = [
     ("CORS_ORIGINS", "https://a.example, https://b.example", ("https://a.example", "https://b.example")),
     ("ENGINE", "keras", "keras"),
     ("WORKERS", "8", 8),
-    ("LANES", "4", 4),
+    ("ENGINE_THREADS", "4", 4),
     ("MAX_BATCH_WINDOWS", "4096", 4096),
     ("BATCH_DELAY_S", "0.002", 0.002),
     ("MAX_QUEUED_WINDOWS", "9999", 9999),
@@ -110,8 +110,8 @@ def test_no_setting_is_left_out_of_these_tests() -> None:
         ("OTLP_ENDPOINT", "collector"),
         ("ENGINE", "tensorrt"),
         ("ENGINE", ""),
-        ("LANES", "-1"),
-        ("LANES", "257"),
+        ("ENGINE_THREADS", "-1"),
+        ("ENGINE_THREADS", "257"),
         ("MAX_BATCH_WINDOWS", "-1"),
         ("MAX_BATCH_WINDOWS", "4097"),
         ("MAX_BATCH_WINDOWS", "1.5"),
@@ -234,7 +234,7 @@ def test_keys_of_administrators_alone_leave_it_open_to_all(monkeypatch: pytest.M
 
 
 def test_keys_are_read_in_their_order_with_commas_or_blanks_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings_of = [keys.new(client)[1] for client in ("alice", "alice", "bob")]
+    settings_of = [api_keys.new(client)[1] for client in ("alice", "alice", "bob")]
     monkeypatch.setenv("PRICECAST_API_KEYS", "{},{}:2031-02-03\n {}".format(*settings_of))
     read = Settings().api_keys
     assert [(key.client, key.expires) for key in read] == [

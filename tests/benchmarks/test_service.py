@@ -11,7 +11,7 @@ import pytest
 from benchmarks.processes import Server, free_port
 from benchmarks.service import Figures, NeverReady, await_ready, pricecast, table, tell
 from tests.benchmarks.servers import answering
-from tests.server import until
+from tests.server_process import until
 
 WORDS = "cannot find the model"
 

@@ -16,7 +16,7 @@ from scipy import stats
 from app.artifact.evidence import Score
 from app.artifact.manifest import Calibration, LogReturnTransform, Range, quantiles_of
 from app.artifact.transform import F32, F64, Affine, LogReturn
-from app.forecaster import Forecaster
+from app.inference.forecaster import Forecaster
 from training import backtest
 from training.backtest import Backtest
 from training.data import Series
@@ -72,7 +72,7 @@ class SayingEngine:
     """An engine whose network is a function from (B, T, 1) inputs to (B, H·Q) outputs."""
 
     name = "saying"
-    lanes = 1
+    concurrent_calls = 1
     batch_windows = 1
     is_on_device = False
     steps_and_features = (59, 1)

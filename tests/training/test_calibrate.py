@@ -8,7 +8,7 @@ import pytest
 
 from app.artifact.manifest import Calibration, LogReturnTransform, Range
 from app.artifact.transform import F32, F64, Affine, LogReturn
-from app.forecaster import Forecaster
+from app.inference.forecaster import Forecaster
 from tests.training.conftest import RECIPES, SayingEngine, a_series, days, samples_of
 from training import calibrate, recipe, split
 from training.data import Series

@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 from app.artifact.transform import F32
-from app.engines.onnx import OnnxEngine
+from app.inference.engines.onnx import OnnxEngine
 from training.export import OPSET, ExportError, to_onnx
 from training.networks import build
 from training.recipe import Network

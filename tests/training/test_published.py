@@ -112,9 +112,9 @@ def test_a_file_of_the_same_name_and_other_content_is_noticed(default: Published
 
 
 def test_a_price_it_cannot_take_is_named(default: Published) -> None:
-    default.refuse_faults(a_series([1.0, 2.0]))
+    default.reject_invalid_prices(a_series([1.0, 2.0]))
     with pytest.raises(DataError, match=r"^made, price 2: a price must be positive for this model"):
-        default.refuse_faults(a_series([1.0, 0.0, 2.0]))
+        default.reject_invalid_prices(a_series([1.0, 0.0, 2.0]))
 
 
 def test_it_forecasts_what_is_served(default: Published) -> None:

@@ -16,9 +16,9 @@ from app.artifact.evidence import Curve
 from app.artifact.manifest import Calibration, Manifest
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
-from app.engines.onnx import OnnxEngine
 from app.errors import ArtifactError
-from app.forecaster import load
+from app.inference.engines.onnx import OnnxEngine
+from app.inference.forecaster import load
 from tests.training.conftest import (
     RECIPES,
     ROOT,
@@ -99,7 +99,7 @@ def check_artifact(models: Path, name: str, version: str) -> Manifest:
     for engine in ("onnx", "keras"):
         forecaster = load(artifact, engine)
         assert forecaster.forecast(windows) == pytest.approx(golden, rel=1e-5)
-        assert [forecaster.fault(window) for window in windows.tolist()] == [None] * len(windows)
+        assert [forecaster.first_invalid_price(window) for window in windows.tolist()] == [None] * len(windows)
     assert not [text for text in texts(json.loads((artifact.path / "manifest.json").read_text())) if text[:1] == "/"]
     assert sorted(path.name for path in (models / name).iterdir() if path.name.startswith(store.STAGING)) == []
     return manifest

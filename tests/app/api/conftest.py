@@ -40,12 +40,12 @@ class Client:
 
     def metrics(self) -> dict[str, float]:
         """Every sample, by its name and labels as in the text format."""
-        lines = self.app.service.telemetry.exposition().decode().splitlines()
+        lines = self.app.lifecycle.metrics.exposition().decode().splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
     def logged(self, call: Callable[[], object]) -> list[dict[str, Any]]:
         """The lines that the requests of `call` leave in the log."""
-        log = self.app.service.request_log
+        log = self.app.lifecycle.request_log
         assert log is not None
         log.flush()
         usual, log._stream = log._stream, io.StringIO()
@@ -86,8 +86,8 @@ def client(shipped: Path) -> Iterator[Client]:
     yield from start(Settings(models_dir=shipped, max_body_bytes=2**20, max_request_windows=300))
 
 
-def start(settings: Settings, on_choice: Callable[[], None] = lambda: None) -> Iterator[Client]:
-    app = create_app(settings, on_choice)
+def start(settings: Settings, on_version_selected: Callable[[], None] = lambda: None) -> Iterator[Client]:
+    app = create_app(settings, on_version_selected)
     with asyncio.Runner() as runner:
         lifespan = app.fastapi.router.lifespan_context(app.fastapi)
         runner.run(_enter(lifespan))

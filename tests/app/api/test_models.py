@@ -12,12 +12,12 @@ import pytest
 
 from app.artifact import store
 from app.artifact.transform import F64
-from app.forecaster import load
+from app.inference.forecaster import load
 from app.settings import Settings
 from tests.app.api.conftest import Client, start
 from tests.app.artifact.test_store import place
 from tests.conftest import version_of
-from tests.versions import publish_variant
+from tests.model_variants import publish_variant
 
 JSON = {"content-type": "application/json"}
 PRICES = [100.0 + i % 7 for i in range(60)]
@@ -290,7 +290,7 @@ def test_what_is_under_way_is_answered_by_the_version_it_began_with(
     rows = windows(6)
 
     async def swap(http: httpx.AsyncClient) -> list[httpx.Response]:
-        registry = server.client.app.service.registry
+        registry = server.client.app.lifecycle.registry
         early = [asyncio.create_task(http.post("/predict/batch", json=question(row[None]))) for row in rows[:5]]
         for _ in range(100):
             await asyncio.sleep(0)
@@ -303,7 +303,7 @@ def test_what_is_under_way_is_answered_by_the_version_it_began_with(
             early.append(asyncio.create_task(http.post("/predict/batch", json=sixth)))
         return [*await asyncio.gather(*early), late]
 
-    settings = {"batch_delay_s": 1.0, "max_batch_windows": 6, "lanes": 1, "versions_served": versions_served}
+    settings = {"batch_delay_s": 1.0, "max_batch_windows": 6, "engine_threads": 1, "versions_served": versions_served}
     for server in versions_to_choose_from(shipped, tmp_path, **settings):
         *early, late = server.client.run(swap)
         for row, response in zip(rows, early, strict=False):
@@ -319,7 +319,7 @@ def test_what_is_under_way_is_answered_by_the_version_it_began_with(
 
 def test_while_its_default_model_is_unloaded_the_server_is_not_ready(swappable: Swappable) -> None:
     client = swappable.client
-    client.run(lambda _: client.app.service.registry.unload("default"))
+    client.run(lambda _: client.app.lifecycle.registry.unload("default"))
     assert client.get("/health/ready").status_code == 503
     assert client.post("/predict", json={"prices": PRICES}).status_code == 404
     assert client.post("/predict", json={"prices": PRICES, "model": "tutorial"}).status_code == 200
@@ -348,7 +348,7 @@ def wait_until(client: Client, what: str, holds: Callable[[], object]) -> None:
 
 
 def live(client: Client) -> str:
-    return client.app.service.registry.get().manifest.version
+    return client.app.lifecycle.registry.get().manifest.version
 
 
 def test_what_is_published_is_served_without_anybody_asking(watching: Client, models: Path) -> None:
@@ -357,7 +357,7 @@ def test_what_is_published_is_served_without_anybody_asking(watching: Client, mo
     store.write_current(models, "default", version_of("default"))
     wait_until(watching, "the way back", lambda: live(watching) == version_of("default"))
     shutil.copytree(models / "tutorial", models / "another")
-    wait_until(watching, "a failure", lambda: "another" in watching.app.service.registry.failures)
+    wait_until(watching, "a failure", lambda: "another" in watching.app.lifecycle.registry.failures)
     assert "names another model" in watching.get("/models").json()["failures"]["another"]
 
 
@@ -366,7 +366,7 @@ def test_a_broken_version_that_is_published_is_told_and_the_old_one_goes_on(
 ) -> None:
     broken = publish_broken(models, version_of("default"))
     store.write_current(models, "default", broken)
-    wait_until(watching, "a failure", lambda: "default" in watching.app.service.registry.failures)
+    wait_until(watching, "a failure", lambda: "default" in watching.app.lifecycle.registry.failures)
     body = watching.get("/models").json()
     assert body["models"][0]["version"] == version_of("default")
     assert body["failures"]["default"].startswith(f"default/{broken}/model.onnx: ")

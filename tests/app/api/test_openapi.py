@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from app import keys
+from app import api_keys
 from app.api.openapi import DESCRIPTION
+from app.inference.input_checks import CODES
 from app.settings import Settings
-from app.warning import CODES
 from tests.app.api.conftest import Client, start
 from tests.conftest import version_of
 
-KEY, SETTING = keys.new("alice")
-ADMIN_KEY, ADMIN_SETTING = keys.new("root")
+KEY, SETTING = api_keys.new("alice")
+ADMIN_KEY, ADMIN_SETTING = api_keys.new("root")
 Operation = tuple[str, str]  # method and path
 JSON = {"Content-Type": "application/json"}
 
@@ -89,7 +89,7 @@ def refusing(client: Client, status: int, key: str | None = None, **how: Any) ->
 @pytest.fixture(scope="module")
 def locked(shipped: Path) -> Iterator[Client]:
     """Wants keys, and short bodies soon."""
-    known, admins = keys.parse(SETTING), keys.parse(ADMIN_SETTING)
+    known, admins = api_keys.parse(SETTING), api_keys.parse(ADMIN_SETTING)
     settings = Settings(models_dir=shipped, api_keys=known, admin_keys=admins, max_body_bytes=1024, deadline_s=0.05)
     yield from start(settings)
 

@@ -16,7 +16,7 @@ MOST = store.read_version(MODELS, "default", version_of("default")).manifest.hor
 JSON = {"content-type": "application/json"}
 
 
-def faults(client: Client, path: str, body: Any) -> list[dict[str, str]]:
+def field_errors(client: Client, path: str, body: Any) -> list[dict[str, str]]:
     """What a refused body is told; the refusal is of the right form, and the server is none the worse."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     response = client.post(path, content=content, headers=JSON)
@@ -139,13 +139,13 @@ def test_a_batch_answers_in_order_with_ids_where_they_were_given(client: Client)
     ids=lambda value: repr(value)[:40],
 )
 def test_a_bad_request_is_told_the_place(client: Client, body: Any, pointer: str) -> None:
-    [fault] = faults(client, "/predict", body)
+    [fault] = field_errors(client, "/predict", body)
     assert fault["pointer"] == pointer
     assert fault["detail"]
 
 
 def test_all_faults_of_the_choice_and_the_prices_are_listed_together(client: Client) -> None:
-    found = faults(client, "/predict", {"prices": PRICES[1:], "horizon": MOST + 1, "levels": [73, 12]})
+    found = field_errors(client, "/predict", {"prices": PRICES[1:], "horizon": MOST + 1, "levels": [73, 12]})
     assert pointers(found) == ["/horizon", "/levels/0", "/levels/1", "/prices"]
 
 
@@ -155,12 +155,12 @@ def test_the_input_is_not_echoed(client: Client) -> None:
 
 
 def test_an_endless_unknown_field_is_named_in_part(client: Client) -> None:
-    [fault] = faults(client, "/predict", {"prices": PRICES, "x" * 5000: 1})
+    [fault] = field_errors(client, "/predict", {"prices": PRICES, "x" * 5000: 1})
     assert len(fault["pointer"]) == 200
 
 
 def test_thousands_of_unknown_fields_are_not_all_listed(client: Client) -> None:
-    assert len(faults(client, "/predict", {"prices": PRICES} | {f"x{i}": i for i in range(5000)})) == 100
+    assert len(field_errors(client, "/predict", {"prices": PRICES} | {f"x{i}": i for i in range(5000)})) == 100
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
@@ -191,13 +191,13 @@ def test_an_unknown_model_is_not_found(client: Client, path: str, reference: str
     ids=lambda value: repr(value)[:40],
 )
 def test_a_bad_batch_is_told_the_place(client: Client, body: Any, pointer: str) -> None:
-    [fault] = faults(client, "/predict/batch", body)
+    [fault] = field_errors(client, "/predict/batch", body)
     assert fault["pointer"] == pointer
 
 
 def test_a_repeated_id_is_named(client: Client) -> None:
     series = [{"id": name, "prices": PRICES} for name in ("a", "b", "a", "a")]
-    found = faults(client, "/predict/batch", {"series": series})
+    found = field_errors(client, "/predict/batch", {"series": series})
     assert pointers(found) == ["/series/2/id", "/series/3/id"]
     assert [fault["id"] for fault in found] == ["a", "a"]
 
@@ -205,7 +205,7 @@ def test_a_repeated_id_is_named(client: Client) -> None:
 def test_one_bad_series_among_a_hundred_refuses_all_and_is_named(client: Client) -> None:
     series: list[dict[str, Any]] = [{"id": f"s{i}", "prices": PRICES} for i in range(100)]
     series[41]["prices"] = [*PRICES[:-1], 0.0]
-    [fault] = faults(client, "/predict/batch", {"series": series})
+    [fault] = field_errors(client, "/predict/batch", {"series": series})
     assert (fault["pointer"], fault["id"]) == ("/series/41/prices/59", "s41")
 
 
@@ -217,7 +217,7 @@ def test_every_bad_series_is_named_whether_its_form_or_its_prices_are_bad(client
     series[30] = "not a series"
     series[41]["prices"] = [*PRICES[:-1], -1.0]
     series[99]["id"] = "s98"
-    found = faults(client, "/predict/batch", {"series": series, "colour": 1})
+    found = field_errors(client, "/predict/batch", {"series": series, "colour": 1})
     assert pointers(found) == [
         "/colour", "/series/3/prices/59", "/series/10/prices", "/series/20/prices", "/series/30",
         "/series/41/prices/59", "/series/99/id",
@@ -226,7 +226,9 @@ def test_every_bad_series_is_named_whether_its_form_or_its_prices_are_bad(client
 
 
 def test_with_an_unknown_model_the_faults_of_form_are_still_named(client: Client) -> None:
-    found = faults(client, "/predict/batch", {"series": [{"prices": [None]}, {"prices": PRICES}], "model": "nope"})
+    found = field_errors(
+        client, "/predict/batch", {"series": [{"prices": [None]}, {"prices": PRICES}], "model": "nope"}
+    )
     assert pointers(found) == ["/series/0/prices/0"]
 
 

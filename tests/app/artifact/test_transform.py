@@ -166,7 +166,7 @@ def test_a_batch_is_its_rows_one_by_one(transform: Transform, prices: F64, seed:
 @given(prices=windows())
 def test_what_has_no_faults_is_encoded_to_finite_numbers(transform: Transform, prices: F64) -> None:
     encoded = transform.encode(prices)
-    assert transform.faults(prices) == []
+    assert transform.invalid_prices(prices) == []
     assert encoded.inputs.shape == (len(prices), *transform.shape(WINDOW))
     assert encoded.inputs.dtype == np.float32
     for part in (encoded.last, encoded.price, encoded.volatility):
@@ -336,24 +336,24 @@ def with_price(index: int, price: float) -> F64:
 @pytest.mark.parametrize("price", [0.0, -1.0, -1e31, 1.01e30, 0.99e-30, np.inf, -np.inf, np.nan])
 def test_log_return_names_a_price_that_it_cannot_take(price: float, index: int) -> None:
     reason = "a price must be positive for this model (from 1e-30 to 1e+30)"
-    assert log_return().faults(with_price(index, price)) == [(0, index, reason)]
+    assert log_return().invalid_prices(with_price(index, price)) == [(0, index, reason)]
 
 
 @pytest.mark.parametrize("index", [0, 3, 5])
 @pytest.mark.parametrize("price", [1.01e30, -1.01e30, np.inf, -np.inf, np.nan])
 def test_minmax_price_names_a_price_that_it_cannot_take(price: float, index: int) -> None:
     reason = "a price must lie within ±1e+30"
-    assert minmax_price().faults(with_price(index, price)) == [(0, index, reason)]
+    assert minmax_price().invalid_prices(with_price(index, price)) == [(0, index, reason)]
 
 
 @pytest.mark.parametrize("price", [0.0, -1.0, LARGEST_PRICE, -LARGEST_PRICE])
 def test_minmax_price_takes_any_other_price(price: float) -> None:
-    assert minmax_price().faults(with_price(2, price)) == []
+    assert minmax_price().invalid_prices(with_price(2, price)) == []
 
 
 @pytest.mark.parametrize("price", [LARGEST_PRICE, 1 / LARGEST_PRICE])
 def test_the_bounds_themselves_are_taken(price: float) -> None:
-    assert log_return().faults(np.full((1, WINDOW), price)) == []
+    assert log_return().invalid_prices(np.full((1, WINDOW), price)) == []
 
 
 @pytest.mark.parametrize("factor", [1.01 * LARGEST_STEP, 0.99 / LARGEST_STEP])
@@ -362,23 +362,23 @@ def test_a_step_that_is_too_large_is_named_at_the_later_price(factor: float, ind
     prices = np.full((1, 6), 100.0)
     prices[:, index:] *= factor
     reason = "the price changes by more than a factor of 1e+06 in one step"
-    assert log_return().faults(prices) == [(0, index, reason)]
+    assert log_return().invalid_prices(prices) == [(0, index, reason)]
 
 
 @pytest.mark.parametrize("factor", [LARGEST_STEP, 1 / LARGEST_STEP])
 def test_the_largest_step_itself_is_taken(factor: float) -> None:
-    assert log_return().faults(np.array([[1.0, 1.0, factor, factor]])) == []
+    assert log_return().invalid_prices(np.array([[1.0, 1.0, factor, factor]])) == []
 
 
 def test_only_the_first_fault_of_a_row_is_named() -> None:
     transform = log_return()
-    assert [fault[:2] for fault in transform.faults(np.array([[1.0, 0.0, -1.0, 2.0, np.nan]]))] == [(0, 1)]
-    assert [fault[:2] for fault in transform.faults(np.array([[1.0, 1.0, 1e7, 1.0, 1e9]]))] == [(0, 2)]
-    assert [fault[:2] for fault in minmax_price().faults(np.array([[1.0, 1e31, 1e32]]))] == [(0, 1)]
+    assert [fault[:2] for fault in transform.invalid_prices(np.array([[1.0, 0.0, -1.0, 2.0, np.nan]]))] == [(0, 1)]
+    assert [fault[:2] for fault in transform.invalid_prices(np.array([[1.0, 1.0, 1e7, 1.0, 1e9]]))] == [(0, 2)]
+    assert [fault[:2] for fault in minmax_price().invalid_prices(np.array([[1.0, 1e31, 1e32]]))] == [(0, 1)]
 
 
 def test_a_bad_price_is_named_and_not_the_step_to_it() -> None:
-    (fault,) = log_return().faults(np.array([[1.0, 1e7, 1.0, 0.0, 1.0]]))
+    (fault,) = log_return().invalid_prices(np.array([[1.0, 1e7, 1.0, 0.0, 1.0]]))
     assert fault[1] == 3
     assert "must be positive" in fault[2]
 
@@ -388,9 +388,9 @@ def test_every_bad_row_is_named_and_no_good_one() -> None:
     prices[1, 4] = 0.0
     prices[2, 2:] = 1e10
     prices[4, 0] = -3.0
-    assert sorted(fault[:2] for fault in log_return().faults(prices)) == [(1, 4), (2, 2), (4, 0)]
+    assert sorted(fault[:2] for fault in log_return().invalid_prices(prices)) == [(1, 4), (2, 2), (4, 0)]
     prices[3, 5] = 1e31
-    assert [fault[:2] for fault in minmax_price().faults(prices)] == [(3, 5)]
+    assert [fault[:2] for fault in minmax_price().invalid_prices(prices)] == [(3, 5)]
 
 
 @modest
@@ -398,7 +398,7 @@ def test_every_bad_row_is_named_and_no_good_one() -> None:
 def test_one_bad_price_anywhere_is_the_one_named(prices: F64, row: int, index: int, price: float) -> None:
     row %= len(prices)
     prices[row, index] = price
-    assert [fault[:2] for fault in log_return().faults(prices)] == [(row, index)]
+    assert [fault[:2] for fault in log_return().invalid_prices(prices)] == [(row, index)]
 
 
 # The affine map

@@ -1,7 +1,0 @@
-"""What every part of a manifest has in common."""
-
-from pydantic import BaseModel, ConfigDict
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,0 +1,1 @@
+"""Scores of forecasts, and the baselines and intervals that need no fitting. NumPy only."""
