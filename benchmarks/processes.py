@@ -64,6 +64,15 @@ class Server:
                 pss_bytes += getattr(full, "pss", 0)
         return Weight(count, rss_bytes / 2**20, pss_bytes / 2**20 if knows_pss else None)
 
+    def cpu_s(self) -> float:
+        """Return the processor time in seconds, user and system, that all its processes have used so far."""
+        total_s = 0.0
+        for process in self._family():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                used = process.cpu_times()
+                total_s += used.user + used.system
+        return total_s
+
     def stop(self) -> None:
         """Asks the process group to leave; what is still there after STOP_S, or has left the group, is killed."""
         family = self._family()

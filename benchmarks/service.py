@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
@@ -25,10 +26,11 @@ class NeverReady(Exception):
 
 
 @contextmanager
-def pricecast(**settings: object) -> Iterator[tuple[str, Server]]:
+def pricecast(directory: Path = ROOT, **settings: object) -> Iterator[tuple[str, Server]]:
     """The address of a service that is ready, and the service; it is stopped in the end.
 
     Args:
+        directory: Where it starts. Python imports the package `app` from there.
         settings: names of settings, without the prefix.
 
     Raises:
@@ -37,7 +39,7 @@ def pricecast(**settings: object) -> Iterator[tuple[str, Server]]:
     port = free_port()
     environment = {PREFIX + name.upper(): str(value) for name, value in (settings | {"port": port}).items()}
     url = f"http://127.0.0.1:{port}"
-    server = Server([str(PYTHON), "-m", "app"], environment, ROOT)
+    server = Server([str(PYTHON), "-m", "app"], environment, directory)
     try:
         await_ready(server, url)
         yield url, server

@@ -52,6 +52,19 @@ def test_a_service_that_gives_up_is_not_waited_for() -> None:
         pass
 
 
+def test_a_service_is_started_in_the_directory_given(tmp_path: Path) -> None:
+    with pytest.raises(NeverReady, match="No module named app"), pricecast(tmp_path):
+        pass
+
+
+def test_processor_time_grows_with_what_a_process_computes(tmp_path: Path) -> None:
+    server = Server([sys.executable, "-uc", "import time\nwhile True: time.process_time()"], {}, tmp_path)
+    try:
+        until("it has computed", lambda: server.cpu_s() > 0.05)
+    finally:
+        server.stop()
+
+
 @pytest.mark.slow
 def test_a_service_is_ready_with_its_settings_and_then_stopped() -> None:
     with pricecast(default_model="tutorial") as (url, server):

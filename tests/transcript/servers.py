@@ -1,0 +1,132 @@
+"""The servers of the transcript, and the models that they serve."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.server import running
+from tests.transcript.answers import Answer
+from tests.transcript.requests import (
+    ALLOWED_ORIGIN,
+    BATCH_LIMIT,
+    BODY_LIMIT_BYTES,
+    Request,
+    ServerName,
+    all_requests,
+    key_setting,
+)
+
+SHIPPED = Path(__file__).parents[2] / "models"
+TIMEOUT_S = 60.0
+
+SETTINGS: Mapping[ServerName, Mapping[str, str]] = {
+    "open": {"cors_origins": ALLOWED_ORIGIN},
+    "keyed": {
+        "api_keys": f"{key_setting('shop')},{key_setting('former', '2020-01-01')}",
+        "admin_keys": key_setting("boss"),
+    },
+    "limited": {"max_requests_per_s_per_client": "0.001"},
+    "unready": {"default_model": "broken", "admin_keys": key_setting("boss")},
+}
+COMMON = {
+    "engine": "onnx",
+    "models_poll_s": "3600",  # what is served changes only when a request says so
+    "max_body_bytes": str(BODY_LIMIT_BYTES),
+    "max_request_windows": str(BATCH_LIMIT),
+}
+
+
+def replay() -> dict[str, tuple[Request, Answer]]:
+    """Start the servers, send every request in order, and return the answers by the request's name.
+
+    Servers run at the same time. Each gets one request at a time, over a connection of its own.
+    """
+    by_server: dict[ServerName, list[Request]] = {name: [] for name in SETTINGS}
+    for request in all_requests():
+        by_server[request.server].append(request)
+    with ThreadPoolExecutor(len(by_server)) as pool:
+        played = pool.map(_play, by_server.keys(), by_server.values())
+        return {request.name: (request, answer) for pairs in played for request, answer in pairs}
+
+
+def _play(name: ServerName, requests: list[Request]) -> list[tuple[Request, Answer]]:
+    with TemporaryDirectory() as directory:
+        models = Path(directory) / "models"
+        lay_out_models(models)
+        with running(models_dir=str(models), **COMMON, **SETTINGS[name]) as (_, client):
+            address = client.base_url.host, client.base_url.port
+            assert address[1] is not None
+            return [(request, _ask(address[0], address[1], request)) for request in requests]
+
+
+def _ask(host: str, port: int, request: Request) -> Answer:
+    connection = HTTPConnection(host, port, timeout=TIMEOUT_S)
+    try:
+        if request.sending == "stalled":
+            connection.putrequest(request.method, request.path, skip_accept_encoding=True)
+            for header, value in request.headers.items():
+                connection.putheader(header, value)
+            connection.endheaders()
+            body = request.body or b""
+            connection.send(b"%x\r\n%b\r\n" % (len(body), body) if "Transfer-Encoding" in request.headers else body)
+        else:
+            chunks = _chunks(request.body or b"") if request.sending == "chunked" else request.body
+            is_chunked = request.sending == "chunked"
+            connection.request(request.method, request.path, chunks, request.headers, encode_chunked=is_chunked)
+        response = connection.getresponse()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, response.read())
+    finally:
+        connection.close()
+
+
+def _chunks(body: bytes, size: int = 100) -> Iterator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
+def lay_out_models(directory: Path) -> None:
+    """Copy the shipped models and add others made of them, most of which must not be served.
+
+    | model | version | |
+    |---|---|---|
+    | `default` | 1 | its manifest names another version |
+    | | 2 | as shipped |
+    | | 3 | the same network |
+    | `tutorial` | 2 | as shipped |
+    | `spare` | 1 | the network of `tutorial` |
+    | | 2 | one byte of `model.onnx` has changed |
+    | `broken` | 1 | its manifest is empty |
+    | `undecided` | 1 | its file `current` names no version |
+
+    Args:
+        directory: Does not exist yet.
+    """
+    shutil.copytree(SHIPPED, directory)
+    default, tutorial = directory / "default" / "2", directory / "tutorial" / "2"
+    shutil.copytree(default, directory / "default" / "1")
+    _copy(default, directory / "default" / "3")
+    _copy(tutorial, directory / "spare" / "1", current="1")
+    _copy(tutorial, directory / "spare" / "2")
+    altered = directory / "spare" / "2" / "model.onnx"
+    content = altered.read_bytes()
+    altered.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    _copy(tutorial, directory / "broken" / "1", current="1")
+    (directory / "broken" / "1" / "manifest.json").write_text("{}")
+    _copy(tutorial, directory / "undecided" / "1", current="latest")
+
+
+def _copy(source: Path, target: Path, current: str | None = None) -> None:
+    """Copy an artifact under the model and version that its new place names."""
+    shutil.copytree(source, target)
+    path = target / "manifest.json"
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    manifest |= {"name": target.parent.name, "version": target.name}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    if current is not None:
+        (target.parent / "current").write_text(f"{current}\n")
