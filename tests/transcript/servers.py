@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.server import running
+from tests.server_process import running
 from tests.transcript.answers import Answer
 from tests.transcript.requests import (
     ALLOWED_ORIGIN,
