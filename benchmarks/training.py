@@ -16,7 +16,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 from app.artifact.transform import F32, F64, Affine, build
 from benchmarks.measurements import spread
-from training import data, split
+from training.data import blocks, sample_stocks
 from training.recipe import Recipe, load
 
 Turn = Callable[[int], F64]  # epochs to (epochs, 2): seconds of each by the wall and of the processor
@@ -54,9 +54,9 @@ def now() -> tuple[float, float]:
 
 def samples(recipe: Recipe) -> tuple[F32, F64]:
     """Inputs (N, T, 1) and targets (N, H) of the recipe's training block, scaled as it says."""
-    series = data.stocks(recipe.data.stocks, recipe.data.column)
-    blocks, _ = split.blocks(series, [], recipe.split, recipe.window, recipe.horizon)
-    block = blocks.train[0]
+    series = sample_stocks.sample_stocks(recipe.data.stocks, recipe.data.column)
+    parts, _ = blocks.split_blocks(series, [], recipe.split, recipe.window, recipe.horizon)
+    block = parts.train[0]
     scaler = MinMaxScaler().fit(block.series.prices[: block.origins[-1] + recipe.horizon + 1, None])
     transform = build(recipe.transform, Affine.of(scaler))
     encoded = transform.encode(block.windows)
@@ -64,13 +64,15 @@ def samples(recipe: Recipe) -> tuple[F32, F64]:
 
 
 def ours(recipe: Recipe, train: tuple[F32, F64]) -> Turn:
-    from training import networks  # not before it is known how much TensorFlow may say
-    from training.fit import fit
+    from training.fitting.training_loop import fit_network
+    from training.networks import architectures
 
     def turn(epochs: int) -> F64:
-        network = networks.build(recipe.network, train[0].shape[1:], train[1].shape[1])
+        network = architectures.build_network(recipe.network, train[0].shape[1:], train[1].shape[1])
         clock = Clock()
-        fit(network, recipe.training.model_copy(update={"epochs": epochs}), recipe.quantiles, train, None, clock)
+        fit_network(
+            network, recipe.training.model_copy(update={"epochs": epochs}), recipe.quantiles, train, None, clock
+        )
         return clock.epochs_s
 
     return turn

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.artifact import store
 from app.errors import ArtifactError
 from training import recipe as recipes
-from training.data import DataError
+from training.data.series import DataError
 from training.recipe import RecipeError
 
 MODELS = Path("models")
@@ -112,13 +112,13 @@ def _train(chosen: argparse.Namespace) -> int:
     name = chosen.name or Path(chosen.recipe).stem
     store.check_name(chosen.out, name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length
-    from training import run  # imports Keras: seconds that no mistyped command should cost
-    from training.fit import display
-    from training.tables import overview, text
+    from training.commands import train
+    from training.fitting.progress import progress_display
+    from training.reports.tables import overview, text
 
     try:
-        published = run.run(recipe, name, chosen.out, display(recipe.training.epochs), _say)
-    except run.NetworkError as error:
+        published = train.train_and_publish(recipe, name, chosen.out, progress_display(recipe.training.epochs), _say)
+    except train.NetworkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(
@@ -130,19 +130,21 @@ def _train(chosen: argparse.Namespace) -> int:
 def _gradients(chosen: argparse.Namespace) -> int:
     wanted = recipes.alike(chosen.recipes, chosen.epochs, chosen.csv, chosen.column)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from training import gradients
-    from training.fit import display
+    from training.commands import gradients
+    from training.fitting.progress import progress_display
 
-    print(f"written {gradients.compare(wanted, chosen.out, display, _say)}")
+    print(f"written {gradients.compare_gradients(wanted, chosen.out, progress_display, _say)}")
     return 0
 
 
 def _backtest(chosen: argparse.Namespace) -> int:
-    from training import judge  # imports SciPy, Matplotlib and arch: a second
-    from training.published import open_version
+    from training.commands import backtest
+    from training.evaluation.published_model import open_model
 
-    model = open_version(chosen.models_dir or MODELS, chosen.model)
-    out = judge.judge(model, judge.prices(model, chosen.csv, chosen.column, chosen.unseen), chosen.out, _say)
+    model = open_model(chosen.models_dir or MODELS, chosen.model)
+    out = backtest.backtest_model(
+        model, backtest.select_prices(model, chosen.csv, chosen.column, chosen.unseen), chosen.out, _say
+    )
     print(f"written {out / 'report.html'}")
     return 0
 
@@ -150,12 +152,12 @@ def _backtest(chosen: argparse.Namespace) -> int:
 def _compare(chosen: argparse.Namespace) -> int:
     if chosen.recipes:
         return _compare_recipes(chosen)
-    from training import compare, judge
-    from training.published import open_version
+    from training.commands import backtest, compare_models
+    from training.evaluation.published_model import open_model
 
-    models = [open_version(chosen.models_dir or MODELS, reference) for reference in dict.fromkeys(chosen.models)]
-    prices = judge.prices(models[0], chosen.csv, chosen.column, chosen.unseen)
-    print(f"written {compare.compare(models, prices, chosen.out, _say)}")
+    models = [open_model(chosen.models_dir or MODELS, reference) for reference in dict.fromkeys(chosen.models)]
+    prices = backtest.select_prices(models[0], chosen.csv, chosen.column, chosen.unseen)
+    print(f"written {compare_models.compare_models(models, prices, chosen.out, _say)}")
     return 0
 
 
@@ -166,10 +168,10 @@ def _compare_recipes(chosen: argparse.Namespace) -> int:
     for name in wanted:
         store.check_name(out, name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from training import laboratory
-    from training.fit import display
+    from training.commands import compare_recipes
+    from training.fitting.progress import progress_display
 
-    print(f"written {laboratory.compare(wanted, chosen.seeds or 1, out, display, _say)}")
+    print(f"written {compare_recipes.compare_recipes(wanted, chosen.seeds or 1, out, progress_display, _say)}")
     return 0
 
 

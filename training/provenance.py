@@ -13,7 +13,7 @@ import keras
 
 from app import __version__
 from app.artifact.manifest import Instrument
-from training.data import Series
+from training.data.series import Series
 from training.recipe import Recipe
 
 LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "scikit-learn", "joblib")

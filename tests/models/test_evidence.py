@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from app.artifact.manifest import Manifest, columns_of
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
+from app.evaluation import baselines, scores
 from app.inference.forecaster import Forecaster, load
-from training import baselines, data, metrics
-from training.data import Series
+from training.data import sample_stocks, unseen_series
+from training.data.series import Series
 
 LAST = 0.2  # of each stock's rows: the test block, or inside it
 STOCKS = ("AAPL", "GOOG", "IBM", "MSFT")
@@ -64,30 +65,32 @@ class Walked:
     def rmse_ratio(self, horizon: int) -> float:
         """Of the median to the last price."""
         median, outcome = self.manifest.quantiles.index(0.5), self.futures[:, horizon - 1]
-        last = metrics.rmse(self.windows[:, -1], outcome)
-        return metrics.rmse(self.quantiles[:, horizon - 1, median], outcome) / last
+        last = scores.rmse(self.windows[:, -1], outcome)
+        return scores.rmse(self.quantiles[:, horizon - 1, median], outcome) / last
 
     def coverage(self, level: int, horizon: int) -> float:
         lower, upper = columns_of(level, self.manifest.levels)
         said = self.quantiles[:, horizon - 1]
-        return metrics.coverage(said[:, lower], said[:, upper], self.futures[:, horizon - 1])
+        return scores.coverage(said[:, lower], said[:, upper], self.futures[:, horizon - 1])
 
     def pinball_ratio(self) -> float:
         """Over all quantiles of the next price, to those of the random walk with EWMA volatility."""
         quantiles, outcome, last = self.manifest.quantiles, self.futures[:, 0], self.windows[:, -1]
         walk = baselines.ewma_random_walk(self.windows, 1, quantiles)[:, 0]
-        theirs = metrics.pinball(walk, outcome, quantiles, last)
-        return metrics.pinball(self.quantiles[:, 0], outcome, quantiles, last) / theirs
+        theirs = scores.pinball(walk, outcome, quantiles, last)
+        return scores.pinball(self.quantiles[:, 0], outcome, quantiles, last) / theirs
 
 
 @pytest.fixture(scope="module")
 def stocks(manifest: Manifest, forecaster: Forecaster) -> dict[str, Walked]:
-    return {series.name: Walked.of(manifest, forecaster, series, LAST) for series in data.stocks(STOCKS)}
+    return {
+        series.name: Walked.of(manifest, forecaster, series, LAST) for series in sample_stocks.sample_stocks(STOCKS)
+    }
 
 
 @pytest.fixture(scope="module")
 def unseen(manifest: Manifest, forecaster: Forecaster) -> dict[str, Walked]:
-    return {series.name: Walked.of(manifest, forecaster, series) for series in data.unseen()}
+    return {series.name: Walked.of(manifest, forecaster, series) for series in unseen_series.unseen_series()}
 
 
 # The stocks, after what was learnt from
@@ -116,7 +119,7 @@ def test_on_the_last_fifth_of_all_stocks_together_it_covers_what_it_says(
 # Series that no recipe trains on
 
 
-@pytest.mark.parametrize("name", data.UNSEEN)
+@pytest.mark.parametrize("name", unseen_series.UNSEEN)
 def test_on_an_unseen_series_the_quantiles_are_no_worse_than_a_random_walks(
     unseen: dict[str, Walked], name: str
 ) -> None:
@@ -124,7 +127,7 @@ def test_on_an_unseen_series_the_quantiles_are_no_worse_than_a_random_walks(
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)
-@pytest.mark.parametrize("name", data.UNSEEN)
+@pytest.mark.parametrize("name", unseen_series.UNSEEN)
 def test_on_an_unseen_series_the_median_is_as_good_as_the_last_price(
     unseen: dict[str, Walked], name: str, horizon: int
 ) -> None:
@@ -133,7 +136,7 @@ def test_on_an_unseen_series_the_median_is_as_good_as_the_last_price(
 
 @pytest.mark.parametrize("level", OFF)
 @pytest.mark.parametrize("horizon", HORIZONS)
-@pytest.mark.parametrize("name", data.UNSEEN)
+@pytest.mark.parametrize("name", unseen_series.UNSEEN)
 def test_on_an_unseen_series_it_covers_what_it_says(
     unseen: dict[str, Walked], name: str, horizon: int, level: int
 ) -> None:

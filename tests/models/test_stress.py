@@ -11,15 +11,16 @@ from app.artifact.evidence import Score
 from app.artifact.manifest import Manifest, columns_of
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
+from app.evaluation import scores
 from app.inference.forecaster import Forecaster, load, pack
 from tests.models.test_evidence import HORIZONS, OFF, bound
 from tests.strategies import windows
 from tests.training.conftest import RECIPES
-from training import metrics, synthetic
-from training.data import Series
-from training.fit import Lines
+from training.commands.train import TrainingResult, train_and_publish
+from training.data import simulator
+from training.data.series import Series
+from training.fitting.progress import ProgressLines
 from training.recipe import load as load_recipe
-from training.run import Published, run
 
 wild = settings(max_examples=60, deadline=None)
 
@@ -79,7 +80,7 @@ def test_whatever_the_window_quantiles_are_finite_nested_and_never_narrower_late
 
 def test_on_a_random_walk_it_has_no_skill_and_covers_what_it_says(manifest: Manifest, forecaster: Forecaster) -> None:
     """Of 4000 walks one window each, so that no outcome tells of another."""
-    rows = prices_of(synthetic.random_walk(4000, manifest.window + manifest.horizon, seed=1))
+    rows = prices_of(simulator.random_walk(4000, manifest.window + manifest.horizon, seed=1))
     past, future = rows[:, : manifest.window], rows[:, manifest.window :]
     quantiles = forecaster.forecast(past)
     median = manifest.quantiles.index(0.5)
@@ -90,14 +91,14 @@ def test_on_a_random_walk_it_has_no_skill_and_covers_what_it_says(manifest: Mani
         assert gained.mean() <= 3 * gained.std() / np.sqrt(len(gained))
         for level in OFF:
             lower, upper = interval(manifest.levels, quantiles, level, horizon)
-            covered = metrics.coverage(lower, upper, future[:, horizon - 1])
+            covered = scores.coverage(lower, upper, future[:, horizon - 1])
             assert abs(covered - level) <= bound(level, horizon), f"{level}% covers {covered:.1f}% at {horizon}"
 
 
 # What a small network learns
 
 
-def trained_on(series: Series, folder: Path) -> Published:
+def trained_on(series: Series, folder: Path) -> TrainingResult:
     """The recipe of the default model, made small, and given this series alone."""
     (folder / "made.csv").write_text("\n".join(["Close", *map(repr, series.prices.tolist())]), encoding="utf-8")
     wanted = load_recipe(
@@ -106,17 +107,17 @@ def trained_on(series: Series, folder: Path) -> Published:
         training={"epochs": 6, "learning_rate": 0.02, "batch": 128},
     )
     assert wanted.auto
-    return run(wanted, "made", folder / "models", Lines(), lambda _: None)
+    return train_and_publish(wanted, "made", folder / "models", ProgressLines(), lambda _: None)
 
 
-def next_price(published: Published) -> Score:
+def next_price(published: TrainingResult) -> Score:
     (first,) = [score for score in published.evidence.scores if score.horizon == 1]
     return first
 
 
 @pytest.mark.slow
 def test_a_network_trained_on_a_random_walk_is_published_as_one_without_point_skill(tmp_path: Path) -> None:
-    done = trained_on(synthetic.random_walk(1, 4000, seed=5)[0], tmp_path)
+    done = trained_on(simulator.random_walk(1, 4000, seed=5)[0], tmp_path)
     assert done.evidence.point_skill == "none"
     assert store.read(done.path).manifest.evidence.point_skill == "none"
     assert "No point skill" in done.evidence.summary
@@ -126,7 +127,7 @@ def test_a_network_trained_on_a_random_walk_is_published_as_one_without_point_sk
 @pytest.mark.slow
 def test_a_planted_signal_is_found(tmp_path: Path) -> None:
     """Of an autoregression with coefficient 0.5, a quarter of the variance can be known."""
-    done = trained_on(synthetic.autoregressive(1, 4000, 5, 0.5)[0], tmp_path)
+    done = trained_on(simulator.autoregressive(1, 4000, 5, 0.5)[0], tmp_path)
     assert done.evidence.point_skill == "some"
     assert store.read(done.path).manifest.calibration.center == "network"
     assert "beats repeating the last price" in done.evidence.summary
@@ -145,7 +146,7 @@ WALKS, AT = 200, 100  # the row of the first price after the split
 @pytest.fixture(scope="module")
 def calm() -> F64:
     """(WALKS, T) prices that move by 1% a day."""
-    return prices_of(synthetic.random_walk(WALKS, 260, seed=2))
+    return prices_of(simulator.random_walk(WALKS, 260, seed=2))
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +189,7 @@ def test_while_a_split_is_in_the_window_intervals_cover_at_least_about_what_they
     for after in DAYS_AFTER:
         quantiles = forecaster.forecast(until(split, AT + after, manifest.window))
         for level, off in OFF.items():
-            covered = metrics.coverage(
+            covered = scores.coverage(
                 *interval(manifest.levels, quantiles, level, horizon), split[:, AT + after + horizon]
             )
             assert covered >= level - 2 * off, f"{level}% covers {covered:.1f}% {after} days after"

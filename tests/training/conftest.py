@@ -17,11 +17,11 @@ from app.artifact.evidence import Score
 from app.artifact.manifest import Calibration, LogReturnTransform, Range, quantiles_of
 from app.artifact.transform import F32, F64, Affine, LogReturn
 from app.inference.forecaster import Forecaster
-from training import backtest
-from training.backtest import Backtest
-from training.data import Series
+from training.data.blocks import Samples, split_by_path
+from training.data.series import Series
+from training.evaluation import backtest
+from training.evaluation.backtest import Backtest
 from training.recipe import Split
-from training.split import Samples, by_path
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = Path(__file__).parent / "recipes_for_tests"
@@ -41,7 +41,7 @@ def a_series(prices: Sequence[float] | F64, name: str = "made", dates: Dates | N
 
 def samples_of(series: Series, window: int, horizon: int) -> Samples:
     """Every sample of a series."""
-    return by_path([series], Split(test=0), window, horizon).train[0]
+    return split_by_path([series], Split(test=0), window, horizon).train[0]
 
 
 def a_score(**changes: Any) -> Score:
@@ -117,7 +117,7 @@ def a_backtest_of(
 ) -> Backtest:
     """All of a series, forecast by `gaussian`."""
     samples = samples_of(series, window, horizon)
-    return backtest.run(gaussian(levels, horizon), samples, quantiles_of(levels), list(levels), seen)
+    return backtest.run_backtest(gaussian(levels, horizon), samples, quantiles_of(levels), list(levels), seen)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import pytest
 
 from app.artifact.manifest import LogReturnTransform, MinMaxPriceTransform
 from training import recipe
-from training.data import STOCK_NAMES, UNSEEN
+from training.data.sample_stocks import STOCK_NAMES
+from training.data.unseen_series import UNSEEN
 from training.recipe import Network, Recipe, RecipeError, Reservoir, Split, load
 
 WHOLE = """\

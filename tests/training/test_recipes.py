@@ -8,8 +8,10 @@ import pytest
 from app.artifact import store
 from app.settings import Settings
 from tests.app.api.conftest import start
-from training import recipe, report, run
-from training.fit import Lines
+from training import recipe
+from training.commands import train
+from training.fitting.progress import ProgressLines
+from training.reports import report
 
 pytestmark = pytest.mark.slow
 
@@ -20,11 +22,13 @@ PRICES = [100 * 1.01 ** (i % 7) for i in range(60)]
 def test_a_shipped_recipe_is_trained_published_and_served(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "write", lambda *_: None)  # takes longer than all the rest, and has tests of its own
+    monkeypatch.setattr(
+        report, "write_report", lambda *_: None
+    )  # takes longer than all the rest, and has tests of its own
     few: dict[str, Any] = {"synthetic_paths": 0, "unseen": []}
     budget = {} if recipe.load(name).network.cell == "echo_state" else {"epochs": 1, "batch": 512}
     wanted = recipe.load(name, data=few, training=budget)
-    run.run(wanted, name, tmp_path, Lines(), lambda _: None)
+    train.train_and_publish(wanted, name, tmp_path, ProgressLines(), lambda _: None)
     manifest = store.read_version(tmp_path, name, "1").manifest
     assert (manifest.network.cell, manifest.network.structure) == (wanted.network.cell, wanted.network.structure)
 
