@@ -6,25 +6,25 @@ COMPILE_PEER = uv pip compile --no-config --quiet --universal --python-version 3
 
 .PHONY: serve train test test-fast lint google bench bench-peers requirements
 
-serve: .venv/serve  ## the shipped models, as PRICECAST_… say; HOST and PORT, where given, go before
+serve: .venv/serve  ## Serve the shipped models, configured by PRICECAST_… variables; HOST and PORT override two of them.
 	$(HOST:%=PRICECAST_HOST=%) $(PORT:%=PRICECAST_PORT=%) $(PYTHON) -m app
 
-train: .venv/train  ## the shipped models, anew: each a next version
+train: .venv/train  ## Train the shipped models again. Each run publishes the next version.
 	$(PYTHON) -m training train default
 	$(PYTHON) -m training train tutorial
 
-test: .venv/dev  ## everything
+test: .venv/dev  ## Run every test and check the coverage.
 	$(PYTHON) -m pytest --cov
 
-test-fast: .venv/dev  ## all but what takes long: server processes, training, pictures
+test-fast: .venv/dev  ## Run the tests that are not marked slow: no server process, no training.
 	$(PYTHON) -m pytest -m "not slow"
 
-lint: .venv/dev
-	$(PYTHON) -m ruff check && $(PYTHON) -m ruff format --check && $(PYTHON) -m mypy && .venv/bin/lint-imports
+lint: .venv/dev  ## Check style, spelling, types and the layering.
+	$(PYTHON) -m ruff check && $(PYTHON) -m ruff format --check && .venv/bin/typos && $(PYTHON) -m mypy && .venv/bin/lint-imports
 
 export GOOGLE ?= ../shared/data/google
 GOOGLE_FILES = $(GOOGLE)/Google_Stock_Price_Train.csv $(GOOGLE)/Google_Stock_Price_Test.csv
-google: $(GOOGLE_FILES) .venv/train  ## the tutorial's own experiment, on the tutorial's own two files in the folder GOOGLE
+google: $(GOOGLE_FILES) .venv/train  ## Repeat the tutorial's experiment on its two CSV files, which must be in the folder GOOGLE.
 	$(PYTHON) -m training train tutorial --csv $(word 1,$^) --column Open --test-csv $(word 2,$^) --name google --out .google
 
 $(GOOGLE_FILES):
@@ -38,7 +38,7 @@ bench-peers: .venv/dev  ## the same beside other servers, in some 35 minutes; on
 	-$(MAKE) --keep-going $(PEERS:%=.peers/%/ready)
 	$(PYTHON) -m benchmarks.peers
 
-requirements:  ## pin anew, from pyproject.toml; needs uv
+requirements:  ## Pin the requirements in pyproject.toml again. Needs uv.
 	$(COMPILE) --extra train --extra otel --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/serve.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra train --output-file requirements/train.txt
