@@ -39,7 +39,7 @@ def router(
 
     @routes.get("/{name}", summary="Get a model", responses=lookup_errors)
     async def get_model(name: str) -> ModelDetail:
-        """Get the manifest and evidence of a model's live version, which serves requests without a version."""
+        """Get the manifest and evidence of a model's live version, which serves requests that name no version."""
         return _detail(registry, registry.get(name), await registry.published())
 
     @routes.get("/{name}/versions/{version}", summary="Get a model version", responses=lookup_errors)
@@ -62,7 +62,7 @@ def router(
         loaded for a fast rollback. The choice is written to `models/{name}/current`. If the server cannot write
         there, it lasts until the server stops or `current` changes.
 
-        Requires an admin key if authentication is enabled.
+        Requires an admin key, unless the server is configured without any keys.
         """
         headers = dict(request.scope["headers"])
         require_json(headers)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, completed with what the routes and the middleware do outside FastAPI's view."""
+"""The OpenAPI document: FastAPI's own, plus the request bodies, headers and errors that FastAPI cannot see."""
 
 import re
 from typing import Any
@@ -27,7 +27,7 @@ Forecasts the next prices of any series from its last 60, with prediction interv
 * Set `X-Request-Timeout-Ms` to the time you are willing to wait. A request predicted to miss its deadline is rejected
   immediately.
 * Errors are `application/problem+json`, except under `/v2`, where they are `{"error": …}` as the Open Inference
-  Protocol requires. Errors in the body come with their locations.
+  Protocol requires. If the request body is invalid, they name the location of each invalid part.
 """
 UNUSED_SCHEMAS = ("HTTPValidationError", "ValidationError")  # FastAPI adds them for every path with a parameter
 SCHEMA_REFERENCE = "#/components/schemas/{model}"
@@ -73,7 +73,7 @@ def customize_openapi(app: FastAPI) -> None:
                 schemas.pop(name, None)
             for path, operations in document["paths"].items():
                 for operation in operations.values():
-                    _complete(path, operation)
+                    _add_shared_responses(path, operation)
             document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             document["security"] = [{}, {"key": []}]  # the empty entry: keys are optional unless configured
             app.openapi_schema = document
@@ -82,7 +82,7 @@ def customize_openapi(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents
 
 
-def _complete(path: str, operation: dict[str, Any]) -> None:
+def _add_shared_responses(path: str, operation: dict[str, Any]) -> None:
     """Add the errors and headers that come from the middleware, the body reader and the request pipeline."""
     responses = operation["responses"]
     responses.pop("422", None)  # FastAPI's own 422, which no operation returns

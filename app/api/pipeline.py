@@ -13,7 +13,7 @@ from app.errors import BodyTooSlow, Overloaded, PricecastError
 from app.inference.forecaster import Answer
 from app.serving.model_runner import ModelRegistry, ServedModel
 
-MODEL_FIELD_SEARCH_BYTES = 1024  # searched at either end of a body: the fields before and after the series are there
+MODEL_FIELD_SEARCH_BYTES = 1024  # searched at the start and at the end of a body, because the prices are in between
 UNLIMITED = ClientLimiter(ANONYMOUS, 0, 0)  # used when the application runs without AuthMiddleware
 
 
@@ -88,13 +88,13 @@ class RequestPipeline:
             TooManyWindows: The client has too many windows in flight.
             Exception: See `Batcher.submit`.
         """
-        client = request.scope["state"].get("client", UNLIMITED)
-        client.acquire(len(windows))
+        limiter = request.scope["state"].get("client", UNLIMITED)
+        limiter.acquire(len(windows))
         try:
             with CancelOnDisconnect(request, self._timeouts):
                 forecasts = await model.runner.submit(windows, deadline_s)
         finally:
-            client.release(len(windows))
+            limiter.release(len(windows))
         for forecast in forecasts:
             for warning in forecast.warnings:
                 self._on_warning(warning.code)

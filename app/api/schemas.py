@@ -39,7 +39,7 @@ Prices = Annotated[
         min_length=2,
         max_length=MAX_SERIES_PRICES,
         fail_fast=True,
-        description="Prices, oldest first. The forecast uses the last 60 (the model's window).",
+        description="Prices in any unit, oldest first. The forecast uses the last 60 (the model's window).",
     ),
 ]
 Horizon = Annotated[
@@ -50,8 +50,8 @@ Levels = Annotated[
     Field(
         max_length=99,
         fail_fast=True,
-        description="Coverage of the prediction intervals to return, in percent. "
-        "`GET /models/{name}` returns the model's levels.",
+        description="Coverage of the prediction intervals to return, in percent. By default, none are returned. "
+        "`GET /models/{name}` lists the model's levels.",
     ),
 ]
 ModelReference = Annotated[
@@ -139,7 +139,7 @@ class InputWarning(BaseModel):
 class Forecast(BaseModel):
     """Forecast of one series."""
 
-    forecast: list[float] = Field(description="Median forecast, one price per step ahead.")
+    forecast: list[float] = Field(description="Median forecast, one price per step ahead, in the unit of the input.")
     intervals: dict[str, Interval] | None = Field(
         default=None, description="Prediction intervals by level. Absent if no levels were requested."
     )

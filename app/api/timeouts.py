@@ -87,7 +87,7 @@ class DeadlineScope:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._scheduler.cancel(self._expire)
-        # If uncancel() leaves a request pending, somebody else cancelled the task too: do not swallow that.
+        # A positive count from uncancel() means that something else cancelled the task too, which takes precedence.
         if self._has_expired and exc_type is asyncio.CancelledError and not self._task.uncancel():
             raise TimeoutError
 
@@ -120,7 +120,7 @@ class CancelOnDisconnect:
         self._scheduler.cancel(self._start_watching)
         if self._watcher is not None:
             self._watcher.cancel()
-        # See DeadlineScope: a cancellation by somebody else takes precedence.
+        # As in DeadlineScope, a cancellation by something else takes precedence.
         if self._has_disconnected and exc_type is asyncio.CancelledError and not self._task.uncancel():
             raise ClientDisconnect
 

@@ -20,7 +20,7 @@ PAGE_HEADERS = {
 
 
 class SecurityHeadersMiddleware:
-    """Adds `nosniff` to every response, and a CSP and the `PAGE_HEADERS` to HTML pages.
+    """Adds `X-Content-Type-Options: nosniff` to responses, and a CSP and the `PAGE_HEADERS` to HTML pages.
 
     The CSP allows a page to run only scripts from this server and the inline scripts it was sent with.
     """

@@ -8,8 +8,8 @@ from app.errors import Forbidden
 def reject_cross_origin(headers: Mapping[bytes, bytes], allowed_origins: Sequence[str]) -> None:
     """Reject requests that a browser sends for a page of another origin.
 
-    Call this in operations that do not require the content type JSON. Browsers send such a POST cross-origin without
-    a CORS preflight, so that any website could use them with the permissions of its visitors.
+    Call this in operations that do not require the content type JSON. Browsers send such requests without a CORS
+    preflight, so any website could use a visitor's browser to call a server that only the visitor can reach.
 
     Args:
         headers: Request headers with lower-case names.

@@ -88,7 +88,7 @@ def _model_router(registry: ModelRegistry) -> APIRouter:
 
     @routes.get("/{name}/ready", summary="Model readiness", response_model=ModelReady, responses=READY_RESPONSES)
     async def model_ready(name: str) -> Response:
-        """Return 200 if the model is served, and 503 if it is published but failed to load or was unloaded."""
+        """Return 200 if the model can serve requests. Return 503 if it is published, but not loaded or failing."""
         return await _ready(name, None)
 
     @routes.get(
@@ -98,7 +98,7 @@ def _model_router(registry: ModelRegistry) -> APIRouter:
         responses=READY_RESPONSES,
     )
     async def version_ready(name: str, version: str) -> Response:
-        """Return 200 if the version is served, and 503 if it is published but failed to load or was unloaded."""
+        """Return 200 if the version can serve requests. Return 503 if it is published, but not loaded or failing."""
         return await _ready(name, version)
 
     async def _ready(name: str, version: str | None) -> Response:

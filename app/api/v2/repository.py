@@ -74,7 +74,7 @@ def router(
         The server verifies and warms up the version first. If a check fails, nothing changes. Overriding the model's
         configuration or files is not supported.
 
-        Requires an admin key if authentication is enabled.
+        Requires an admin key, unless the server is configured without any keys.
         """
         parameters = (await _read(request, RepositoryLoadRequest)).parameters or RepositoryLoadParameters()
         if unsupported := parameters.model_extra:
@@ -101,7 +101,7 @@ def router(
 
         Requests in flight finish. Later ones fail with status 404 until the model is loaded again.
 
-        Requires an admin key if authentication is enabled.
+        Requires an admin key, unless the server is configured without any keys.
         """
         await _read(request, RepositoryUnloadRequest)
         await registry.unload(name)

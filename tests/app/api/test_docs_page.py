@@ -10,11 +10,8 @@ from tests.server_process import running
 
 pytestmark = pytest.mark.slow
 
-
 OFFLINE = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
            "--disable-component-update", "--disable-sync"]  # fmt: skip
-
-
 INJECTED_SCRIPT = """() => {
   const script = document.createElement("script");
   script.textContent = "window.injected = 1";

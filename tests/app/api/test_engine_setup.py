@@ -1,4 +1,4 @@
-"""Tests of the engine in the running application: how it is selected, and the threads it runs in."""
+"""Tests of engine selection and engine threads in the running application."""
 
 import threading
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def test_engine_is_selected_unless_configured(
 
 
 @pytest.fixture
-def traced_client(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AppClient, list[str]]]:
+def client_and_threads(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AppClient, list[str]]]:
     """A server on two cores, and the name of the thread of each engine call."""
     thread_names: list[str] = []
     original_compute = Forecaster.compute
@@ -43,16 +43,16 @@ def traced_client(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tu
         yield client, thread_names
 
 
-def test_lone_window_of_fast_model_runs_in_the_event_loop(traced_client: tuple[AppClient, list[str]]) -> None:
-    client, thread_names = traced_client
+def test_lone_window_of_fast_model_runs_in_the_event_loop(client_and_threads: tuple[AppClient, list[str]]) -> None:
+    client, thread_names = client_and_threads
     assert client.post("/predict", json={"prices": PRICES}).status_code == 200
     client.app.lifecycle.registry.get().runner.batcher.throughput.windows_per_s = model_runner.QUICK_WINDOWS_PER_S * 2
     assert client.post("/predict", json={"prices": PRICES}).status_code == 200
     assert thread_names == ["engine", threading.current_thread().name.partition("_")[0]]
 
 
-def test_slow_model_never_runs_in_the_event_loop(traced_client: tuple[AppClient, list[str]]) -> None:
-    client, thread_names = traced_client
+def test_slow_model_never_runs_in_the_event_loop(client_and_threads: tuple[AppClient, list[str]]) -> None:
+    client, thread_names = client_and_threads
     for _ in range(3):
         assert client.post("/predict", json={"prices": PRICES}).status_code == 200
         client.app.lifecycle.registry.get().runner.batcher.throughput.windows_per_s = (
@@ -61,8 +61,8 @@ def test_slow_model_never_runs_in_the_event_loop(traced_client: tuple[AppClient,
     assert thread_names == ["engine"] * 3
 
 
-def test_only_bulk_requests_use_all_cores(traced_client: tuple[AppClient, list[str]]) -> None:
-    client, thread_names = traced_client
+def test_only_bulk_requests_use_all_cores(client_and_threads: tuple[AppClient, list[str]]) -> None:
+    client, thread_names = client_and_threads
     assert client.post("/predict/batch", json=batch_body(100)).status_code == 200
     assert set(thread_names) == {"bulk"}
     thread_names.clear()

@@ -35,7 +35,7 @@ def slow_client(shipped: Path) -> Iterator[AppClient]:
 
 
 @pytest.fixture(scope="module")
-def hasty_client(shipped: Path) -> Iterator[AppClient]:
+def short_deadline_client(shipped: Path) -> Iterator[AppClient]:
     """A server whose deadline passes before it computes a batch, with room for 4 windows per client."""
     with running_app(
         Settings(
@@ -59,13 +59,15 @@ def test_timeout_header_sets_the_deadline(slow_client: AppClient, path: str) -> 
     )  # minus the time to read the body
 
 
-def test_timeout_header_cannot_extend_the_server_deadline(hasty_client: AppClient) -> None:
-    response = hasty_client.post("/predict", json={"prices": PRICES}, headers={"x-request-timeout-ms": "60000"})
+def test_timeout_header_cannot_extend_the_server_deadline(short_deadline_client: AppClient) -> None:
+    response = short_deadline_client.post(
+        "/predict", json={"prices": PRICES}, headers={"x-request-timeout-ms": "60000"}
+    )
     assert re.fullmatch(r"no forecast within 0\.0[12]\d* s", response.json()["detail"])
 
 
-def test_missing_timeout_header_means_server_deadline(hasty_client: AppClient) -> None:
-    detail = hasty_client.post("/predict", json={"prices": PRICES}).json()["detail"]
+def test_missing_timeout_header_means_server_deadline(short_deadline_client: AppClient) -> None:
+    detail = short_deadline_client.post("/predict", json={"prices": PRICES}).json()["detail"]
     assert re.fullmatch(r"no forecast within 0\.0[12]\d* s", detail)
 
 
@@ -146,19 +148,19 @@ def test_missing_default_model_still_reports_invalid_body(tmp_path: Path) -> Non
 # Windows in flight
 
 
-def test_windows_in_flight_are_limited_and_released(hasty_client: AppClient) -> None:
+def test_windows_in_flight_are_limited_and_released(short_deadline_client: AppClient) -> None:
     async def post_concurrently(http: httpx.AsyncClient) -> list[httpx.Response]:
         bodies = [batch_body(3), batch_body(2, 100.0), batch_body(1, 200.0)]
         return await asyncio.gather(*(http.post("/predict/batch", json=body) for body in bodies))
 
     for _ in range(2):  # the second round shows that the windows were released
-        responses: list[httpx.Response] = hasty_client.run(post_concurrently)
+        responses: list[httpx.Response] = short_deadline_client.run(post_concurrently)
         assert [response.status_code for response in responses] == [504, 429, 504]
         problem = responses[1].json()
         assert problem["type"] == "urn:pricecast:too-many-windows"
         assert problem["detail"] == "client anonymous exceeds 4 windows in flight"
         assert int(responses[1].headers["retry-after"]) >= 1
-    assert hasty_client.metrics()['pricecast_problems_total{reason="too-many-windows"}'] == 2
+    assert short_deadline_client.metrics()['pricecast_problems_total{reason="too-many-windows"}'] == 2
 
 
 class FakeRunner:

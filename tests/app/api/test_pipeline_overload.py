@@ -1,4 +1,4 @@
-"""Tests of what clients see when the server is overloaded, too slow, draining or failing."""
+"""Tests of responses when the server is overloaded, too slow, draining or failing."""
 
 import asyncio
 from collections.abc import Iterator

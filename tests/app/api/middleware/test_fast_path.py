@@ -13,7 +13,9 @@ from app.main import Application
 from tests.app.api.app_client import JSON_HEADERS, PRICES, AppClient, batch_body
 
 
-def send(app: Any, client: AppClient, method: str, path: str, content: bytes) -> tuple[int, dict[str, str], Any]:
+def comparable_response(
+    app: Any, client: AppClient, method: str, path: str, content: bytes
+) -> tuple[int, dict[str, str], Any]:
     """Return the status, headers and body of the response, without the parts that differ each time."""
 
     async def request(_: httpx.AsyncClient) -> httpx.Response:
@@ -53,8 +55,8 @@ def test_fast_path_response_matches_fastapi(client: AppClient, method: str, path
     content = json.dumps(body).encode()
     metrics = client.app.lifecycle.metrics
     without_fast_path = RequestContextMiddleware(SecurityHeadersMiddleware(client.app.fastapi), metrics, None)
-    expected = send(without_fast_path, client, method, path, content)
-    assert send(client.app, client, method, path, content) == expected
+    expected = comparable_response(without_fast_path, client, method, path, content)
+    assert comparable_response(client.app, client, method, path, content) == expected
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])

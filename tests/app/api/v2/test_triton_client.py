@@ -20,7 +20,6 @@ from tests.server_process import running
 
 pytestmark = pytest.mark.slow
 
-
 CONCURRENCY = 8
 RNG = np.random.default_rng(11)
 ROWS: F64 = 100 * np.exp(RNG.normal(scale=0.01, size=(20, 60)).cumsum(axis=1))  # (20, 60)
