@@ -72,8 +72,8 @@ def create_app(settings: Settings | None = None, on_version_selected: Callable[[
         lifespan=lifespan,
         swagger_ui_parameters={"tryItOutEnabled": True},
     )
-    problems.install(app)
-    openapi.install(app)
+    problems.add_error_handlers(app)
+    openapi.customize_openapi(app)
     authenticator = Authenticator(settings.api_keys, settings.admin_keys)
     timeouts = TimeoutScheduler()
     body_reader = RequestBodyReader(settings.max_body_bytes, settings.deadline_s, timeouts)

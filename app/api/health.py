@@ -1,29 +1,30 @@
-"""GET /health/live and /health/ready, for whoever restarts the process and whoever sends it traffic."""
+"""Health endpoints: the liveness and readiness probes."""
 
 from collections.abc import Callable
 
 from fastapi import APIRouter
 
 from app import errors
-from app.api.problems import documented
+from app.api.problems import error_responses
 from app.api.schemas import Health
 
 
 def router(unready_reason: Callable[[], str | None]) -> APIRouter:
-    """
+    """Create the routes under `/health`.
+
     Args:
-        unready_reason: why requests should not be sent here now; None where they may.
+        unready_reason: Returns why the server should receive no traffic, or None if it is ready.
     """
     routes = APIRouter(prefix="/health", tags=["health"])
 
-    @routes.get("/live", summary="Is the process alive?")
+    @routes.get("/live", summary="Liveness probe")
     async def live() -> Health:
-        """Answers as long as the process can answer at all; no reason to restart it while it does."""
+        """Return 200 while the process can respond. Restart the process if this probe fails."""
         return Health(status="live")
 
-    @routes.get("/ready", summary="May traffic be sent here?", responses=documented(errors.NotReady))
+    @routes.get("/ready", summary="Readiness probe", responses=error_responses(errors.NotReady))
     async def ready() -> Health:
-        """200 when the default model is loaded, verified and warm, and the server is not on its way out."""
+        """Return 200 if the default model is loaded and the server is not shutting down. Otherwise, return 503."""
         if (reason := unready_reason()) is not None:
             raise errors.NotReady(reason)
         return Health(status="ready")

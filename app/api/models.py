@@ -1,4 +1,4 @@
-"""/models and its children: what is served, the evidence for it, and which version it is."""
+"""The model endpoints under `/models`: served models, their evidence, and loading another version."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Request
 
 from app import errors
 from app.api.middleware.auth import Authenticator
-from app.api.problems import documented
-from app.api.request_body import RequestBodyReader, check_json, documented_body, parse
+from app.api.problems import error_responses
+from app.api.request_body import RequestBodyReader, openapi_request_body, parse_json, require_json
 from app.api.schemas import LoadRequest, ModelDetail, ModelList, ModelSummary
 from app.serving.model_runner import ModelRegistry, ServedModel
 from app.serving.registry import Published
@@ -19,50 +19,55 @@ def router(
     authenticator: Authenticator,
     on_version_selected: Callable[[], None],
 ) -> APIRouter:
-    """The routes, on the models of `registry`.
+    """Create the routes under `/models`.
 
     Args:
-        on_version_selected: called when another version has been made live.
+        registry: Served models.
+        body_reader: Reads request bodies.
+        authenticator: Restricts loading to admins.
+        on_version_selected: Called after another version was made live.
     """
     routes = APIRouter(prefix="/models", tags=["models"])
-    failures = documented(errors.UnknownModel, errors.NotReady)
+    lookup_errors = error_responses(errors.UnknownModel, errors.NotReady)
 
-    @routes.get("", summary="What is served")
+    @routes.get("", summary="List models")
     async def list_models() -> ModelList:
-        """Every model with the evidence for its live version in a sentence, and all that could not be loaded."""
+        """List the live version of every served model, and the models and versions that failed to load."""
         published = await registry.published()
         models = [_summary(registry, model, published) for model in registry.models.values()]
         return ModelList(models=models, failures=registry.failures)
 
-    @routes.get("/{name}", summary="One model and its evidence", responses=failures)
+    @routes.get("/{name}", summary="Get a model", responses=lookup_errors)
     async def get_model(name: str) -> ModelDetail:
-        """The manifest of the live version: the one that answers requests which name none."""
+        """Get the manifest and evidence of a model's live version, which serves requests that name no version."""
         return _detail(registry, registry.get(name), await registry.published())
 
-    @routes.get("/{name}/versions/{version}", summary="One version and its evidence", responses=failures)
+    @routes.get("/{name}/versions/{version}", summary="Get a model version", responses=lookup_errors)
     async def get_model_version(name: str, version: str) -> ModelDetail:
-        """The manifest of a version that is served."""
+        """Get the manifest and evidence of a served version, whether or not it is the live one."""
         return _detail(registry, registry.get(f"{name}@{version}"), await registry.published())
 
     @routes.post(
         "/{name}/load",
-        summary="Serve another version",
-        responses=documented(errors.Forbidden, errors.UnknownModel, errors.ArtifactError),
-        openapi_extra=documented_body(LoadRequest),
-        dependencies=[Depends(authenticator.administrator)],
+        summary="Load a model version",
+        responses=error_responses(errors.Forbidden, errors.UnknownModel, errors.ArtifactError),
+        openapi_extra=openapi_request_body(LoadRequest),
+        dependencies=[Depends(authenticator.require_admin)],
     )
     async def load(name: str, request: Request) -> ModelSummary:
-        """Verifies and warms a published version beside the live one, then puts it in its place in one step.
+        """Load a published version and make it the live one. Use it to deploy a new version or to roll back.
 
-        Requests under way are finished by the version they began with. That one stays loaded, so that the way back
-        takes no time. A version that fails any check changes nothing. The choice is written to `models/{name}/current`
-        where the server may; else it holds until the server ends, or `current` changes. It needs an administrator's key
-        where keys are asked for.
+        The server verifies and warms up the version first, while the current one keeps serving. If a check fails,
+        nothing changes. Requests in flight finish with the version they started with, and the previous version stays
+        loaded for a fast rollback. The choice is written to `models/{name}/current`. If the server cannot write
+        there, it lasts until the server stops or `current` changes.
+
+        Requires an admin key, unless the server is configured without any keys.
         """
         headers = dict(request.scope["headers"])
-        check_json(headers)
+        require_json(headers)
         raw = await body_reader.read(request, headers)
-        model = await registry.load(name, parse(LoadRequest, raw).version)
+        model = await registry.load(name, parse_json(LoadRequest, raw).version)
         on_version_selected()
         return _summary(registry, model, await registry.published())
 
@@ -89,7 +94,9 @@ def _summary(registry: ModelRegistry, model: ServedModel, published: Mapping[str
 def _detail(registry: ModelRegistry, model: ServedModel, published: Mapping[str, Published]) -> ModelDetail:
     manifest = model.manifest
     name = manifest.name
-    failures = {which: why for which, why in registry.failures.items() if which.partition("@")[0] == name}
+    failures = {
+        reference: reason for reference, reason in registry.failures.items() if reference.partition("@")[0] == name
+    }
     return ModelDetail(
         **dict(_summary(registry, model, published)),
         failures=failures,

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's own, with the bodies that the routes read themselves, and what stands before them."""
+"""The OpenAPI document: FastAPI's own, plus the request bodies, headers and errors that FastAPI cannot see."""
 
 import re
 from typing import Any
@@ -7,82 +7,93 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from app import errors
-from app.api.middleware.auth import OPEN
-from app.api.problems import TABLE, Failure, Problem, documented
+from app.api.middleware.auth import PUBLIC_PATHS
+from app.api.problems import PROBLEM_TYPES, Problem, V2Error, error_responses, join_titles
 from app.api.schemas import BatchRequest, LoadRequest, PredictRequest
-from app.api.v2.schemas import IndexRequest, InferRequest, RepositoryLoadRequest, UnloadRequest
+from app.api.timeouts import TIMEOUT_HEADER
+from app.api.v2.schemas import (
+    InferRequest,
+    RepositoryIndexRequest,
+    RepositoryLoadRequest,
+    RepositoryUnloadRequest,
+)
 
 DESCRIPTION = """\
-Send the last 60 prices of anything, oldest first; get the next ones, how sure the model is, and the evidence for it.
+Forecasts the next prices of any series from its last 60, with prediction intervals and the evidence behind the model.
 
-* A **forecast** is the median; **intervals** of a level hold the next price that often, in percent.
-* **Skill** is measured against repeating the last price. Where a model has none, it says so: see `GET /models`.
-* Where the server asks for keys, send yours as `Authorization: Bearer KEY`.
-* `X-Request-Timeout-Ms` says how long you are ready to wait; who would be answered too late is refused at once.
-* Every error is `application/problem+json`, or `{"error": …}` under `/v2`, as that protocol has it. Where the body is
-  wrong, it names the place.
+* A **forecast** is the median. A prediction **interval** of level 80 contains the price in about 80% of cases.
+* **Skill** compares the model with repeating the last price. `GET /models` says whether a model has any.
+* If the server requires API keys, send yours as `Authorization: Bearer KEY`.
+* Set `X-Request-Timeout-Ms` to the time you are willing to wait. A request predicted to miss its deadline is rejected
+  immediately.
+* Errors are `application/problem+json`, except under `/v2`, where they are `{"error": …}` as the Open Inference
+  Protocol requires. If the request body is invalid, they name the location of each invalid part.
 """
-UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI announces them wherever a path has a parameter
-REFERENCE = "#/components/schemas/{model}"
+UNUSED_SCHEMAS = ("HTTPValidationError", "ValidationError")  # FastAPI adds them for every path with a parameter
+SCHEMA_REFERENCE = "#/components/schemas/{model}"
 
-FORECASTS = re.compile(r"/predict(/batch)?|/v2/models/.*/infer")  # what RequestPipeline decides on
-READING = (  # a body that is too slow has exceeded a deadline
+FORECAST_PATHS = re.compile(r"/predict(/batch)?|/v2/models/.*/infer")  # the paths that run the RequestPipeline
+BODY_ERRORS = (  # DeadlineExceeded, because a slow body can exceed the deadline
     errors.BodyTooLarge, errors.UnsupportedMediaType, errors.InvalidContent, errors.DeadlineExceeded,
 )  # fmt: skip
 TIMEOUT_PARAMETER = {
-    "name": "X-Request-Timeout-Ms",
+    "name": TIMEOUT_HEADER,
     "in": "header",
-    "description": "how long you are ready to wait for the answer; the server's own deadline, where that is sooner",
+    "description": "Maximum time to wait for the response, in milliseconds. The default and upper bound is the "
+    "server setting `deadline_s`.",
     "schema": {"type": "integer", "minimum": 1},
 }
-RETRY_AFTER = {"description": "seconds after which it is worth another try", "schema": {"type": "integer"}}
-LATER = {str(int(kind.status)) for error, kind in TABLE.items() if issubclass(error, errors.Unavailable)}
+RETRY_AFTER_HEADER = {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}
+RETRYABLE_STATUSES = {
+    str(int(problem_type.status))
+    for error_type, problem_type in PROBLEM_TYPES.items()
+    if issubclass(error_type, errors.Unavailable)
+}
 
 
-def install(app: FastAPI) -> None:
-    """Makes `app.openapi()` complete."""
+def customize_openapi(app: FastAPI) -> None:
+    """Make `app.openapi()` return the completed document."""
     generate = app.openapi
 
-    def complete() -> dict[str, Any]:
+    def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            _, extra = models_json_schema(
+            _, extra_schemas = models_json_schema(
                 [
                     (PredictRequest, "validation"), (BatchRequest, "validation"), (LoadRequest, "validation"),
-                    (InferRequest, "validation"), (IndexRequest, "validation"),
-                    (RepositoryLoadRequest, "validation"), (UnloadRequest, "validation"),
-                    (Problem, "serialization"), (Failure, "serialization"),
+                    (InferRequest, "validation"), (RepositoryIndexRequest, "validation"),
+                    (RepositoryLoadRequest, "validation"), (RepositoryUnloadRequest, "validation"),
+                    (Problem, "serialization"), (V2Error, "serialization"),
                 ],
-                ref_template=REFERENCE,
+                ref_template=SCHEMA_REFERENCE,
             )  # fmt: skip
             schemas = document["components"]["schemas"]
-            schemas |= extra["$defs"]
-            for name in UNUSED:
+            schemas |= extra_schemas["$defs"]
+            for name in UNUSED_SCHEMAS:
                 schemas.pop(name, None)
             for path, operations in document["paths"].items():
                 for operation in operations.values():
-                    _complete(path, operation)
+                    _add_shared_responses(path, operation)
             document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            document["security"] = [{}, {"key": []}]  # none, where the server asks for none
+            document["security"] = [{}, {"key": []}]  # the empty entry: keys are optional unless configured
             app.openapi_schema = document
         return app.openapi_schema
 
-    app.openapi = complete  # type: ignore[method-assign]  # the way FastAPI documents
+    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents
 
 
-def _complete(path: str, operation: dict[str, Any]) -> None:
-    """Adds what holds for an operation by what stands before it, and no route says."""
+def _add_shared_responses(path: str, operation: dict[str, Any]) -> None:
+    """Add the errors and headers that come from the middleware, the body reader and the request pipeline."""
     responses = operation["responses"]
-    responses.pop("422", None)  # FastAPI's own, which is never answered
-    guards = () if OPEN.fullmatch(path) else (errors.Unauthorized, errors.RateLimited)
-    reading = READING if "requestBody" in operation else ()
-    for status, response in documented(*guards, *reading, is_v2=path.startswith("/v2")).items():
-        own = responses.setdefault(str(status), response)
-        if response["description"].lower() not in own["description"].lower():
-            own["description"] += f"; {response['description'][0].lower()}{response['description'][1:]}"
-    for status in LATER & responses.keys():
-        if any(f"schemas/{said}'" in str(responses[status]) for said in ("Problem", "Failure")):
-            responses[status]["headers"] = {"Retry-After": RETRY_AFTER}
+    responses.pop("422", None)  # FastAPI's own 422, which no operation returns
+    auth_errors = () if PUBLIC_PATHS.fullmatch(path) else (errors.Unauthorized, errors.RateLimited)
+    body_errors = BODY_ERRORS if "requestBody" in operation else ()
+    for status, response in error_responses(*auth_errors, *body_errors, is_v2=path.startswith("/v2")).items():
+        existing = responses.setdefault(str(status), response)
+        existing["description"] = join_titles(existing["description"], response["description"])
+    for status in RETRYABLE_STATUSES & responses.keys():
+        if any(f"schemas/{schema}'" in str(responses[status]) for schema in ("Problem", "V2Error")):
+            responses[status]["headers"] = {"Retry-After": RETRY_AFTER_HEADER}
     operation["responses"] = dict(sorted(responses.items()))
-    if FORECASTS.fullmatch(path):
+    if FORECAST_PATHS.fullmatch(path):
         operation.setdefault("parameters", []).append(TIMEOUT_PARAMETER)

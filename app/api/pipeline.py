@@ -1,25 +1,32 @@
-"""How a request's windows get to a model: by when, how many at once, and only while somebody waits for the answer."""
+"""The request pipeline: deadlines, early rejection, client limits and submission to the model's batcher."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from starlette.requests import Request
 
-from app.api.middleware.auth import EVERYONE
+from app.api.middleware.auth import ANONYMOUS
 from app.api.middleware.rate_limit import ClientLimiter
 from app.api.request_body import RequestBodyReader
-from app.api.timeouts import CancelOnDisconnect, TimeoutScheduler
-from app.errors import BodyTooSlow, InvalidHeader, Overloaded, PricecastError
+from app.api.timeouts import CancelOnDisconnect, TimeoutScheduler, requested_timeout_s
+from app.errors import BodyTooSlow, Overloaded, PricecastError
 from app.inference.forecaster import Answer
 from app.serving.model_runner import ModelRegistry, ServedModel
 
-TIMEOUT = b"x-request-timeout-ms"
-ENDS_BYTES = 1024  # at either end of a body; what is not series stands there
-UNLIMITED = ClientLimiter(EVERYONE, 0, 0)  # where nothing guards the application
+MODEL_FIELD_SEARCH_BYTES = 1024  # searched at the start and at the end of a body, because the prices are in between
+UNLIMITED = ClientLimiter(ANONYMOUS, 0, 0)  # used when the application runs without AuthMiddleware
 
 
 class RequestPipeline:
-    """Decides on every request that asks for forecasts."""
+    """Carries a forecast request from its body to the model's batcher.
+
+    Args:
+        registry: Served models.
+        body_reader: Reads request bodies.
+        timeouts: Schedules the watch for client disconnects.
+        deadline_s: Deadline of requests without `X-Request-Timeout-Ms`, and the upper bound for that header.
+        on_warning: Called with the code of each forecast warning.
+    """
 
     def __init__(
         self,
@@ -29,11 +36,6 @@ class RequestPipeline:
         deadline_s: float,
         on_warning: Callable[[str], None],
     ) -> None:
-        """
-        Args:
-            deadline_s: of requests that state none, and the longest that one may state.
-            on_warning: is told the code of each warning in an answer.
-        """
         self._registry = registry
         self._body_reader = body_reader
         self._timeouts = timeouts
@@ -41,62 +43,59 @@ class RequestPipeline:
         self._on_warning = on_warning
 
     async def read(self, request: Request, headers: Mapping[bytes, bytes]) -> tuple[bytes, float]:
-        """The body, and how long the client is ready to wait from now.
+        """Read the body and return it with the time left until the deadline, in seconds.
 
         Raises:
-            InvalidHeader: the client says something else than a time.
-            PricecastError: as `RequestBodyReader.read`.
+            InvalidHeader: `X-Request-Timeout-Ms` is invalid.
+            PricecastError: See `RequestBodyReader.read`.
         """
-        deadline_s = self._stated_s(headers)
+        timeout_s = requested_timeout_s(headers, self._deadline_s)
         clock = asyncio.get_running_loop().time
-        began_s = clock()
-        raw = await self._body_reader.read(request, headers, deadline_s)
-        left_s = deadline_s - (clock() - began_s)
-        if left_s <= 0:  # it came before the next tick
-            raise BodyTooSlow(deadline_s)
-        return raw, left_s
+        started_s = clock()
+        raw = await self._body_reader.read(request, headers, timeout_s)
+        remaining_s = timeout_s - (clock() - started_s)
+        if remaining_s <= 0:  # the body arrived late, but before the scheduler's next tick
+            raise BodyTooSlow(timeout_s)
+        return raw, remaining_s
 
     def reject_early(self, raw: bytes, windows: int, deadline_s: float) -> None:
-        """Refuses a request for the default model before it is parsed, which may cost as much as to answer it.
+        """Reject a request for the default model before parsing, which may cost as much as the forecast.
+
+        Args:
+            raw: The request body.
+            windows: Estimated number of windows in the body.
+            deadline_s: Time left until the deadline.
 
         Raises:
-            Overloaded: the answer would come too late.
+            Overloaded: The request is predicted to miss its deadline.
         """
         try:
             self._registry.get().runner.reject_early(windows, deadline_s)
         except Overloaded:
-            names_none = b'"model"' not in raw[:ENDS_BYTES] and b'"model"' not in raw[-ENDS_BYTES:]  # as far as is seen
-            if names_none:
+            start, end = raw[:MODEL_FIELD_SEARCH_BYTES], raw[-MODEL_FIELD_SEARCH_BYTES:]
+            if b'"model"' not in start and b'"model"' not in end:  # it may name a model with a shorter queue
                 raise
         except PricecastError:
-            return  # which is told when the request is known to be faultless
+            return  # reported after validation, so that an invalid request gets its 422
 
-    async def answers(
+    async def submit(
         self, request: Request, model: ServedModel, windows: Sequence[bytes], deadline_s: float
     ) -> list[Answer]:
-        """One answer for each window, in order.
+        """Forecast the windows and return one forecast per window, in order.
 
         Raises:
-            ClientDisconnect: nobody waits for them any more.
-            TooManyWindows: of this client.
-            Exception: as `Batcher.submit`.
+            ClientDisconnect: The client closed the connection.
+            TooManyWindows: The client has too many windows in flight.
+            Exception: See `Batcher.submit`.
         """
-        client = request.scope["state"].get("client", UNLIMITED)
-        client.acquire(len(windows))
+        limiter = request.scope["state"].get("client", UNLIMITED)
+        limiter.acquire(len(windows))
         try:
             with CancelOnDisconnect(request, self._timeouts):
-                answers = await model.runner.submit(windows, deadline_s)
+                forecasts = await model.runner.submit(windows, deadline_s)
         finally:
-            client.release(len(windows))
-        for answer in answers:
-            for warning in answer.warnings:
+            limiter.release(len(windows))
+        for forecast in forecasts:
+            for warning in forecast.warnings:
                 self._on_warning(warning.code)
-        return answers
-
-    def _stated_s(self, headers: Mapping[bytes, bytes]) -> float:
-        sent = headers.get(TIMEOUT)
-        if sent is None:
-            return self._deadline_s
-        if not (sent.isdigit() and len(sent) < 10 and int(sent)):
-            raise InvalidHeader("X-Request-Timeout-Ms", "it must be a whole number of milliseconds, 1 or more")
-        return min(int(sent) / 1000, self._deadline_s)
+        return forecasts

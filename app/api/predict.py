@@ -1,4 +1,4 @@
-"""POST /predict and POST /predict/batch: one mechanism, for one window or for many."""
+"""The forecast endpoints: `POST /predict` for one series and `POST /predict/batch` for many."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,16 +9,16 @@ from pydantic_core import to_json
 
 from app import errors
 from app.api.pipeline import RequestPipeline
-from app.api.problems import documented
-from app.api.request_body import check_json, documented_body, parse
+from app.api.problems import error_responses
+from app.api.request_body import openapi_request_body, parse_json, require_json
 from app.api.schemas import BatchRequest, BatchResponse, PredictRequest, PredictResponse
 from app.api.validation import (
     RequestedSeries,
-    asked_in,
     batch_field_errors,
     query_field_errors,
     read_windows,
-    refuse_oversize,
+    requested_series,
+    require_max_series,
 )
 from app.artifact.manifest import columns_of
 from app.errors import InvalidContent
@@ -26,65 +26,17 @@ from app.inference.forecaster import Answer
 from app.serving.model_runner import ModelRegistry, ServedModel
 from app.settings import Settings
 
-FAILURES = documented(
+ERROR_RESPONSES = error_responses(
     errors.InvalidHeader, errors.UnknownModel, errors.TooManyWindows, errors.EngineFailed, errors.NotReady,
     errors.Overloaded, errors.Draining, errors.DeadlineExceeded,
 )  # fmt: skip
 
 
-def router(registry: ModelRegistry, pipeline: RequestPipeline, settings: Settings) -> APIRouter:
-    """The routes, on the models of `registry`."""
-    routes = APIRouter(tags=["forecasts"])
-
-    @routes.post(
-        "/predict",
-        summary="Forecast one series",
-        response_model=PredictResponse,
-        response_model_exclude_none=True,
-        responses=FAILURES,
-        openapi_extra=documented_body(PredictRequest),
-    )
-    async def predict(request: Request) -> Response:
-        """The next prices after the ones sent: the median, and on request the intervals around it."""
-        raw, deadline_s = await _read(request)
-        pipeline.reject_early(raw, 1, deadline_s)
-        query = _one(raw, registry)
-        [answer] = await _answers(request, query, deadline_s)
-        return _json(answer | {"model": _version(query)})
-
-    @routes.post(
-        "/predict/batch",
-        summary="Forecast many series",
-        response_model=BatchResponse,
-        response_model_exclude_none=True,
-        responses=FAILURES,
-        openapi_extra=documented_body(BatchRequest),
-    )
-    async def predict_batch(request: Request) -> Response:
-        """All series are answered, in order, or the request is refused and every bad series named."""
-        raw, deadline_s = await _read(request)
-        pipeline.reject_early(raw, min(raw.count(b'"prices"'), settings.max_request_windows), deadline_s)
-        query = _many(raw, registry, settings.max_request_windows)
-        answers = await _answers(request, query, deadline_s)
-        ids = [{} if name is None else {"id": name} for name in query.ids]
-        forecasts = [each | answer for each, answer in zip(ids, answers, strict=True)]
-        return _json({"forecasts": forecasts, "model": _version(query)})
-
-    async def _read(request: Request) -> tuple[bytes, float]:
-        headers = dict(request.scope["headers"])
-        check_json(headers)
-        return await pipeline.read(request, headers)
-
-    async def _answers(request: Request, query: ForecastQuery, deadline_s: float) -> list[dict[str, Any]]:
-        """One answer for each series, in order."""
-        answers = await pipeline.answers(request, query.model, query.windows, deadline_s)
-        return [_select(answer, query) for answer in answers]
-
-    return routes
-
-
 class ForecastQuery(NamedTuple):
-    """A request while it waits: all that its answer needs, and no more the text and the lists of prices it came as."""
+    """A validated forecast request.
+
+    It holds only what the response needs, so that the body and the price lists are freed while the request waits.
+    """
 
     model: ServedModel
     horizon: int
@@ -93,52 +45,110 @@ class ForecastQuery(NamedTuple):
     windows: list[bytes]
 
 
-def _one(raw: bytes, registry: ModelRegistry) -> ForecastQuery:
-    body = parse(PredictRequest, raw)
-    return _query(registry, body, [RequestedSeries("", None, body.prices)])
+def router(registry: ModelRegistry, pipeline: RequestPipeline, settings: Settings) -> APIRouter:
+    """Create the forecast routes."""
+    routes = APIRouter(tags=["forecasts"])
+
+    @routes.post(
+        "/predict",
+        summary="Forecast one series",
+        response_model=PredictResponse,
+        response_model_exclude_none=True,
+        responses=ERROR_RESPONSES,
+        openapi_extra=openapi_request_body(PredictRequest),
+    )
+    async def predict(request: Request) -> Response:
+        """Forecast the next prices of a series: the median and, for each requested level, a prediction interval."""
+        raw, deadline_s = await _read(request)
+        pipeline.reject_early(raw, 1, deadline_s)
+        query = _predict_query(raw, registry)
+        [forecast] = await _forecasts(request, query, deadline_s)
+        return _json_response(forecast | {"model": _model_version(query)})
+
+    @routes.post(
+        "/predict/batch",
+        summary="Forecast many series",
+        response_model=BatchResponse,
+        response_model_exclude_none=True,
+        responses=ERROR_RESPONSES,
+        openapi_extra=openapi_request_body(BatchRequest),
+    )
+    async def predict_batch(request: Request) -> Response:
+        """Forecast up to `max_request_windows` series. The forecasts are in request order.
+
+        If any series is invalid, the whole request fails with status 422, and `errors` lists every invalid series.
+        """
+        raw, deadline_s = await _read(request)
+        pipeline.reject_early(raw, min(raw.count(b'"prices"'), settings.max_request_windows), deadline_s)
+        query = _batch_query(raw, registry, settings.max_request_windows)
+        forecasts = await _forecasts(request, query, deadline_s)
+        ids = [{} if series_id is None else {"id": series_id} for series_id in query.ids]
+        series_forecasts = [id_field | forecast for id_field, forecast in zip(ids, forecasts, strict=True)]
+        return _json_response({"forecasts": series_forecasts, "model": _model_version(query)})
+
+    async def _read(request: Request) -> tuple[bytes, float]:
+        """Return the body and the time left until the deadline, in seconds."""
+        headers = dict(request.scope["headers"])
+        require_json(headers)
+        return await pipeline.read(request, headers)
+
+    async def _forecasts(request: Request, query: ForecastQuery, deadline_s: float) -> list[dict[str, Any]]:
+        """Return one forecast per series, in order."""
+        forecasts = await pipeline.submit(request, query.model, query.windows, deadline_s)
+        return [_render(forecast, query) for forecast in forecasts]
+
+    return routes
 
 
-def _many(raw: bytes, registry: ModelRegistry, limit: int) -> ForecastQuery:
+def _predict_query(raw: bytes, registry: ModelRegistry) -> ForecastQuery:
+    body = parse_json(PredictRequest, raw)
+    return _validate(registry, body, [RequestedSeries("", None, body.prices)])
+
+
+def _batch_query(raw: bytes, registry: ModelRegistry, max_series: int) -> ForecastQuery:
     try:
         body = BatchRequest.model_validate_json(raw)
     except ValidationError as error:
-        raise InvalidContent(batch_field_errors(error, raw, registry, limit)) from None
-    refuse_oversize(len(body.series), limit)
-    return _query(registry, body, asked_in(body.series))
+        raise InvalidContent(batch_field_errors(error, raw, registry, max_series)) from None
+    require_max_series(len(body.series), max_series)
+    return _validate(registry, body, requested_series(body.series))
 
 
-def _query(
+def _validate(
     registry: ModelRegistry, body: PredictRequest | BatchRequest, series: Sequence[RequestedSeries]
 ) -> ForecastQuery:
-    """
+    """Resolve the model and check the request against it.
+
     Raises:
-        InvalidContent: names every fault of the request that the model's manifest and transform can find.
+        InvalidContent: The model does not support the request. Reports every error.
+        UnknownModel: The model is not served.
+        NotReady: The model could not be loaded.
     """
     model = registry.get(body.model)
-    windows, field_errors = read_windows(model, series)
-    if field_errors := query_field_errors(model.manifest, body.horizon, body.levels) + field_errors:
+    windows, window_errors = read_windows(model, series)
+    if field_errors := query_field_errors(model.manifest, body.horizon, body.levels) + window_errors:
         raise InvalidContent(field_errors)
-    return ForecastQuery(model, body.horizon, body.levels, [asked.id for asked in series], windows)
+    return ForecastQuery(model, body.horizon, body.levels, [each.id for each in series], windows)
 
 
-def _select(answer: Answer, query: ForecastQuery) -> dict[str, Any]:
-    """What was asked for, of what the model says."""
-    published = query.model.manifest.levels
-    columns = answer.quantiles[: query.horizon].T.tolist()  # (Q, h)
-    selected: dict[str, Any] = {"forecast": columns[len(published)]}
+def _render(forecast: Answer, query: ForecastQuery) -> dict[str, Any]:
+    """Select the requested steps and levels, in the form of the `Forecast` schema."""
+    model_levels = query.model.manifest.levels
+    columns = forecast.quantiles[: query.horizon].T.tolist()  # (Q, h)
+    rendered: dict[str, Any] = {"forecast": columns[len(model_levels)]}
     if query.levels:
-        ends = {level: columns_of(level, published) for level in query.levels}
-        selected["intervals"] = {
-            str(level): {"lower": columns[lower], "upper": columns[upper]} for level, (lower, upper) in ends.items()
+        bounds = {level: columns_of(level, model_levels) for level in query.levels}
+        rendered["intervals"] = {
+            str(level): {"lower": columns[lower], "upper": columns[upper]} for level, (lower, upper) in bounds.items()
         }
-    selected["warnings"] = [{"code": warning.code, "detail": warning.detail} for warning in answer.warnings]
-    return selected
+    rendered["warnings"] = [{"code": warning.code, "detail": warning.detail} for warning in forecast.warnings]
+    return rendered
 
 
-def _version(query: ForecastQuery) -> dict[str, str]:
+def _model_version(query: ForecastQuery) -> dict[str, str]:
     manifest = query.model.manifest
     return {"name": manifest.name, "version": manifest.version}
 
 
-def _json(content: dict[str, Any]) -> Response:
+def _json_response(content: dict[str, Any]) -> Response:
     return Response(to_json(content), media_type="application/json")

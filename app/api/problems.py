@@ -1,4 +1,4 @@
-"""Domain errors as HTTP answers: `application/problem+json` (RFC 9457), from one table."""
+"""Error responses: maps each domain error to `application/problem+json` (RFC 9457), or to V2 errors under `/v2`."""
 
 import logging
 import math
@@ -17,150 +17,173 @@ from app import errors
 log = logging.getLogger(__name__)
 
 
-class Kind(NamedTuple):
+class ProblemType(NamedTuple):
+    """What all problems of one type share. The `type` URN ends with the slug."""
+
     status: HTTPStatus
     slug: str
     title: str
 
 
-# A class answers for its subclasses; a test walks the tree and finds none without an answer.
-TABLE: dict[type[errors.PricecastError], Kind] = {
-    errors.InvalidContent: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-content", "The request cannot be answered"),
-    errors.BodyTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is too large"),
-    errors.UnsupportedMediaType: Kind(
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of a kind that is not read here"
+# An entry also covers the subclasses of its class. A test checks that every class is covered.
+PROBLEM_TYPES: dict[type[errors.PricecastError], ProblemType] = {
+    errors.InvalidContent: ProblemType(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-content", "Invalid request content"),
+    errors.BodyTooLarge: ProblemType(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "Request body too large"),
+    errors.UnsupportedMediaType: ProblemType(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type"
     ),
-    errors.InvalidHeader: Kind(HTTPStatus.BAD_REQUEST, "invalid-header", "A header cannot be understood"),
-    errors.Unauthorized: Kind(HTTPStatus.UNAUTHORIZED, "unauthorized", "A valid key is missing"),
-    errors.Forbidden: Kind(HTTPStatus.FORBIDDEN, "forbidden", "The key does not open this"),
-    errors.UnknownModel: Kind(HTTPStatus.NOT_FOUND, "unknown-model", "No such model"),
-    errors.NotReady: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "The model is not ready"),
-    errors.Overloaded: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "Too many requests are waiting"),
-    errors.Draining: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "draining", "The server is shutting down"),
-    errors.RateLimited: Kind(HTTPStatus.TOO_MANY_REQUESTS, "rate-limited", "Too many requests of this client"),
-    errors.TooManyWindows: Kind(
-        HTTPStatus.TOO_MANY_REQUESTS, "too-many-windows", "Too many windows of this client are in flight"
+    errors.InvalidHeader: ProblemType(HTTPStatus.BAD_REQUEST, "invalid-header", "Invalid header"),
+    errors.Unauthorized: ProblemType(HTTPStatus.UNAUTHORIZED, "unauthorized", "Missing or invalid API key"),
+    errors.Forbidden: ProblemType(HTTPStatus.FORBIDDEN, "forbidden", "Insufficient permissions"),
+    errors.UnknownModel: ProblemType(HTTPStatus.NOT_FOUND, "unknown-model", "Model not found"),
+    errors.NotReady: ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "Model not ready"),
+    errors.Overloaded: ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "Server overloaded"),
+    errors.Draining: ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "draining", "Server shutting down"),
+    errors.RateLimited: ProblemType(HTTPStatus.TOO_MANY_REQUESTS, "rate-limited", "Rate limit exceeded"),
+    errors.TooManyWindows: ProblemType(
+        HTTPStatus.TOO_MANY_REQUESTS, "too-many-windows", "Too many windows in flight for this client"
     ),
-    errors.DeadlineExceeded: Kind(HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", "The deadline has passed"),
-    errors.EngineFailed: Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "engine-failed", "The forecast could not be computed"),
-    errors.ArtifactError: Kind(HTTPStatus.CONFLICT, "artifact-unusable", "This version must not be served"),
+    errors.DeadlineExceeded: ProblemType(HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", "Deadline exceeded"),
+    errors.EngineFailed: ProblemType(HTTPStatus.INTERNAL_SERVER_ERROR, "engine-failed", "Inference failed"),
+    errors.ArtifactError: ProblemType(HTTPStatus.CONFLICT, "artifact-unusable", "Model version failed verification"),
 }
-UNEXPECTED = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Something went wrong here")
+INTERNAL_ERROR = ProblemType(HTTPStatus.INTERNAL_SERVER_ERROR, "internal-error", "Internal server error")
 
 
-class FieldErrorBody(BaseModel):
-    pointer: str = Field(description="JSON pointer into the request's body", examples=["/prices/17"])
-    detail: str = Field(examples=["Input should be a finite number"])
-    id: str | None = Field(default=None, description="the series' own id, where it gave one", examples=["AAPL"])
+class InvalidField(BaseModel):
+    """One invalid part of the request body."""
+
+    pointer: str = Field(
+        description="JSON pointer into the request body; empty for the body itself.", examples=["/prices/17"]
+    )
+    detail: str = Field(description="What is invalid.", examples=["Input should be a finite number"])
+    id: str | None = Field(default=None, description="The `id` of the series, if it has one.", examples=["AAPL"])
 
 
 class Problem(BaseModel):
-    """What went wrong, for programs and for people (RFC 9457)."""
+    """Error response in the problem details format (RFC 9457)."""
 
     model_config = ConfigDict(title="Problem")
 
-    type: str = Field(description="stable name of the kind of problem", examples=["urn:pricecast:invalid-content"])
-    title: str = Field(description="the same in words", examples=["The request cannot be answered"])
-    status: int = Field(examples=[422])
-    detail: str = Field(description="this occurrence", examples=["/prices/17: Input should be a finite number"])
-    request_id: str = Field(description="as in the header X-Request-ID and in the log")
-    errors: list[FieldErrorBody] | None = Field(default=None, description="every place that is wrong; 422 only")
+    type: str = Field(description="Stable identifier of the problem type.", examples=["urn:pricecast:invalid-content"])
+    title: str = Field(description="Name of the problem type.", examples=["Invalid request content"])
+    status: int = Field(description="HTTP status code.", examples=[422])
+    detail: str = Field(
+        description="Explanation of this occurrence.", examples=["/prices/17: Input should be a finite number"]
+    )
+    request_id: str = Field(description="The request ID, as in the header `X-Request-ID` and in the server log.")
+    errors: list[InvalidField] | None = Field(
+        default=None, description="All invalid parts of the body. Only present with status 422."
+    )
 
 
-class Failure(BaseModel):
-    """What went wrong, as the Open Inference Protocol has it."""
+class V2Error(BaseModel):
+    """Error response of the Open Inference Protocol."""
 
-    error: str = Field(examples=["/inputs/0/shape: it must be [B, 60], for B windows, 1 or more"])
+    error: str = Field(
+        description="Explanation of the error.", examples=["/inputs/0/shape: must be [B, 60] with B >= 1 windows"]
+    )
 
 
-def documented(*kinds: type[errors.PricecastError], is_v2: bool = False) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an operation that can fail in these ways, for OpenAPI."""
-    media_type, schema = ("application/json", "Failure") if is_v2 else ("application/problem+json", "Problem")
+def error_responses(*error_types: type[errors.PricecastError], is_v2: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Build the OpenAPI `responses` of an operation that can raise these errors."""
+    media_type, schema = ("application/json", "V2Error") if is_v2 else ("application/problem+json", "Problem")
     content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    by_status: dict[int | str, dict[str, Any]] = {}
-    for kind in (TABLE[error] for error in kinds):
-        status = int(_v2_status(kind) if is_v2 else kind.status)
-        described = by_status.setdefault(status, {"description": kind.title, "content": content})
-        if kind.title not in described["description"]:
-            described["description"] += f"; {kind.title[0].lower()}{kind.title[1:]}"
-    return by_status
+    responses: dict[int | str, dict[str, Any]] = {}
+    for problem_type in (PROBLEM_TYPES[error_type] for error_type in error_types):
+        status = int(_v2_status(problem_type) if is_v2 else problem_type.status)
+        response = responses.setdefault(status, {"description": problem_type.title, "content": content})
+        response["description"] = join_titles(response["description"], problem_type.title)
+    return responses
 
 
-def install(app: FastAPI) -> None:
-    """Makes every error that leaves a route an answer of this form."""
-    for kind in (errors.PricecastError, HTTPException, ClientDisconnect, Exception):
-        app.add_exception_handler(kind, answer)
+def join_titles(description: str, title: str) -> str:
+    """Append a problem title to the description of a response, unless the description already contains it."""
+    if title.lower() in description.lower():
+        return description
+    return f"{description}; {title[0].lower()}{title[1:]}"
 
 
-async def answer(request: Request, error: Exception) -> Response:
-    """What to say of an error that ended a request."""
+def add_error_handlers(app: FastAPI) -> None:
+    """Turn every exception that leaves a route into an error response."""
+    for error_type in (errors.PricecastError, HTTPException, ClientDisconnect, Exception):
+        app.add_exception_handler(error_type, error_response)
+
+
+async def error_response(request: Request, error: Exception) -> Response:
+    """Build the response to a request that failed with this error."""
     if isinstance(error, errors.PricecastError):
-        return _domain_error(request, error)
+        return _domain_error_response(request, error)
     if isinstance(error, HTTPException):
-        return _routing_error(request, error)
+        return _http_exception_response(request, error)
     if isinstance(error, ClientDisconnect):
-        _note(request, "client-gone")
-        return Response(status_code=499)  # nginx's number for it; seen by the metrics and the log only
+        _record_reason(request, "client-gone")
+        return Response(status_code=499)  # as nginx logs it; the client is gone, so only metrics and logs see it
     log.error("request %s: unexpected %r", _request_id(request), error, exc_info=error)
-    return _problem(request, UNEXPECTED, "the server's log tells more, under this request_id")
+    return _problem_response(
+        request, INTERNAL_ERROR, "unexpected error; the server log has the details under this request_id"
+    )
 
 
-def _domain_error(request: Request, error: errors.PricecastError) -> Response:
-    kind = next(TABLE[parent] for parent in type(error).__mro__ if parent in TABLE)
+def _domain_error_response(request: Request, error: errors.PricecastError) -> Response:
+    problem_type = next(PROBLEM_TYPES[parent] for parent in type(error).__mro__ if parent in PROBLEM_TYPES)
     headers = {}
-    field_errors = None
+    invalid_fields = None
     if isinstance(error, errors.Unavailable):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, errors.Unauthorized):
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, errors.BodyTooLarge | errors.BodyTooSlow):
-        headers["connection"] = "close"  # the rest of the body is not going to be read
+        headers["connection"] = "close"  # the rest of the body will not be read
     if isinstance(error, errors.InvalidContent):
-        field_errors = [FieldErrorBody(pointer=f.pointer, detail=f.detail, id=f.id) for f in error.field_errors]
-    if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        invalid_fields = [InvalidField(pointer=f.pointer, detail=f.detail, id=f.id) for f in error.field_errors]
+    if problem_type.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request %s: %s", _request_id(request), error, exc_info=error)
     detail = str(error)
     if isinstance(error, errors.ArtifactError):
-        detail = f"{error.path.name}: {error.reason}"  # where it lies is nobody's business but the log's
-    return _problem(request, kind, detail, headers, field_errors)
+        detail = f"{error.path.name}: {error.reason}"  # do not expose directory names to clients
+    return _problem_response(request, problem_type, detail, headers, invalid_fields)
 
 
-def _routing_error(request: Request, error: HTTPException) -> Response:
+def _http_exception_response(request: Request, error: HTTPException) -> Response:
+    """Build the response for FastAPI's own errors, such as an unknown path or method."""
     status = HTTPStatus(error.status_code)
-    kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
-    return _problem(request, kind, f"{request.method} on this path: {error.detail}", error.headers)
+    problem_type = ProblemType(status, status.phrase.lower().replace(" ", "-"), status.phrase)
+    return _problem_response(request, problem_type, f"{request.method} on this path: {error.detail}", error.headers)
 
 
-def _problem(
+def _problem_response(
     request: Request,
-    kind: Kind,
+    problem_type: ProblemType,
     detail: str,
     headers: Mapping[str, str] | None = None,
-    field_errors: list[FieldErrorBody] | None = None,
+    invalid_fields: list[InvalidField] | None = None,
 ) -> Response:
-    _note(request, kind.slug)
-    if request.scope["path"].startswith("/v2"):  # the Open Inference Protocol has a form of its own
-        where = [f"{field_error.pointer or 'the body'}: {field_error.detail}" for field_error in field_errors or ()]
-        return JSONResponse({"error": "; ".join(where) or detail}, status_code=_v2_status(kind), headers=headers)
+    _record_reason(request, problem_type.slug)
+    if request.scope["path"].startswith("/v2"):
+        field_details = [f"{field.pointer or 'the body'}: {field.detail}" for field in invalid_fields or ()]
+        message = "; ".join(field_details) or detail
+        return JSONResponse({"error": message}, status_code=_v2_status(problem_type), headers=headers)
     problem = Problem(
-        type=f"urn:pricecast:{kind.slug}",
-        title=kind.title,
-        status=kind.status,
+        type=f"urn:pricecast:{problem_type.slug}",
+        title=problem_type.title,
+        status=problem_type.status,
         detail=detail,
         request_id=_request_id(request),
-        errors=field_errors,
+        errors=invalid_fields,
     )
     content = problem.model_dump_json(exclude_none=True)
-    return Response(content, kind.status, headers, media_type="application/problem+json")
+    return Response(content, problem_type.status, headers, media_type="application/problem+json")
 
 
-def _v2_status(kind: Kind) -> HTTPStatus:
-    """KServe and Triton know no 422."""
-    return HTTPStatus.BAD_REQUEST if kind.status == HTTPStatus.UNPROCESSABLE_ENTITY else kind.status
+def _v2_status(problem_type: ProblemType) -> HTTPStatus:
+    """Return 400 instead of 422, which KServe and Triton do not use."""
+    is_unprocessable = problem_type.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    return HTTPStatus.BAD_REQUEST if is_unprocessable else problem_type.status
 
 
-def _note(request: Request, reason: str) -> None:
-    """For the metrics and the log."""
+def _record_reason(request: Request, reason: str) -> None:
+    """Store the reason for the metrics and the request log."""
     request.scope.setdefault("state", {})["problem"] = reason
 
 

@@ -1,4 +1,4 @@
-"""A request's body: read within limits, validated in one pass, and every fault of it named."""
+"""Request bodies: reading within limits, decompression, JSON parsing and error locations."""
 
 import zlib
 from collections.abc import Iterable, Mapping
@@ -11,18 +11,19 @@ from starlette.types import Message
 from app.api.timeouts import DeadlineScope, TimeoutScheduler
 from app.errors import BodyTooLarge, BodyTooSlow, FieldError, InvalidContent, UnsupportedMediaType
 
-CODINGS = (b"identity", b"gzip", b"deflate")
-MAX_FIELD_ERRORS = 100  # beside those of a batch's series, of which each has one at most
-MAX_COUNTABLE_FIELD_ERRORS = 10_000  # of more, pydantic would take seconds and gigabytes to tell
-LONGEST_POINTER = 200  # an unknown field is named as it was sent, up to this many characters
+CONTENT_ENCODINGS = (b"identity", b"gzip", b"deflate")
+MAX_FIELD_ERRORS = 100  # the series of a batch are not counted: each reports at most one error
+MAX_FORMATTED_ERRORS = 10_000  # pydantic needs seconds and gigabytes to format more
+MAX_POINTER_CHARS = 200  # a pointer contains the names of unknown fields, which can be arbitrarily long
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
-def check_json(headers: Mapping[bytes, bytes]) -> None:
-    """
+def require_json(headers: Mapping[bytes, bytes]) -> None:
+    """Check that the content type is JSON.
+
     Raises:
-        UnsupportedMediaType: the body is not said to be JSON.
+        UnsupportedMediaType: The content type is missing or is not JSON.
     """
     media_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media_type != b"application/json" and not (
@@ -32,112 +33,120 @@ def check_json(headers: Mapping[bytes, bytes]) -> None:
 
 
 class RequestBodyReader:
-    """Reads bodies, within a limit and in time."""
+    """Reads request bodies within a size limit and a deadline.
 
-    def __init__(self, limit_bytes: int, deadline_s: float, timeouts: TimeoutScheduler) -> None:
-        """
-        Args:
-            limit_bytes: as sent, and decompressed as well.
-            deadline_s: of requests that have none of their own.
-        """
-        self._limit_bytes = limit_bytes
+    Args:
+        max_body_bytes: Maximum size, both as sent and after decompression.
+        deadline_s: Deadline of reads that specify none.
+        timeouts: Schedules the deadlines.
+    """
+
+    def __init__(self, max_body_bytes: int, deadline_s: float, timeouts: TimeoutScheduler) -> None:
+        self._max_body_bytes = max_body_bytes
         self._deadline_s = deadline_s
         self._timeouts = timeouts
 
     async def read(self, request: Request, headers: Mapping[bytes, bytes], deadline_s: float | None = None) -> bytes:
-        """The body, whether its length was announced or it is streamed, and decompressed if need be.
+        """Read the whole body and decompress it. The body may be chunked.
 
         Args:
-            headers: the request's own; starlette's reading of them costs more.
+            request: The request to read from.
+            headers: The headers of the request. Starlette's `request.headers` is slower.
+            deadline_s: Maximum time to wait for the body, in seconds.
 
         Raises:
-            UnsupportedMediaType: it is coded in a way that is not read here.
-            BodyTooLarge: it has more than the limit; the rest is not read.
-            BodyTooSlow: it did not come in time.
+            UnsupportedMediaType: The content encoding is not supported.
+            BodyTooLarge: The body exceeds the limit. The rest of it is not read.
+            BodyTooSlow: The body did not arrive in time.
+            InvalidContent: The body cannot be decompressed.
+            ClientDisconnect: The client closed the connection.
         """
-        coding = headers.get(b"content-encoding", b"identity").strip().lower()
-        if coding not in CODINGS:
-            raise UnsupportedMediaType("Content-Encoding: a body may be gzip, deflate or identity")
-        announced = headers.get(b"content-length", b"")
-        if announced.isdigit() and int(announced) > self._limit_bytes:
-            raise BodyTooLarge(self._limit_bytes)
+        encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+        if encoding not in CONTENT_ENCODINGS:
+            raise UnsupportedMediaType("Content-Encoding must be gzip, deflate or identity")
+        content_length = headers.get(b"content-length", b"")
+        if content_length.isdigit() and int(content_length) > self._max_body_bytes:
+            raise BodyTooLarge(self._max_body_bytes)
         deadline_s = deadline_s or self._deadline_s
         try:
             with DeadlineScope(self._timeouts, deadline_s):
                 message = await request.receive()
-                body = _piece(message)
+                body = _chunk(message)
                 if message.get("more_body", False):
-                    body = await _rest(request, body, self._limit_bytes)
+                    body = await _read_remaining(request, body, self._max_body_bytes)
         except TimeoutError:
             raise BodyTooSlow(deadline_s) from None
-        if len(body) > self._limit_bytes:
-            raise BodyTooLarge(self._limit_bytes)
-        return body if coding == b"identity" else _decompressed(body, self._limit_bytes)
+        if len(body) > self._max_body_bytes:
+            raise BodyTooLarge(self._max_body_bytes)
+        return body if encoding == b"identity" else _decompress(body, self._max_body_bytes)
 
 
-async def _rest(request: Request, first: bytes, limit_bytes: int) -> bytes:
-    """All pieces, until they are too many."""
-    body = bytearray(first)  # bytes would be copied whole for every piece that a client cares to send
+async def _read_remaining(request: Request, first_chunk: bytes, max_body_bytes: int) -> bytes:
+    """Read chunks until the body ends or exceeds the limit."""
+    body = bytearray(first_chunk)  # appending to bytes would copy the whole body for every chunk
     has_more = True
-    while has_more and len(body) <= limit_bytes:
+    while has_more and len(body) <= max_body_bytes:
         message = await request.receive()
-        body += _piece(message)
+        body += _chunk(message)
         has_more = message.get("more_body", False)
     return bytes(body)
 
 
-def _piece(message: Message) -> bytes:
+def _chunk(message: Message) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
-    piece: bytes = message.get("body", b"")
-    return piece
+    chunk: bytes = message.get("body", b"")
+    return chunk
 
 
-def _decompressed(body: bytes, limit_bytes: int) -> bytes:
-    """
+def _decompress(body: bytes, max_body_bytes: int) -> bytes:
+    """Decompress a gzip or zlib body, never producing more than the limit plus one byte.
+
     Raises:
-        InvalidContent: it is not what Content-Encoding says.
+        InvalidContent: The body is corrupt, truncated or followed by other data.
+        BodyTooLarge: The decompressed body exceeds the limit.
     """
-    reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # which tells gzip and deflate apart by itself
+    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 32)  # detects gzip and zlib headers by itself
     try:
-        content = reader.decompress(body, limit_bytes + 1)
+        content = decompressor.decompress(body, max_body_bytes + 1)
     except zlib.error:
-        raise InvalidContent([FieldError("", "it cannot be decompressed as its Content-Encoding says")]) from None
-    if len(content) > limit_bytes:
-        raise BodyTooLarge(limit_bytes)
-    if not reader.eof:
-        raise InvalidContent([FieldError("", "it ends before its compressed content does")])
-    if reader.unused_data:
-        raise InvalidContent([FieldError("", "it goes on after its compressed content has ended")])
+        raise InvalidContent([FieldError("", "does not match its Content-Encoding")]) from None
+    if len(content) > max_body_bytes:
+        raise BodyTooLarge(max_body_bytes)
+    if not decompressor.eof:
+        raise InvalidContent([FieldError("", "compressed data is truncated")])
+    if decompressor.unused_data:
+        raise InvalidContent([FieldError("", "compressed data is followed by other data")])
     return content
 
 
-def parse(kind: type[Parsed], raw: bytes) -> Parsed:
-    """
+def parse_json(model: type[Parsed], raw: bytes) -> Parsed:
+    """Parse and validate a JSON body.
+
     Raises:
-        InvalidContent: it is not JSON, or not as `kind` has it; names what is wrong, up to MAX_FIELD_ERRORS.
+        InvalidContent: The body is not JSON or does not match `model`. Reports up to MAX_FIELD_ERRORS errors.
     """
     try:
-        return kind.model_validate_json(raw)
+        return model.model_validate_json(raw)
     except ValidationError as error:
-        raise InvalidContent(field_errors_of(error)[:MAX_FIELD_ERRORS]) from None
+        raise InvalidContent(field_errors_from(error)[:MAX_FIELD_ERRORS]) from None
 
 
-def field_errors_of(error: ValidationError) -> list[FieldError]:
-    """What pydantic found, without the input itself."""
-    if (count := error.error_count()) > MAX_COUNTABLE_FIELD_ERRORS:
-        return [FieldError("", f"{count} field_errors, which are too many to name")]
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [FieldError(pointer(each["loc"]), each["msg"]) for each in found]
+def field_errors_from(error: ValidationError) -> list[FieldError]:
+    """Convert pydantic's errors to field errors, without the input values."""
+    if (count := error.error_count()) > MAX_FORMATTED_ERRORS:
+        return [FieldError("", f"contains {count} errors, too many to list")]
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return [FieldError(json_pointer(detail["loc"]), detail["msg"]) for detail in details]
 
 
-def pointer(location: Iterable[Any]) -> str:
-    """A JSON pointer (RFC 6901)."""
+def json_pointer(location: Iterable[Any]) -> str:
+    """Build a JSON pointer (RFC 6901), truncated to MAX_POINTER_CHARS."""
     parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
-    return "".join(f"/{part}" for part in parts)[:LONGEST_POINTER]
+    return "".join(f"/{part}" for part in parts)[:MAX_POINTER_CHARS]
 
 
-def documented_body(model: type[BaseModel]) -> dict[str, Any]:
-    """The `openapi_extra` of an operation that reads its body itself."""
+def openapi_request_body(model: type[BaseModel], *, is_required: bool = True) -> dict[str, Any]:
+    """Build the `openapi_extra` that documents the JSON body of an operation which reads its body itself."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": is_required, "content": {"application/json": {"schema": schema}}}}

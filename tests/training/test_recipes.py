@@ -7,7 +7,7 @@ import pytest
 
 from app.artifact import store
 from app.settings import Settings
-from tests.app.api.conftest import start
+from tests.app.api.app_client import running_app
 from training import recipe
 from training.commands import train
 from training.fitting.progress import ProgressLines
@@ -32,7 +32,7 @@ def test_a_shipped_recipe_is_trained_published_and_served(
     manifest = store.read_version(tmp_path, name, "1").manifest
     assert (manifest.network.cell, manifest.network.structure) == (wanted.network.cell, wanted.network.structure)
 
-    for client in start(Settings(models_dir=tmp_path, default_model=name, engine="onnx")):
+    with running_app(Settings(models_dir=tmp_path, default_model=name, engine="onnx")) as client:
         answer = client.post(
             "/predict", json={"prices": PRICES, "horizon": wanted.horizon, "levels": wanted.levels}
         ).json()

@@ -1,4 +1,4 @@
-"""Who is asking, whether they may, and how much at once."""
+"""Authentication by API key, and the client's rate limit."""
 
 import re
 import time
@@ -9,65 +9,78 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import api_keys
 from app.api.middleware.rate_limit import ClientLimiter
-from app.api.problems import answer
+from app.api.problems import error_response
 from app.api_keys import Key
 from app.errors import Forbidden, PricecastError, Unauthorized
 
-OPEN = re.compile(r"/|/docs|/openapi\.json|/static-offline-docs/.*|(/v2)?/health/(live|ready)")
-EVERYONE = "anonymous"  # where no keys are asked for
+PUBLIC_PATHS = re.compile(r"/|/docs|/openapi\.json|/static-offline-docs/.*|(/v2)?/health/(live|ready)")
+ANONYMOUS = "anonymous"  # name of the one client that all requests belong to if authentication is disabled
 
 
 class Authenticator:
-    """Whose keys open what."""
+    """Identifies clients by their API key and checks admin permissions.
+
+    Args:
+        api_keys: Keys for all operations except admin operations. Empty disables authentication: every request is
+            accepted, as the client `ANONYMOUS`.
+        admin_keys: Keys for all operations. Empty means that nobody can use the admin operations, unless `api_keys`
+            is empty too: then every client can.
+    """
 
     def __init__(self, api_keys: Sequence[Key], admin_keys: Sequence[Key]) -> None:
-        """
-        Args:
-            api_keys: none for a service that is open to all, who are one client.
-            admin_keys: none where all may administer an open service, or nobody any other.
-        """
         self._all_keys = [*api_keys, *admin_keys]
         self._admin_keys = admin_keys
         self._is_open = not api_keys
 
     @property
-    def clients(self) -> set[str]:
-        """The names of all."""
-        return {EVERYONE, *(key.client for key in self._all_keys)}
+    def client_names(self) -> set[str]:
+        """Names of all clients, including `ANONYMOUS`."""
+        return {ANONYMOUS, *(key.client for key in self._all_keys)}
 
-    def client(self, scope: Scope) -> str:
-        """The name of whoever sent a request.
+    def client_name(self, scope: Scope) -> str:
+        """Return the name of the client that sent a request.
 
         Raises:
-            Unauthorized: nobody may who is not known.
+            Unauthorized: Authentication is enabled, and the request has no valid key.
         """
-        return EVERYONE if self._is_open else self._key(scope).client
+        return ANONYMOUS if self._is_open else self._key(scope).client
 
-    async def administrator(self, request: Request) -> None:
-        """A dependency of every operation that changes what is served.
+    async def require_admin(self, request: Request) -> None:
+        """Check that the request has an admin key. This is the dependency of the admin operations.
 
         Raises:
-            Unauthorized, Forbidden: whoever asks is none.
+            Unauthorized: The request has no valid key.
+            Forbidden: The key is not an admin key.
         """
         if self._is_open and not self._admin_keys:
             return
         if self._key(request.scope) not in self._admin_keys:
-            raise Forbidden("this needs the key of an administrator")
+            raise Forbidden("this operation requires an admin key")
 
     def _key(self, scope: Scope) -> Key:
-        scheme, _, sent = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not sent:
-            raise Unauthorized("this needs a key, sent with the header Authorization: Bearer KEY")
-        key = api_keys.find(self._all_keys, sent.strip())
+        scheme, _, token = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not token:
+            raise Unauthorized("an API key is required: send it as the header Authorization: Bearer KEY")
+        key = api_keys.find(self._all_keys, token.strip())
         if key is None:
-            raise Unauthorized("this key is not known here")
+            raise Unauthorized("the API key is not valid on this server")
         if key.has_expired():
-            raise Unauthorized(f"this key has expired on {key.expires}")
+            raise Unauthorized(f"the API key expired on {key.expires}")
         return key
 
 
 class AuthMiddleware:
-    """Lets through whoever may ask, known as `scope["state"]["client"]`. Every path is guarded but those in OPEN."""
+    """Rejects requests without a valid key or above the client's rate, except on `PUBLIC_PATHS`.
+
+    Sets `scope["state"]["client"]` to the client's limiter.
+
+    Args:
+        app: The application behind the middleware.
+        authenticator: Identifies the client.
+        requests_per_s: Maximum request rate of one client. 0 means unlimited.
+        max_windows: Maximum number of windows that one client may have in flight. 0 means unlimited.
+        clock: Monotonic clock, in seconds.
+    """
 
     def __init__(
         self,
@@ -80,15 +93,16 @@ class AuthMiddleware:
         self._app = app
         self._authenticator = authenticator
         self._clock = clock
-        self._clients = {name: ClientLimiter(name, requests_per_s, max_windows) for name in authenticator.clients}
+        self._limiters = {name: ClientLimiter(name, requests_per_s, max_windows) for name in authenticator.client_names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not OPEN.fullmatch(scope["path"]):
+        """Authenticate HTTP requests; pass everything else through."""
+        if scope["type"] == "http" and not PUBLIC_PATHS.fullmatch(scope["path"]):
             try:
-                client = scope["state"]["client"] = self._clients[self._authenticator.client(scope)]
-                client.count_request(self._clock())
+                limiter = scope["state"]["client"] = self._limiters[self._authenticator.client_name(scope)]
+                limiter.count_request(self._clock())
             except PricecastError as error:
-                response = await answer(Request(scope), error)
+                response = await error_response(Request(scope), error)
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)

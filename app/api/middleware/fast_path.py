@@ -1,4 +1,4 @@
-"""The express lane: a few operations, run without the layers that FastAPI puts between them and the server."""
+"""The fast path: runs selected operations directly, bypassing FastAPI's routing, dependencies and middleware."""
 
 from collections.abc import Iterable
 
@@ -7,26 +7,27 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.problems import answer
+from app.api.problems import error_response
 
 
 class FastPathMiddleware:
-    """Runs operations that take the bare request at once, and leaves all else to the application behind.
+    """Runs operations that take only a `Request` directly, and passes all other requests to the application.
 
-    They are FastAPI operations like any other, and documented as such; FastAPI would run them with the same result. But
-    its layers (matching of routes, dependencies, exit stacks, four middlewares) take longer than such an operation.
+    The operations are ordinary FastAPI operations, and FastAPI would produce the same responses. But its layers (route
+    matching, dependencies, exit stacks, four middlewares) take longer than such an operation itself.
+
+    Args:
+        app: The application behind the middleware.
+        routes: Routes of the operations. Each takes a `Request` and nothing else, at a path without parameters.
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
-        """
-        Args:
-            routes: of operations that take a `Request` and nothing else, at paths without parameters.
-        """
         self._app = app
-        operations = (route for route in routes if isinstance(route, APIRoute))
-        self._routes = {(method, route.path): route for route in operations for method in route.methods or ()}
+        api_routes = (route for route in routes if isinstance(route, APIRoute))
+        self._routes = {(method, route.path): route for route in api_routes for method in route.methods or ()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the operation if it is on the fast path."""
         route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if route is None:
             await self._app(scope, receive, send)
@@ -36,5 +37,5 @@ class FastPathMiddleware:
         try:
             response = await route.endpoint(request)
         except Exception as error:
-            response = await answer(request, error)
+            response = await error_response(request, error)
         await response(scope, receive, send)

@@ -1,46 +1,52 @@
-"""Limits for one client: requests per second, and windows in flight."""
+"""Client limits: request rate, and windows in flight."""
 
 from app.errors import RateLimited, TooManyWindows
 
-BURST_S = 1.0  # as much as a rate allows in this time may come at once
+BURST_S = 1.0  # a client may send the requests of this many seconds at once
 
 
 class ClientLimiter:
-    """What one client uses: requests lately, windows now. Several keys may be one client's."""
+    """Enforces the limits of one client. All keys of a client share its limits.
+
+    Args:
+        name: Name of the client.
+        requests_per_s: Maximum request rate. 0 means unlimited.
+        max_windows: Maximum number of windows in flight. 0 means unlimited.
+    """
 
     def __init__(self, name: str, requests_per_s: float, max_windows: int) -> None:
-        """
-        Args:
-            requests_per_s, max_windows: 0 for any number.
-        """
         self.name = name
         self._requests_per_s = requests_per_s
         self._max_windows = max_windows
-        self._windows = 0
-        self._even_s = 0.0  # when requests at the allowed rate would have come to as many
+        self._windows_in_flight = 0
+        self._theoretical_arrival_s = 0.0  # when the next request would arrive if the client kept exactly to its rate
 
     def count_request(self, now_s: float) -> None:
-        """Counts a request (the generic cell rate algorithm, ITU-T I.371).
+        """Count a request against the rate, using the generic cell rate algorithm (ITU-T I.371).
+
+        Args:
+            now_s: Current time of a monotonic clock, in seconds.
 
         Raises:
-            RateLimited: there were too many lately; this one does not count.
+            RateLimited: The client exceeds its rate. The request is not counted.
         """
         if self._requests_per_s:
-            ahead_s = max(self._even_s - now_s, 0.0)
-            too_soon_s = ahead_s + 1 / self._requests_per_s - max(BURST_S, 1 / self._requests_per_s)
-            if too_soon_s > 1e-9:
-                raise RateLimited(f"more than {self._requests_per_s:g} requests per second of {self.name}", too_soon_s)
-            self._even_s = now_s + ahead_s + 1 / self._requests_per_s
+            ahead_s = max(self._theoretical_arrival_s - now_s, 0.0)
+            excess_s = ahead_s + 1 / self._requests_per_s - max(BURST_S, 1 / self._requests_per_s)
+            if excess_s > 1e-9:
+                raise RateLimited(f"client {self.name} exceeds {self._requests_per_s:g} requests per second", excess_s)
+            self._theoretical_arrival_s = now_s + ahead_s + 1 / self._requests_per_s
 
     def acquire(self, windows: int) -> None:
-        """Counts windows until they are given back.
+        """Count windows as in flight until they are released.
 
         Raises:
-            TooManyWindows: more than may be in flight at once.
+            TooManyWindows: The client would have too many windows in flight. None of them are counted.
         """
-        if 0 < self._max_windows < self._windows + windows:
-            raise TooManyWindows(f"more than {self._max_windows} windows in flight of {self.name}")
-        self._windows += windows
+        if 0 < self._max_windows < self._windows_in_flight + windows:
+            raise TooManyWindows(f"client {self.name} exceeds {self._max_windows} windows in flight")
+        self._windows_in_flight += windows
 
     def release(self, windows: int) -> None:
-        self._windows -= windows
+        """Release windows that were acquired."""
+        self._windows_in_flight -= windows

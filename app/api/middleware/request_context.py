@@ -1,4 +1,4 @@
-"""The request ID, and the metrics and the log line of every request."""
+"""The request context: request ID, trace ID, request metrics and the request log."""
 
 import random
 import re
@@ -11,16 +11,22 @@ from app.observability.logs import RequestLog
 from app.observability.metrics import Metrics
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-LONGEST_PATH = 200  # of what is logged of a path that nothing here has
-TRACEPARENT = re.compile(  # W3C; version 00 ends with the flags
+MAX_LOGGED_PATH_CHARS = 200  # paths are logged only for requests that match no route
+TRACEPARENT = re.compile(  # W3C Trace Context; in version 00, nothing follows the flags
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
 
 
 class RequestContextMiddleware:
-    """Middleware around the whole application: gives a request its id, counts it and logs it when it is answered.
+    """Outermost middleware: assigns the request ID, and records each response in the metrics and the request log.
 
-    The id is the one sent as X-Request-ID, or else that of the trace (W3C Trace Context) that the request is part of.
+    The request ID is the client's `X-Request-ID`, if valid. Otherwise, it is the ID of the trace that the request
+    belongs to, or of a new trace.
+
+    Args:
+        app: The application behind the middleware.
+        metrics: Records each response.
+        log: Records each response, unless None.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, log: RequestLog | None) -> None:
@@ -29,19 +35,20 @@ class RequestContextMiddleware:
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle HTTP requests; pass everything else through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
+        started_s = time.perf_counter()
         headers = dict(scope["headers"])
         state = scope.setdefault("state", {})
         trace_id = state.get("trace_id") or _trace_id(headers)
-        sent = headers.get(b"x-request-id")
-        request_id = sent if sent and REQUEST_ID.fullmatch(sent) else trace_id
+        client_id = headers.get(b"x-request-id")
+        request_id = client_id if client_id and REQUEST_ID.fullmatch(client_id) else trace_id
         state["request_id"] = request_id.decode()
         status = 500
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_request_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -49,24 +56,24 @@ class RequestContextMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send_with_request_id)
         finally:
-            took_s = time.perf_counter() - started
-            # Never the path itself, nor a method that no route has: anyone can invent those.
+            duration_s = time.perf_counter() - started_s
+            # Label with route templates and known methods only: clients could invent any number of others.
             route = getattr(scope.get("route"), "path", "unmatched")
             method = "any" if route == "unmatched" or status == 405 else scope["method"]
             problem = state.get("problem")
-            self._metrics.answered(route, method, status, took_s, problem)
+            self._metrics.answered(route, method, status, duration_s, problem)
             if self._log is not None:
-                more = {} if problem is None else {"problem": problem}
+                extra = {} if problem is None else {"problem": problem}
                 if (client := state.get("client")) is not None:
-                    more["client"] = client.name
+                    extra["client"] = client.name
                 if route == "unmatched":
-                    more["path"] = scope["path"][:LONGEST_PATH]
-                self._log.line(state["request_id"], trace_id.decode(), method, route, status, took_s, more)
+                    extra["path"] = scope["path"][:MAX_LOGGED_PATH_CHARS]
+                self._log.line(state["request_id"], trace_id.decode(), method, route, status, duration_s, extra)
 
 
 def _trace_id(headers: Mapping[bytes, bytes]) -> bytes:
-    """Of the trace that a request says it is part of, or a new one."""
-    parent = TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
-    return parent[1] if parent else b"%032x" % random.getrandbits(128)
+    """Return the trace ID of the `traceparent` header, or a new one if the header is absent or invalid."""
+    match = TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
+    return match[1] if match else b"%032x" % random.getrandbits(128)

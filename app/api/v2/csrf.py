@@ -1,20 +1,25 @@
-"""Rejects cross-origin requests that a browser would send without asking first."""
+"""Protection against cross-site request forgery (CSRF)."""
 
 from collections.abc import Mapping, Sequence
 
 from app.errors import Forbidden
 
 
-def refuse_foreign_pages(headers: Mapping[bytes, bytes], origins: Sequence[str]) -> None:
-    """Keeps pages of other sites from what a browser lets them send unasked: a POST that need not be called JSON.
+def reject_cross_origin(headers: Mapping[bytes, bytes], allowed_origins: Sequence[str]) -> None:
+    """Reject requests that a browser sends for a page of another origin.
+
+    Call this in operations that do not require the content type JSON. Browsers send such requests without a CORS
+    preflight, so any website could use a visitor's browser to call a server that only the visitor can reach.
 
     Args:
-        origins: that are welcome, beside this server's own.
+        headers: Request headers with lower-case names.
+        allowed_origins: Allowed origins besides the server's own. `*` allows all.
 
     Raises:
-        Forbidden: such a page sent this.
+        Forbidden: The request comes from another origin.
     """
     origin = headers.get(b"origin", b"").decode("latin-1")
-    own = headers.get(b"host", b"").decode("latin-1")
-    if origin and origin.partition("://")[2] != own and origin not in origins and "*" not in origins:
-        raise Forbidden("pages of other origins may not do this")
+    host = headers.get(b"host", b"").decode("latin-1")
+    is_same_origin = not origin or origin.partition("://")[2] == host
+    if not is_same_origin and origin not in allowed_origins and "*" not in allowed_origins:
+        raise Forbidden("cross-origin requests are rejected, except from the origins of the setting cors_origins")

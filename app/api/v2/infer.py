@@ -1,4 +1,4 @@
-"""/v2/models/…/infer: forecasts by the Open Inference Protocol."""
+"""The inference endpoints of the Open Inference Protocol: `POST /v2/models/…/infer`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,19 @@ from pydantic_core import to_json
 
 from app import errors
 from app.api.pipeline import RequestPipeline
-from app.api.problems import documented
-from app.api.request_body import MAX_FIELD_ERRORS, documented_body, parse
+from app.api.problems import error_responses
+from app.api.request_body import MAX_FIELD_ERRORS, openapi_request_body, parse_json
 from app.api.v2.schemas import InferParameters, InferRequest, InferResponse, OutputParameters, RequestOutput
-from app.api.v2.tensors import HEADER_LENGTH, HERE, INPUT, Output, json_length, raw_request, read, write
+from app.api.v2.tensors import (
+    INPUT,
+    INPUT_POINTER,
+    JSON_LENGTH_HEADER,
+    OutputTensor,
+    binary_request,
+    json_length,
+    read_input,
+    write_outputs,
+)
 from app.api.validation import horizon_field_errors
 from app.artifact.manifest import Manifest
 from app.artifact.transform import F64
@@ -22,131 +31,139 @@ from app.serving.model_runner import ModelRegistry, ServedModel
 from app.settings import Settings
 
 OUTPUTS = ("forecast", "quantiles")
-LONGEST_NUMBER = 25  # bytes that JSON takes for a number and a comma, at most if it is not padded
-UNOFFERED = ("classification", "shared_memory_region")  # other forms that Triton has for an output
-BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-JSON_LENGTH = {
-    "description": "how many bytes of the body are JSON, where those of a tensor follow",
+MAX_NUMBER_BYTES = 25  # the longest float64 in unpadded JSON, with a comma
+UNSUPPORTED_OUTPUT_PARAMETERS = ("classification", "shared_memory_region")  # Triton extensions
+BINARY_CONTENT = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+JSON_LENGTH_PARAMETER = {
+    "description": "Size of the JSON in bytes, if binary data follows it.",
     "schema": {"type": "integer"},
 }
-FAILURES = documented(
+ERROR_RESPONSES = error_responses(
     errors.InvalidHeader, errors.UnknownModel, errors.TooManyWindows, errors.EngineFailed, errors.NotReady,
     errors.Overloaded, errors.Draining, errors.DeadlineExceeded, is_v2=True,
 )  # fmt: skip
 
 
 def router(registry: ModelRegistry, pipeline: RequestPipeline, settings: Settings) -> APIRouter:
-    """The routes, on the models of `registry`."""
+    """Create the inference routes."""
     routes = APIRouter(prefix="/v2/models")
     documentation: dict[str, Any] = {
         "response_model": InferResponse,
-        "responses": FAILURES | {200: {"content": BYTES, "headers": {HEADER_LENGTH: JSON_LENGTH}}},
-        "openapi_extra": _documented_body(),
+        "responses": ERROR_RESPONSES
+        | {200: {"content": BINARY_CONTENT, "headers": {JSON_LENGTH_HEADER: JSON_LENGTH_PARAMETER}}},
+        "openapi_extra": _openapi_request(),
     }
 
-    @routes.post("/{name}/infer", summary="Forecast", **documentation)
+    @routes.post("/{name}/infer", summary="Run inference", **documentation)
     async def infer(name: str, request: Request) -> Response:
-        """The median and the quantiles of the next prices, for each window of `prices`.
+        """Forecast the median and the quantiles of the next prices for each window of the input `prices`.
 
-        Tensors go either way as JSON or as bytes after it. A body of nothing but the bytes of an FP64 tensor is read as
-        such where Inference-Header-Content-Length is 0, and its answer is binary too.
+        Tensors are sent and returned as JSON numbers or as binary data after the JSON. With the header
+        `Inference-Header-Content-Length: 0`, the whole body is the binary data of an FP64 tensor, and the outputs are
+        binary too.
         """
         return await _infer(name, request)
 
-    @routes.post("/{name}/versions/{version}/infer", summary="Forecast with one version", **documentation)
+    @routes.post("/{name}/versions/{version}/infer", summary="Run inference with a model version", **documentation)
     async def version_infer(name: str, version: str, request: Request) -> Response:
-        """As `/v2/models/{name}/infer`, by a version that is served, whether or not it is the live one."""
+        """Same as `/v2/models/{name}/infer`, with a served version instead of the live one."""
         return await _infer(f"{name}@{version}", request)
 
     async def _infer(reference: str, request: Request) -> Response:
         headers = dict(request.scope["headers"])
         raw, deadline_s = await pipeline.read(request, headers)
         length = json_length(raw, headers)
-        model = registry.get(reference)  # nothing is awaited until it has the windows: it might be retired meanwhile
+        model = registry.get(reference)  # no await between here and the submission: the version could be retired
         manifest = model.manifest
-        model.runner.reject_early(max(1, length // (LONGEST_NUMBER * manifest.window)), deadline_s)
-        asked = parse(InferRequest, raw[:length]) if length or not raw else raw_request(len(raw), manifest.window)
-        parameters = asked.parameters or InferParameters()
-        wanted = _check(asked, parameters, manifest)
-        prices = read(asked.inputs[0], raw[length:], manifest.window, settings.max_request_windows)  # (B, W)
-        if field_errors := model.forecaster.invalid_prices(prices)[:MAX_FIELD_ERRORS]:
+        min_windows = length // (MAX_NUMBER_BYTES * manifest.window)
+        model.runner.reject_early(max(1, min_windows), deadline_s)
+        has_json = length or not raw
+        body = parse_json(InferRequest, raw[:length]) if has_json else binary_request(len(raw), manifest.window)
+        parameters = body.parameters or InferParameters()
+        requested_outputs = _validate(body, parameters, manifest)
+        prices = read_input(body.inputs[0], raw[length:], manifest.window, settings.max_request_windows)  # (B, W)
+        if invalid_prices := model.forecaster.invalid_prices(prices)[:MAX_FIELD_ERRORS]:
             raise InvalidContent(
-                [FieldError(HERE, f"row {row}, column {column}: {why}") for row, column, why in field_errors]
+                [FieldError(INPUT_POINTER, f"row {row}, column {col}: {reason}") for row, col, reason in invalid_prices]
             )
         if parameters.timeout:
             deadline_s = min(deadline_s, parameters.timeout / 1e6)
-        answers = await pipeline.answers(request, model, [row.tobytes() for row in prices], deadline_s)
-        tensors = _tensors(answers, parameters.horizon, len(manifest.levels))
-        outputs = [Output(name, tensors[name], is_binary) for name, is_binary in wanted]
-        body, length_before_bytes = write(_head(asked, model, answers), outputs)
-        if length_before_bytes is None:
-            return Response(body, media_type="application/json")
-        headers_back = {HEADER_LENGTH: str(length_before_bytes)}
-        return Response(body, media_type="application/octet-stream", headers=headers_back)
+        forecasts = await pipeline.submit(request, model, [row.tobytes() for row in prices], deadline_s)
+        values = _output_values(forecasts, parameters.horizon, len(manifest.levels))
+        outputs = [OutputTensor(name, values[name], is_binary) for name, is_binary in requested_outputs]
+        content, response_json_length = write_outputs(_response_head(body, model, forecasts), outputs)
+        if response_json_length is None:
+            return Response(content, media_type="application/json")
+        response_headers = {JSON_LENGTH_HEADER: str(response_json_length)}
+        return Response(content, media_type="application/octet-stream", headers=response_headers)
 
     return routes
 
 
-def _check(asked: InferRequest, parameters: InferParameters, manifest: Manifest) -> list[tuple[str, bool]]:
-    """The outputs wanted, in order, and whether each is wanted as bytes.
+def _validate(body: InferRequest, parameters: InferParameters, manifest: Manifest) -> list[tuple[str, bool]]:
+    """Check the request against the model.
+
+    Returns:
+        The name of each requested output, and whether to return it as binary data.
 
     Raises:
-        InvalidContent: it asks for what the model has not.
+        InvalidContent: The model does not support the request.
     """
     field_errors = horizon_field_errors(manifest, parameters.horizon, "/parameters/horizon")
-    field_errors += _name_field_errors("input", [each.name for each in asked.inputs], (INPUT,))
-    outputs = asked.outputs or [RequestOutput(name=name) for name in OUTPUTS]
-    field_errors += _name_field_errors("output", [each.name for each in outputs], OUTPUTS)
-    wanted = []
+    field_errors += _name_field_errors("input", [tensor.name for tensor in body.inputs], (INPUT,))
+    outputs = body.outputs or [RequestOutput(name=name) for name in OUTPUTS]
+    field_errors += _name_field_errors("output", [output.name for output in outputs], OUTPUTS)
+    requested_outputs = []
     for i, output in enumerate(outputs):
-        own = output.parameters or OutputParameters()
-        others = own.model_extra or {}
+        output_parameters = output.parameters or OutputParameters()
+        extra_parameters = output_parameters.model_extra or {}
         field_errors += [
-            FieldError(f"/outputs/{i}/parameters/{name}", "this is not supported here")
-            for name in UNOFFERED
-            if name in others
+            FieldError(f"/outputs/{i}/parameters/{name}", "not supported by this server")
+            for name in UNSUPPORTED_OUTPUT_PARAMETERS
+            if name in extra_parameters
         ]
-        wanted.append((output.name, parameters.binary_data_output if own.binary_data is None else own.binary_data))
+        is_binary = output_parameters.binary_data
+        requested_outputs.append((output.name, parameters.binary_data_output if is_binary is None else is_binary))
     if field_errors:
         raise InvalidContent(field_errors[:MAX_FIELD_ERRORS])
-    return wanted
+    return requested_outputs
 
 
-def _name_field_errors(kind: str, names: Sequence[str], known: Sequence[str]) -> list[FieldError]:
+def _name_field_errors(kind: str, names: Sequence[str], available: Sequence[str]) -> list[FieldError]:
+    """Check that all names of inputs or outputs exist and are unique."""
     field_errors = []
     seen = set()
     for i, name in enumerate(names):
-        if name not in known:
-            field_errors.append(
-                FieldError(f"/{kind}s/{i}/name", f"this model has no such {kind}; it has {' and '.join(known)}")
-            )
+        pointer = f"/{kind}s/{i}/name"
+        if name not in available:
+            field_errors.append(FieldError(pointer, f"unknown {kind}; this model has {' and '.join(available)}"))
         elif name in seen:
-            field_errors.append(FieldError(f"/{kind}s/{i}/name", f"this {kind} is there already"))
+            field_errors.append(FieldError(pointer, f"duplicate {kind}"))
         seen.add(name)
     return field_errors
 
 
-def _tensors(answers: Sequence[Answer], horizon: int | None, median: int) -> dict[str, F64]:
-    quantiles = np.stack([answer.quantiles[:horizon] for answer in answers])  # (B, H, Q)
-    return {"forecast": quantiles[:, :, median], "quantiles": quantiles}
+def _output_values(forecasts: Sequence[Answer], horizon: int | None, median_index: int) -> dict[str, F64]:
+    quantiles = np.stack([forecast.quantiles[:horizon] for forecast in forecasts])  # (B, H, Q)
+    return {"forecast": quantiles[:, :, median_index], "quantiles": quantiles}
 
 
-def _head(asked: InferRequest, model: ServedModel, answers: Sequence[Answer]) -> dict[str, Any]:
-    """All of a response but its outputs."""
+def _response_head(body: InferRequest, model: ServedModel, forecasts: Sequence[Answer]) -> dict[str, Any]:
+    """Build the fields of the response other than `outputs`."""
     head: dict[str, Any] = {"model_name": model.manifest.name, "model_version": model.manifest.version}
-    if asked.id is not None:
-        head["id"] = asked.id
+    if body.id is not None:
+        head["id"] = body.id
     warnings = [
         {"row": row, "code": warning.code, "detail": warning.detail}
-        for row, answer in enumerate(answers)
-        for warning in answer.warnings
+        for row, forecast in enumerate(forecasts)
+        for warning in forecast.warnings
     ]
-    if warnings:  # as text: a parameter is a string, a number or a boolean
+    if warnings:  # JSON-encoded, because the protocol allows only strings, numbers and booleans as parameters
         head["parameters"] = {"warnings": to_json(warnings).decode()}
     return head
 
 
-def _documented_body() -> dict[str, Any]:
-    documented = documented_body(InferRequest)
-    documented["requestBody"]["content"] |= BYTES
-    return documented | {"parameters": [{"name": HEADER_LENGTH, "in": "header"} | JSON_LENGTH]}
+def _openapi_request() -> dict[str, Any]:
+    documentation = openapi_request_body(InferRequest)
+    documentation["requestBody"]["content"] |= BINARY_CONTENT
+    return documentation | {"parameters": [{"name": JSON_LENGTH_HEADER, "in": "header"} | JSON_LENGTH_PARAMETER]}

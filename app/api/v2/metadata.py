@@ -1,8 +1,8 @@
-"""/v2: the Open Inference Protocol over REST, with binary tensors and the repository calls.
+"""Health and metadata endpoints of the Open Inference Protocol, under `/v2`.
 
-Where servers differ from its text and from each other, this one does what clients of KServe and of Triton both
-understand: probes answer with a body and 503 (KServe); JSON need not be called so, a body may be the bytes of a tensor
-alone, and `timeout` is heeded (Triton).
+Where the specification, KServe and Triton differ, the server does what clients of both understand. Like KServe, probes
+return a body, and status 503 if not ready. Like Triton, inference accepts any content type, raw binary requests and the
+parameter `timeout`.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from pydantic_core import to_json
 from starlette.responses import JSONResponse
 
 from app import __version__, errors
-from app.api.problems import documented
+from app.api.problems import error_responses
 from app.api.v2.infer import OUTPUTS
 from app.api.v2.schemas import (
-    Live,
     MetadataParameters,
     ModelMetadata,
     ModelNames,
     ModelReady,
-    Ready,
+    ServerLive,
     ServerMetadata,
+    ServerReady,
     TensorMetadata,
 )
 from app.api.v2.tensors import INPUT
@@ -29,77 +29,76 @@ from app.errors import NotReady, UnknownModel
 from app.serving.model_runner import ModelRegistry, ServedModel
 
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_repository(unload_dependents)"]
-PLATFORMS = {"onnx": "onnxruntime_onnx", "keras": "keras"}  # by engine; Triton has a name for the first only
-UNKNOWN = documented(errors.UnknownModel, errors.NotReady, is_v2=True)
-READINESS = documented(errors.UnknownModel, is_v2=True) | {
-    503: {"model": ModelReady, "description": "It is not served"}
+PLATFORMS = {"onnx": "onnxruntime_onnx", "keras": "keras"}  # by engine; Triton defines only the first
+LOOKUP_ERRORS = error_responses(errors.UnknownModel, errors.NotReady, is_v2=True)
+READY_RESPONSES = error_responses(errors.UnknownModel, is_v2=True) | {
+    503: {"model": ModelReady, "description": "Not ready"}
 }
 
 
-def router(registry: ModelRegistry, unready_reason: Callable[[], str | None], *others: APIRouter) -> APIRouter:
-    """The routes, on the models of `registry`.
+def router(registry: ModelRegistry, unready_reason: Callable[[], str | None], *other_routers: APIRouter) -> APIRouter:
+    """Create all routes under `/v2`.
 
     Args:
-        unready_reason: why requests should not be sent here now; None where they may.
-        others: those of inference and of the repository.
+        registry: Served models.
+        unready_reason: Returns why the server should receive no traffic, or None if it is ready.
+        other_routers: The inference and repository routes.
     """
     routes = APIRouter(tags=["open inference protocol"])
 
-    @routes.get("/v2", summary="What this server is")
+    @routes.get("/v2", summary="Server metadata")
     async def server_metadata() -> ServerMetadata:
-        """Its name, its version, and the extensions of the protocol that it has."""
+        """Get the server's name, its version and the protocol extensions it supports."""
         return ServerMetadata(name="pricecast", version=__version__, extensions=EXTENSIONS)
 
-    @routes.get("/v2/health/live", summary="Is the process alive?")
-    async def server_live() -> Live:
-        """Answers as long as the process can answer at all."""
-        return Live(live=True)
+    @routes.get("/v2/health/live", summary="Liveness probe")
+    async def server_live() -> ServerLive:
+        """Return 200 while the process can respond."""
+        return ServerLive(live=True)
 
-    @routes.get(
-        "/v2/health/ready", summary="May traffic be sent here?", responses=documented(errors.NotReady, is_v2=True)
-    )
-    async def server_ready() -> Ready:
-        """200 when the default model is loaded, verified and warm, and the server is not on its way out."""
+    @routes.get("/v2/health/ready", summary="Readiness probe", responses=error_responses(errors.NotReady, is_v2=True))
+    async def server_ready() -> ServerReady:
+        """Return 200 if the default model is loaded and the server is not shutting down. Otherwise, return 503."""
         if (reason := unready_reason()) is not None:
             raise NotReady(reason)
-        return Ready(ready=True)
+        return ServerReady(ready=True)
 
-    for each in (_models(registry), *others):
+    for each in (_model_router(registry), *other_routers):
         routes.include_router(each)
     return routes
 
 
-def _models(registry: ModelRegistry) -> APIRouter:
+def _model_router(registry: ModelRegistry) -> APIRouter:
     routes = APIRouter(prefix="/v2/models")
 
-    @routes.get("", summary="What is served")
+    @routes.get("", summary="List models")
     async def model_names() -> ModelNames:
-        """The names of all models, as KServe lists them; `/v2/repository/index` tells more."""
+        """List the names of the served models, as KServe does. `/v2/repository/index` returns more details."""
         return ModelNames(models=sorted(registry.models))
 
-    @routes.get("/{name}", summary="A model's tensors", responses=UNKNOWN)
+    @routes.get("/{name}", summary="Model metadata", responses=LOOKUP_ERRORS)
     async def model_metadata(name: str) -> ModelMetadata:
-        """What the model takes and returns, and which of its versions are served."""
+        """Get the input and output tensors of a model, and its served versions."""
         return _metadata(registry, registry.get(name))
 
-    @routes.get("/{name}/versions/{version}", summary="A version's tensors", responses=UNKNOWN)
+    @routes.get("/{name}/versions/{version}", summary="Model version metadata", responses=LOOKUP_ERRORS)
     async def version_metadata(name: str, version: str) -> ModelMetadata:
-        """What this version takes and returns, and which of the model's are served."""
+        """Get the input and output tensors of a model version, and all served versions of the model."""
         return _metadata(registry, registry.get(f"{name}@{version}"))
 
-    @routes.get("/{name}/ready", summary="Is a model served?", response_model=ModelReady, responses=READINESS)
+    @routes.get("/{name}/ready", summary="Model readiness", response_model=ModelReady, responses=READY_RESPONSES)
     async def model_ready(name: str) -> Response:
-        """503 where it is not, though it is published: it could not be loaded, or an administrator has unloaded it."""
+        """Return 200 if the model can serve requests. Return 503 if it is published, but not loaded or failing."""
         return await _ready(name, None)
 
     @routes.get(
         "/{name}/versions/{version}/ready",
-        summary="Is a version served?",
+        summary="Model version readiness",
         response_model=ModelReady,
-        responses=READINESS,
+        responses=READY_RESPONSES,
     )
     async def version_ready(name: str, version: str) -> Response:
-        """503 where it is not, though it is published: it could not be loaded, or has been retired."""
+        """Return 200 if the version can serve requests. Return 503 if it is published, but not loaded or failing."""
         return await _ready(name, version)
 
     async def _ready(name: str, version: str | None) -> Response:
@@ -120,15 +119,15 @@ def _models(registry: ModelRegistry) -> APIRouter:
 def _metadata(registry: ModelRegistry, model: ServedModel) -> ModelMetadata:
     manifest = model.manifest
     horizon, quantiles = manifest.horizon, manifest.quantiles
-    forecast, spread = OUTPUTS
+    forecast_output, quantiles_output = OUTPUTS
     return ModelMetadata(
         name=manifest.name,
         versions=registry.versions(manifest.name),
         platform=PLATFORMS[model.forecaster.engine.name],
         inputs=[TensorMetadata(name=INPUT, datatype="FP64", shape=[-1, manifest.window])],
         outputs=[
-            TensorMetadata(name=forecast, datatype="FP64", shape=[-1, horizon]),
-            TensorMetadata(name=spread, datatype="FP64", shape=[-1, horizon, len(quantiles)]),
+            TensorMetadata(name=forecast_output, datatype="FP64", shape=[-1, horizon]),
+            TensorMetadata(name=quantiles_output, datatype="FP64", shape=[-1, horizon, len(quantiles)]),
         ],
         parameters=MetadataParameters(horizon=horizon, quantiles=to_json(quantiles).decode()),
     )

@@ -1,126 +1,142 @@
-"""/v2/repository: the Open Inference Protocol's calls that list models, and have them served or not."""
+"""The model repository extension of the Open Inference Protocol, under `/v2/repository`: list, load, unload."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel
 
 from app import errors
 from app.api.middleware.auth import Authenticator
-from app.api.problems import documented
-from app.api.request_body import MAX_FIELD_ERRORS, RequestBodyReader, documented_body, parse, pointer
-from app.api.v2.csrf import refuse_foreign_pages
+from app.api.problems import error_responses
+from app.api.request_body import (
+    MAX_FIELD_ERRORS,
+    Parsed,
+    RequestBodyReader,
+    json_pointer,
+    openapi_request_body,
+    parse_json,
+)
+from app.api.v2.csrf import reject_cross_origin
 from app.api.v2.schemas import (
-    IndexEntry,
-    IndexRequest,
-    Loaded,
-    LoadParameters,
+    RepositoryIndexEntry,
+    RepositoryIndexRequest,
+    RepositoryLoadParameters,
     RepositoryLoadRequest,
-    Unloaded,
-    UnloadRequest,
+    RepositoryLoadResponse,
+    RepositoryUnloadRequest,
+    RepositoryUnloadResponse,
 )
 from app.errors import FieldError, InvalidContent
 from app.serving.model_runner import ModelRegistry
 from app.serving.registry import Published
-
-Asked = TypeVar("Asked", bound=BaseModel)
 
 
 def router(
     registry: ModelRegistry,
     body_reader: RequestBodyReader,
     authenticator: Authenticator,
-    cors_origins: Sequence[str],
+    allowed_origins: Sequence[str],
     on_version_selected: Callable[[], None],
 ) -> APIRouter:
-    """The routes, on the models of `registry`.
+    """Create the routes under `/v2/repository`.
 
     Args:
-        cors_origins: whose pages are welcome, beside this server's own.
-        on_version_selected: called when an administrator has had a model loaded or unloaded.
+        registry: Served models.
+        body_reader: Reads request bodies.
+        authenticator: Restricts loading and unloading to admins.
+        allowed_origins: Origins besides the server's own whose pages may call these operations.
+        on_version_selected: Called after a model was loaded or unloaded.
     """
     routes = APIRouter(prefix="/v2/repository")
-    admin = (errors.Forbidden, errors.UnknownModel)
 
     @routes.post(
         "/index",
-        summary="What could be served, and what is",
+        summary="List model versions",
         response_model_exclude_none=True,
-        responses=documented(errors.Forbidden, is_v2=True),
-        openapi_extra=_optional_body(IndexRequest),
+        responses=error_responses(errors.Forbidden, is_v2=True),
+        openapi_extra=openapi_request_body(RepositoryIndexRequest, is_required=False),
     )
-    async def index(request: Request) -> list[IndexEntry]:
-        """Every version that is published or served. Its state is `READY` where requests to it are answered."""
-        asked = await _read(request, IndexRequest)
-        entries = _entries(registry, await registry.published())
-        return [entry for entry in entries if entry.state == "READY" or not asked.ready]
+    async def index(request: Request) -> list[RepositoryIndexEntry]:
+        """List every published or served model version. Versions that serve requests are in state `READY`."""
+        body = await _read(request, RepositoryIndexRequest)
+        entries = _index_entries(registry, await registry.published())
+        return [entry for entry in entries if entry.state == "READY" or not body.ready]
 
     @routes.post(
         "/models/{name}/load",
-        summary="Serve a model, or another version of it",
-        responses=documented(*admin, errors.ArtifactError, is_v2=True),
-        openapi_extra=_optional_body(RepositoryLoadRequest),
-        dependencies=[Depends(authenticator.administrator)],
+        summary="Load a model",
+        responses=error_responses(errors.Forbidden, errors.UnknownModel, errors.ArtifactError, is_v2=True),
+        openapi_extra=openapi_request_body(RepositoryLoadRequest, is_required=False),
+        dependencies=[Depends(authenticator.require_admin)],
     )
-    async def load_model(name: str, request: Request) -> Loaded:
-        """Verifies and warms a published version, then answers with it all requests that name none.
+    async def load_model(name: str, request: Request) -> RepositoryLoadResponse:
+        """Load a published model version and make it the live one.
 
-        What fails any check changes nothing. Models are served as they were published: no configuration and no file of
-        one can be sent. It needs an administrator's key where keys are asked for.
+        The server verifies and warms up the version first. If a check fails, nothing changes. Overriding the model's
+        configuration or files is not supported.
+
+        Requires an admin key, unless the server is configured without any keys.
         """
-        parameters = (await _read(request, RepositoryLoadRequest)).parameters or LoadParameters()
-        if own := parameters.model_extra:
-            detail = "this is not supported here: a model is served as it was published"
+        parameters = (await _read(request, RepositoryLoadRequest)).parameters or RepositoryLoadParameters()
+        if unsupported := parameters.model_extra:
+            detail = "not supported by this server: models are loaded as published"
             raise InvalidContent(
-                [FieldError(pointer(["parameters", each]), detail) for each in list(own)[:MAX_FIELD_ERRORS]]
+                [
+                    FieldError(json_pointer(["parameters", each]), detail)
+                    for each in list(unsupported)[:MAX_FIELD_ERRORS]
+                ]
             )
         await registry.load(name, parameters.version)
         on_version_selected()
-        return Loaded(name=name)
+        return RepositoryLoadResponse(name=name)
 
     @routes.post(
         "/models/{name}/unload",
-        summary="Serve a model no more",
-        responses=documented(*admin, is_v2=True),
-        openapi_extra=_optional_body(UnloadRequest),
-        dependencies=[Depends(authenticator.administrator)],
+        summary="Unload a model",
+        responses=error_responses(errors.Forbidden, errors.UnknownModel, is_v2=True),
+        openapi_extra=openapi_request_body(RepositoryUnloadRequest, is_required=False),
+        dependencies=[Depends(authenticator.require_admin)],
     )
-    async def unload_model(name: str, request: Request) -> Unloaded:
-        """Requests under way are answered; later ones are told that there is no such model, until it is loaded again.
+    async def unload_model(name: str, request: Request) -> RepositoryUnloadResponse:
+        """Stop serving all versions of a model.
 
-        It needs an administrator's key where keys are asked for.
+        Requests in flight finish. Later ones fail with status 404 until the model is loaded again.
+
+        Requires an admin key, unless the server is configured without any keys.
         """
-        await _read(request, UnloadRequest)
+        await _read(request, RepositoryUnloadRequest)
         await registry.unload(name)
         on_version_selected()
-        return Unloaded(name=name)
+        return RepositoryUnloadResponse(name=name)
 
-    async def _read(request: Request, kind: type[Asked]) -> Asked:
-        """The body, which may be left out."""
+    async def _read(request: Request, model: type[Parsed]) -> Parsed:
+        """Read and parse the body. An empty body stands for an empty object."""
         headers = dict(request.scope["headers"])
-        refuse_foreign_pages(headers, cors_origins)
+        reject_cross_origin(headers, allowed_origins)
         raw = await body_reader.read(request, headers)
-        return parse(kind, raw or b"{}")
+        return parse_json(model, raw or b"{}")
 
     return routes
 
 
-def _entries(registry: ModelRegistry, published: dict[str, Published]) -> list[IndexEntry]:
-    """One for each version, by name and oldest first, and one for each model that has none and should be served."""
+def _index_entries(registry: ModelRegistry, published: dict[str, Published]) -> list[RepositoryIndexEntry]:
+    """List all versions by model name, oldest first.
+
+    A model without any version has an entry of its own if loading it failed.
+    """
     unhealthy = {model.reference: "its batcher has stopped" for model in registry.served if not model.runner.healthy}
     ready = {model.reference for model in registry.served} - unhealthy.keys()
     reasons = registry.failures | unhealthy
-    for name, (current, _) in published.items():  # what should be live has failed under the model's name
+    # If a live version fails to load, the registry reports it under the name of the model.
+    for name, (current, _) in published.items():
         if current is not None and name in reasons:
             reasons[f"{name}@{current}"] = reasons.pop(name)
-    unloaded = {f"{name}@{version}" for name, (_, versions) in published.items() for version in versions}
+    all_published = {f"{name}@{version}" for name, (_, versions) in published.items() for version in versions}
     entries = []
-    for reference in sorted({*ready, *reasons, *unloaded}, key=_order):
+    for reference in sorted({*ready, *reasons, *all_published}, key=_sort_key):
         name, _, version = reference.partition("@")
         is_ready = reference in ready
         entries.append(
-            IndexEntry(
+            RepositoryIndexEntry(
                 name=name,
                 version=version or None,
                 state="READY" if is_ready else "UNAVAILABLE",
@@ -130,12 +146,6 @@ def _entries(registry: ModelRegistry, published: dict[str, Published]) -> list[I
     return entries
 
 
-def _order(reference: str) -> tuple[str, int]:
+def _sort_key(reference: str) -> tuple[str, int]:
     name, _, version = reference.partition("@")
     return name, int(version or 0)
-
-
-def _optional_body(model: type[BaseModel]) -> dict[str, Any]:
-    documented = documented_body(model)
-    documented["requestBody"]["required"] = False
-    return documented

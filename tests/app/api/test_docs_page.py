@@ -1,4 +1,4 @@
-"""The API page in a real browser that has no internet."""
+"""Tests of the docs page in a real browser without internet access."""
 
 from collections.abc import Iterator
 
@@ -12,9 +12,9 @@ pytestmark = pytest.mark.slow
 
 OFFLINE = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
            "--disable-component-update", "--disable-sync"]  # fmt: skip
-STRANGER = """() => {
+INJECTED_SCRIPT = """() => {
   const script = document.createElement("script");
-  script.textContent = "window.stranger = 1";
+  script.textContent = "window.injected = 1";
   document.body.append(script);
 }"""
 
@@ -28,27 +28,29 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-def test_the_docs_page_works_offline_and_under_its_policy_and_its_example_gets_a_forecast(page: Page) -> None:
-    asked: list[Request] = []
+def test_docs_page_runs_its_example_offline_under_its_csp(page: Page) -> None:
+    requests: list[Request] = []
     errors: list[str] = []
-    page.on("request", lambda request: asked.append(request))
+    page.on("request", lambda request: requests.append(request))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda line: errors.append(line.text) if line.type in {"error", "warning"} else None)
     with running() as (server, _):
-        shown = page.goto(f"{server.url}/docs")
-        assert shown is not None
-        assert "default-src 'none'" in shown.headers["content-security-policy"]
+        response = page.goto(f"{server.url}/docs")
+        assert response is not None
+        assert "default-src 'none'" in response.headers["content-security-policy"]
         page.locator("#operations-forecasts-predict_predict_post button.opblock-summary-control").click()
         page.get_by_role("button", name="Execute").click()
-        answer = page.locator(".responses-table.live-responses-table .response-col_description .microlight").first
-        answer.wait_for(timeout=15_000)
-        assert '"forecast"' in answer.inner_text()
-        assert '"95"' in answer.inner_text()
-        assert {request.url.split("/")[2] for request in asked if request.url.startswith("http")} == {
+        response_body = page.locator(
+            ".responses-table.live-responses-table .response-col_description .microlight"
+        ).first
+        response_body.wait_for(timeout=15_000)
+        assert '"forecast"' in response_body.inner_text()
+        assert '"95"' in response_body.inner_text()
+        assert {request.url.split("/")[2] for request in requests if request.url.startswith("http")} == {
             server.url.removeprefix("http://")
         }
         assert errors == []
-        page.evaluate(STRANGER)
-        assert page.evaluate("window.stranger") is None
-        [refused] = errors
-        assert "Content Security Policy" in refused
+        page.evaluate(INJECTED_SCRIPT)
+        assert page.evaluate("window.injected") is None
+        [csp_error] = errors
+        assert "Content Security Policy" in csp_error

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.middleware.request_context import LONGEST_PATH, RequestContextMiddleware
+from app.api.middleware.request_context import MAX_LOGGED_PATH_CHARS, RequestContextMiddleware
 from app.artifact.store import Artifact
 from app.observability.logs import RequestLog
 from app.observability.metrics import (
@@ -200,11 +200,11 @@ def test_without_a_log_a_request_is_counted_all_the_same() -> None:
 
 
 def test_a_path_that_nothing_has_is_counted_as_one_and_logged_cut() -> None:
-    asked = Asked(answering(404, route=None), method="BREW", path="/" + 'x"\n' * LONGEST_PATH)
+    asked = Asked(answering(404, route=None), method="BREW", path="/" + 'x"\n' * MAX_LOGGED_PATH_CHARS)
     assert asked.count(route="unmatched", method="any", status="404") == 1
     (line,) = asked.logged
     assert line["message"] == "any unmatched 404"
-    assert line["path"] == ("/" + 'x"\n' * LONGEST_PATH)[:LONGEST_PATH]
+    assert line["path"] == ("/" + 'x"\n' * MAX_LOGGED_PATH_CHARS)[:MAX_LOGGED_PATH_CHARS]
 
 
 def test_a_method_that_a_route_has_not_is_not_counted_by_its_name() -> None:

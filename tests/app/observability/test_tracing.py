@@ -22,7 +22,7 @@ from app.inference.forecaster import Batch, Forecaster
 from app.observability.tracing import Tracing
 from app.serving.registry import Registry
 from app.settings import Settings
-from tests.app.api.conftest import Client, start
+from tests.app.api.app_client import AppClient, running_app
 
 PRICES = [100.0 + i % 7 for i in range(60)]
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -30,7 +30,7 @@ ENDPOINT: Any = "http://127.0.0.1:9/v1/traces"  # where nobody listens
 
 
 @pytest.fixture(scope="module")
-def traced(shipped: Path) -> Iterator[tuple[Client, InMemorySpanExporter]]:
+def traced(shipped: Path) -> Iterator[tuple[AppClient, InMemorySpanExporter]]:
     """A server whose spans are kept, and where."""
     exporter = InMemorySpanExporter()
     with ExitStack() as stack:
@@ -38,12 +38,12 @@ def traced(shipped: Path) -> Iterator[tuple[Client, InMemorySpanExporter]]:
             patched.setattr(
                 "app.observability.tracing.Tracing", lambda endpoint: Tracing(endpoint, SimpleSpanProcessor(exporter))
             )
-            starting = contextmanager(start)(Settings(models_dir=shipped, otlp_endpoint=ENDPOINT))
+            starting = running_app(Settings(models_dir=shipped, otlp_endpoint=ENDPOINT))
             client = stack.enter_context(starting)
         yield client, exporter
 
 
-def the_span(traced: tuple[Client, InMemorySpanExporter], method: str, path: str, **how: Any) -> ReadableSpan:
+def the_span(traced: tuple[AppClient, InMemorySpanExporter], method: str, path: str, **how: Any) -> ReadableSpan:
     """The one span of a request."""
     client, exporter = traced
     exporter.clear()
@@ -53,7 +53,7 @@ def the_span(traced: tuple[Client, InMemorySpanExporter], method: str, path: str
 
 
 def test_a_span_is_named_for_its_route_and_says_what_became_of_the_request(
-    traced: tuple[Client, InMemorySpanExporter],
+    traced: tuple[AppClient, InMemorySpanExporter],
 ) -> None:
     span = the_span(traced, "GET", "/models/default")
     assert (span.name, span.kind) == ("GET /models/{name}", SpanKind.SERVER)
@@ -68,18 +68,18 @@ def test_a_span_is_named_for_its_route_and_says_what_became_of_the_request(
     assert span.resource.attributes["service.version"] == __version__
 
 
-def test_a_forecast_has_a_span_too(traced: tuple[Client, InMemorySpanExporter]) -> None:
+def test_a_forecast_has_a_span_too(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
     assert the_span(traced, "POST", "/predict", json={"prices": PRICES}).name == "POST /predict"
 
 
-def test_a_span_is_part_of_its_callers_trace(traced: tuple[Client, InMemorySpanExporter]) -> None:
+def test_a_span_is_part_of_its_callers_trace(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
     span = the_span(traced, "GET", "/health/live", headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
     assert span.parent is not None
     assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, SPAN)
     assert f"{span.context.span_id:016x}" != SPAN
 
 
-def test_a_caller_who_does_not_record_is_not_recorded(traced: tuple[Client, InMemorySpanExporter]) -> None:
+def test_a_caller_who_does_not_record_is_not_recorded(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
     client, exporter = traced
     exporter.clear()
     response = client.get("/health/live", headers={"traceparent": f"00-{TRACE}-{SPAN}-00"})
@@ -88,7 +88,7 @@ def test_a_caller_who_does_not_record_is_not_recorded(traced: tuple[Client, InMe
 
 
 def test_the_id_of_a_request_and_of_its_line_in_the_log_are_those_of_its_trace(
-    traced: tuple[Client, InMemorySpanExporter],
+    traced: tuple[AppClient, InMemorySpanExporter],
 ) -> None:
     client, exporter = traced
     exporter.clear()
@@ -101,7 +101,7 @@ def test_the_id_of_a_request_and_of_its_line_in_the_log_are_those_of_its_trace(
 
 
 def test_a_request_that_states_its_own_id_keeps_it_and_is_found_by_its_trace_as_well(
-    traced: tuple[Client, InMemorySpanExporter],
+    traced: tuple[AppClient, InMemorySpanExporter],
 ) -> None:
     client, exporter = traced
     exporter.clear()
@@ -114,7 +114,7 @@ def test_a_request_that_states_its_own_id_keeps_it_and_is_found_by_its_trace_as_
     ("body", "status", "problem"), [({"prices": [1]}, 422, "invalid-content"), ({"model": "x"}, 422, "invalid-content")]
 )
 def test_what_a_client_did_wrong_is_named_and_no_error_of_the_server(
-    traced: tuple[Client, InMemorySpanExporter], body: Any, status: int, problem: str
+    traced: tuple[AppClient, InMemorySpanExporter], body: Any, status: int, problem: str
 ) -> None:
     span = the_span(traced, "POST", "/predict", json=body)
     assert span.attributes is not None
@@ -123,7 +123,7 @@ def test_what_a_client_did_wrong_is_named_and_no_error_of_the_server(
 
 
 def test_what_the_server_did_wrong_is_an_error(
-    traced: tuple[Client, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
+    traced: tuple[AppClient, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: Forecaster, batch: Batch) -> None:
         raise RuntimeError("secret-4711")
@@ -137,7 +137,7 @@ def test_what_the_server_did_wrong_is_an_error(
 
 
 def test_a_request_that_fails_is_named_for_its_route_as_well(
-    traced: tuple[Client, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
+    traced: tuple[AppClient, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Registry, "published", None)
     span = the_span(traced, "GET", "/models")
@@ -146,7 +146,7 @@ def test_a_request_that_fails_is_named_for_its_route_as_well(
     assert (span.attributes["http.route"], span.attributes["error.type"]) == ("/models", "internal-error")
 
 
-def test_a_path_that_nothing_has_names_no_span(traced: tuple[Client, InMemorySpanExporter]) -> None:
+def test_a_path_that_nothing_has_names_no_span(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
     span = the_span(traced, "GET", "/invented")
     assert span.name == "GET"
     assert "invented" not in span.to_json()
@@ -199,10 +199,12 @@ def collector() -> Iterator[tuple[str, list[tuple[str, ExportTraceServiceRequest
 
 
 def test_spans_are_sent_to_the_collector_before_the_end(shipped: Path) -> None:
-    with collector() as (endpoint, received):
-        for client in start(Settings.model_validate({"models_dir": shipped, "otlp_endpoint": endpoint})):
-            headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
-            assert client.post("/predict", json={"prices": PRICES}, headers=headers).status_code == 200
+    with (
+        collector() as (endpoint, received),
+        running_app(Settings.model_validate({"models_dir": shipped, "otlp_endpoint": endpoint})) as client,
+    ):
+        headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+        assert client.post("/predict", json={"prices": PRICES}, headers=headers).status_code == 200
     [(path, content)] = received
     [span] = content.resource_spans[0].scope_spans[0].spans
     assert path == "/v1/traces"
@@ -213,7 +215,7 @@ def test_spans_are_sent_to_the_collector_before_the_end(shipped: Path) -> None:
 def test_without_an_endpoint_nothing_of_it_is_needed(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "app.observability.tracing")
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    for client in start(Settings(models_dir=shipped)):
+    with running_app(Settings(models_dir=shipped)) as client:
         assert client.get("/health/ready").status_code == 200
     assert "app.observability.tracing" not in sys.modules
 
