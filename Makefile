@@ -32,11 +32,11 @@ $(GOOGLE_FILES):
 
 PEERS = batched bentoml litserve mlserver mosec pytriton ray
 bench: .venv/dev  ## how fast it answers on this machine, in less than five minutes
-	$(PYTHON) -m benchmarks.serving
+	$(PYTHON) -m benchmarks.scenarios.serving
 
 bench-peers: .venv/dev  ## the same beside other servers, in some 35 minutes; one that cannot be installed is told
 	-$(MAKE) --keep-going $(PEERS:%=.peers/%/ready)
-	$(PYTHON) -m benchmarks.peers
+	$(PYTHON) -m benchmarks.scenarios.peers
 
 requirements:  ## pin anew, from pyproject.toml; needs uv
 	$(COMPILE) --extra train --extra otel --extra dev --output-file requirements/dev.txt

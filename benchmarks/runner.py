@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import engine
-from benchmarks.load import Generator, Order, answers, make
+from benchmarks.load_generator import Generator, Order, answers, make
 from benchmarks.measurements import Measurement
+from benchmarks.micro import engine
 from benchmarks.processes import Server, free_port
-from benchmarks.subjects import CELLS, PYTHON, ROOT, Cell, Request, Subject
+from benchmarks.servers.spec import CELLS, PYTHON, ROOT, Cell, Request, Subject
 from benchmarks.windows import MANY, POOL, Windows
 
 CHECK_CONNECTIONS = 16
@@ -73,7 +73,7 @@ class Runner:
         seconds = self._plan.engine_seconds
         limit_s = 60 + 3 * seconds * len(engine.SETUPS) * len(engine.SIZES)
         ended = subprocess.run(
-            [str(PYTHON), "-m", "benchmarks.engine", str(seconds)],
+            [str(PYTHON), "-m", "benchmarks.micro.engine", str(seconds)],
             cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=True,
         )  # fmt: skip
         for setup, sizes in json.loads(ended.stdout).items():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from app.inference.engines.base import F32
-from benchmarks.engine import MODEL, Run, measure, session
+from benchmarks.micro.engine import MODEL, Run, measure, session
 from benchmarks.windows import WINDOW
 
 SIZES = (1, 4, 16, 32, 64, 256)

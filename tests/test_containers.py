@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import PREFIX, Settings
-from tests.benchmarks.servers import answering
+from tests.benchmarks.http_server import answering
 from tests.server_process import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.measurements import Measurement
 from benchmarks.runner import Plan, Runner, cells_named, line, rotated
-from benchmarks.subjects import CELLS, Request, Subject, own
+from benchmarks.servers.spec import CELLS, Request, Subject, own
 from benchmarks.windows import Windows
 
 # Answers what the request says is right, so that a right server needs no network here.

@@ -14,10 +14,10 @@ from app.artifact import store
 from app.artifact.transform import F64
 from app.inference.forecaster import load
 from app.settings import Settings
+from benchmarks.model_variants import publish_variant
 from tests.app.api.conftest import Client, start
 from tests.app.artifact.test_store import place
 from tests.conftest import version_of
-from tests.model_variants import publish_variant
 
 JSON = {"content-type": "application/json"}
 PRICES = [100.0 + i % 7 for i in range(60)]

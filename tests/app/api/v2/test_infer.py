@@ -16,11 +16,11 @@ from app import __version__
 from app.artifact.transform import F64
 from app.serving.model_runner import ModelRunner
 from app.settings import Settings
+from benchmarks.model_variants import publish_variant
 from tests.app.api.conftest import Client, start
 from tests.app.api.test_predict import MOST, PRICES
 from tests.app.artifact.test_store import place
 from tests.conftest import version_of
-from tests.model_variants import publish_variant
 from tests.strategies import seeds
 
 LENGTH = "inference-header-content-length"

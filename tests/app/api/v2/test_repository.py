@@ -7,11 +7,11 @@ import pytest
 
 from app.serving.model_runner import ModelRunner
 from app.settings import Settings
+from benchmarks.model_variants import publish_variant
 from tests.app.api.conftest import Client, start
 from tests.app.api.v2.test_infer import INFER, asked, refusal
 from tests.app.artifact.test_store import place
 from tests.conftest import version_of
-from tests.model_variants import publish_variant
 
 pytestmark = pytest.mark.slow
 
