@@ -1,5 +1,5 @@
--- The load of one cell, for wrk: POSTs the lines of a file in turn, and prints what came of it as one line of JSON.
--- Arguments after `--`: the file of bodies, one per line.
+-- wrk script: POSTs the lines of a file in turn, and prints the result as one line of JSON.
+-- Argument after `--`: file of request bodies, one a line.
 
 local requests = {}
 local next_request = 0
@@ -7,7 +7,7 @@ local next_request = 0
 function init(arguments)
     wrk.method = "POST"
     wrk.headers["Content-Type"] = "application/json"
-    -- Formatted once, here: under load, a request is one look-up.
+    -- Format all requests in advance, so that sending one takes a single table lookup.
     for body in io.lines(arguments[1]) do
         requests[#requests + 1] = wrk.format(nil, nil, nil, body)
     end

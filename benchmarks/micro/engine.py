@@ -1,11 +1,12 @@
-"""`python -m benchmarks.micro.engine`: ONNX Runtime alone, in this process, with nothing served. Prints JSON.
+"""`python -m benchmarks.micro.engine SECONDS`: throughput of ONNX Runtime alone, in this process. Prints JSON.
 
-The ceiling of every server here: windows per second, and milliseconds of one call, by setup and windows in a call.
+No server that uses ONNX Runtime can be faster. For each setup and batch size it prints windows per second and the
+median duration of a call in milliseconds. Each figure is measured for SECONDS.
 """
 
+import argparse
 import json
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,70 +20,80 @@ from app.inference.engines.base import F32
 from benchmarks.windows import ARTIFACT, WINDOW
 
 MODEL = ARTIFACT / "model.onnx"
-SIZES = (1, 4, 16, 64, 256)  # windows in one call
-WARM_CALLS = 3
+BATCH_SIZES = (1, 4, 16, 64, 256)
+WARM_UP_CALLS = 3
 
-Run = Callable[[F32], Any]
+RunNetwork = Callable[[F32], Any]
 
 
 @dataclass(frozen=True)
-class Setup:
-    """So many sessions, each called from a thread of its own and computing with so many threads."""
+class EngineSetup:
+    """A number of sessions, each called from a thread of its own, and of ONNX Runtime threads in each session."""
 
     name: str
     sessions: int
     threads: int
 
 
-SETUPS = (Setup("engine-1x1", 1, 1), Setup("engine-1x2", 1, 2), Setup("engine-2x1", 2, 1))
+SETUPS = (EngineSetup("engine-1x1", 1, 1), EngineSetup("engine-1x2", 1, 2), EngineSetup("engine-2x1", 2, 1))
 
 
-def measure(runs: Sequence[Run], size: int, seconds: float) -> dict[str, float]:
-    """Calls of `size` windows for so long, each of `runs` from a thread of its own."""
-    inputs = np.random.default_rng(size).random((size, WINDOW, 1), dtype=np.float32)
-    calls_s: list[list[float]] = [[] for _ in runs]
-    ready = threading.Barrier(len(runs))
+def load_session(threads: int) -> RunNetwork:
+    """Load the `tutorial` network in a new session.
 
-    def call(run: Run, own_calls_s: list[float]) -> None:
-        for _ in range(WARM_CALLS):
-            run(inputs)
-        ready.wait()
-        until = time.perf_counter() + seconds
-        while (started := time.perf_counter()) < until:
-            run(inputs)
-            own_calls_s.append(time.perf_counter() - started)
-
-    callers = [threading.Thread(target=call, args=each) for each in zip(runs, calls_s, strict=True)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    # Each thread by its own time: the last call of one goes on after the other has ended.
-    per_s = sum(size * len(own) / sum(own) for own in calls_s)
-    return {"windows_per_s": per_s, "p50_ms": statistics.median(s for own in calls_s for s in own) * 1e3}
-
-
-def session(threads: int = 1, *, arena: bool = True, pattern: bool = True, **entries: str) -> Run:
-    """A session of ONNX Runtime with these options, ready to be called."""
+    Args:
+        threads: Number of ONNX Runtime threads.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = arena
-    options.enable_mem_pattern = pattern
-    for name, value in entries.items():
-        options.add_session_config_entry(f"session.{name.replace('__', '.')}", value)
-    loaded = ort.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
-    name = loaded.get_inputs()[0].name
-    return lambda inputs: loaded.run(None, {name: inputs})
+    session = ort.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda inputs: session.run(None, {name: inputs})
+
+
+def measure_throughput(sessions: Sequence[RunNetwork], batch_size: int, duration_s: float) -> dict[str, float]:
+    """Call several sessions concurrently, each from a thread of its own.
+
+    Args:
+        sessions: Sessions to call.
+        batch_size: Windows in a call.
+        duration_s: Duration of the measurement, in seconds.
+    """
+    inputs = np.random.default_rng(batch_size).random((batch_size, WINDOW, 1), dtype=np.float32)
+    call_times_s: list[list[float]] = [[] for _ in sessions]
+    barrier = threading.Barrier(len(sessions))
+
+    def call_repeatedly(run: RunNetwork, times_s: list[float]) -> None:
+        for _ in range(WARM_UP_CALLS):
+            run(inputs)
+        barrier.wait()
+        until = time.perf_counter() + duration_s
+        while (started := time.perf_counter()) < until:
+            run(inputs)
+            times_s.append(time.perf_counter() - started)
+
+    threads = [threading.Thread(target=call_repeatedly, args=each) for each in zip(sessions, call_times_s, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Divide by each thread's own time, because threads do not finish their last calls at the same moment.
+    windows_per_s = sum(batch_size * len(times_s) / sum(times_s) for times_s in call_times_s)
+    p50_s = statistics.median(time_s for times_s in call_times_s for time_s in times_s)
+    return {"windows_per_s": windows_per_s, "p50_ms": p50_s * 1e3}
 
 
 def main() -> None:
-    seconds = float(sys.argv[1])
-    measured: dict[str, dict[str, dict[str, float]]] = {}
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seconds", type=float, metavar="SECONDS", help="duration of each measurement")
+    duration_s = parser.parse_args().seconds
+    figures: dict[str, dict[str, dict[str, float]]] = {}
     for setup in SETUPS:
-        runs = [session(setup.threads) for _ in range(setup.sessions)]
-        measured[setup.name] = {str(size): measure(runs, size, seconds) for size in SIZES}
-    print(json.dumps(measured))
+        sessions = [load_session(setup.threads) for _ in range(setup.sessions)]
+        figures[setup.name] = {str(size): measure_throughput(sessions, size, duration_s) for size in BATCH_SIZES}
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.micro.request_stages`: where each microsecond of a request goes, in one process, without a network.
+"""`python -m benchmarks.micro.request_stages`: the time of each stage of a request, in one process, without sockets.
 
-Bytes of real requests are handed to uvicorn's own HTTP protocol, in front of ever more of the application: what a
-stage takes more than the one before it is what its part costs.
+Real requests are passed to uvicorn's HTTP protocol, in front of more and more of the application. A stage costs what it
+takes longer than the stage before.
 """
 
 import argparse
@@ -24,7 +24,6 @@ import uvloop
 from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.server import ServerState
 
 from app.api import predict
 from app.api.middleware.fast_path import FastPathMiddleware
@@ -37,74 +36,37 @@ from app.inference.forecaster import Answer, Forecaster
 from app.main import create_app
 from app.observability.logs import RequestLog
 from app.observability.metrics import Metrics
-from app.server.http_protocol import HttpProtocol
 from app.server.uvicorn_server import SWITCH_INTERVAL_S
 from app.serving.batcher import Batcher
 from app.serving.model_runner import ModelRegistry
 from app.serving.registry import Registry
 from app.settings import Settings
-from benchmarks.windows import WINDOW, random_walks
+from benchmarks.micro.in_process_client import InProcessClient
+from benchmarks.windows import MODELS, WINDOW, random_walks
 
 MODEL = "tutorial"
 BODIES = 1024
+CONNECTIONS = (1, 64)
+WARM_UP_REQUESTS = 2  # of each connection
 CONSTANT = {"forecast": [1.0], "warnings": [], "model": {"name": MODEL, "version": "1"}}
+VARIANT = "  "  # indents a stage that the next one does not build on
+
+Stage = Callable[[], AbstractAsyncContextManager[ASGIApp]]
+Timings = dict[str, dict[int, list[float]]]  # µs per request, by stage and number of connections, one value per round
 
 
-class Wire(asyncio.Transport):
-    """What uvicorn takes for a connection; `answered` is set when an answer has been written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-        self.answered: asyncio.Future[None]
-
-    def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes bytes only
-        self.written.append(data)
-        self.answered.set_result(None)
-
-    def is_closing(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """uvicorn's time for an idle connection is over."""
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-
-class Connection:
-    """One client that asks again when it has been answered."""
-
-    def __init__(self, config: uvicorn.Config, requests: list[bytes]) -> None:
-        self._wire = Wire()
-        self._protocol = HttpProtocol(config, ServerState(), {})
-        self._protocol.connection_made(self._wire)
-        self._requests = requests
-
-    async def ask(self, times: int) -> None:
-        loop = asyncio.get_running_loop()
-        for i in range(times):
-            self._wire.written.clear()
-            self._wire.answered = loop.create_future()
-            self._protocol.data_received(self._requests[i % len(self._requests)])
-            await self._wire.answered
-            assert self._wire.written[0].startswith(b"HTTP/1.1 200"), self._wire.written
-
-
-def requests() -> list[bytes]:
-    """Requests of which no two hold the same window."""
-    found = []
+def encode_requests() -> list[bytes]:
+    """Encode complete HTTP requests, each with a different window."""
+    requests = []
     for row in random_walks(BODIES, WINDOW).tolist():
         body = json.dumps({"prices": row, "model": MODEL}).encode()
         head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        found.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    return found
+        requests.append(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return requests
 
 
-async def constant(scope: Scope, receive: Receive, send: Send) -> None:
+async def constant_app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a constant. An ASGI application without a framework."""
     await receive()
     body = to_json(CONSTANT)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -112,91 +74,98 @@ async def constant(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def constant_operation() -> APIRouter:
-    routes = APIRouter()
+def constant_router() -> APIRouter:
+    """Return a router whose operation reads the body and answers a constant."""
+    router = APIRouter()
     bodies = RequestBodyReader(2**20, 10.0, TimeoutScheduler())
 
-    @routes.post("/predict")
+    @router.post("/predict")
     async def operation(request: Request) -> Response:
         await bodies.read(request, dict(request.scope["headers"]))
         return Response(to_json(CONSTANT), media_type="application/json")
 
-    return routes
+    return router
 
 
-def in_scope(app: ASGIApp) -> ASGIApp:
+def with_request_log(app: ASGIApp) -> ASGIApp:
+    """Wrap an application in the request context middleware, with metrics and a log."""
     return RequestContextMiddleware(app, Metrics(), RequestLog(Path(os.devnull).open("w")))
 
 
 @asynccontextmanager
-async def bare() -> AsyncIterator[ASGIApp]:
-    yield constant
+async def uvicorn_stage() -> AsyncIterator[ASGIApp]:
+    """No part of Pricecast."""
+    yield constant_app
 
 
 @asynccontextmanager
-async def counted() -> AsyncIterator[ASGIApp]:
-    yield RequestContextMiddleware(constant, Metrics(), None)
+async def metrics_stage() -> AsyncIterator[ASGIApp]:
+    """Add the request context and metrics."""
+    yield RequestContextMiddleware(constant_app, Metrics(), None)
 
 
 @asynccontextmanager
-async def logged() -> AsyncIterator[ASGIApp]:
-    yield in_scope(constant)
+async def log_stage() -> AsyncIterator[ASGIApp]:
+    """Add the log."""
+    yield with_request_log(constant_app)
 
 
 @asynccontextmanager
-async def express() -> AsyncIterator[ASGIApp]:
-    yield in_scope(FastPathMiddleware(constant, constant_operation().routes))
+async def fast_path_stage() -> AsyncIterator[ASGIApp]:
+    """Add the fast path and an operation that reads the body."""
+    yield with_request_log(FastPathMiddleware(constant_app, constant_router().routes))
 
 
 @asynccontextmanager
-async def through_fastapi() -> AsyncIterator[ASGIApp]:
+async def fastapi_stage() -> AsyncIterator[ASGIApp]:
+    """Use FastAPI's own layers instead of the fast path."""
     app = FastAPI()
-    app.include_router(constant_operation())
-    yield in_scope(app)
+    app.include_router(constant_router())
+    yield with_request_log(app)
 
 
 @asynccontextmanager
-async def without_network(settings: Settings) -> AsyncIterator[ASGIApp]:
-    """Everything but the engine call: the batcher is answered at once."""
-
+async def batcher_stage(settings: Settings) -> AsyncIterator[ASGIApp]:
+    """Add everything but the engine call: the batcher's calls return at once."""
     answer = Answer(np.ones((1, 1)), ())
 
     async def call(windows: list[bytes]) -> list[Answer]:
         return [answer] * len(windows)
 
-    def run(manifest: Manifest, forecaster: Forecaster) -> Any:  # a batcher alone can all that a route asks of a runner
+    def run(manifest: Manifest, forecaster: Forecaster) -> Any:  # a batcher has all methods of a runner that are used
         return Batcher(call, concurrent_calls=2, max_batch_windows=64, max_queued_windows=8192)
 
     registry: ModelRegistry = Registry(settings.models_dir, settings.default_model, "onnx", run)
     await registry.refresh()
-    ticker = TimeoutScheduler()
-    bodies = RequestBodyReader(settings.max_body_bytes, settings.deadline_s, ticker)
-    pipeline = RequestPipeline(registry, bodies, ticker, settings.deadline_s, lambda code: None)
+    timeouts = TimeoutScheduler()
+    bodies = RequestBodyReader(settings.max_body_bytes, settings.deadline_s, timeouts)
+    pipeline = RequestPipeline(registry, bodies, timeouts, settings.deadline_s, lambda code: None)
     routes = predict.router(registry, pipeline, settings).routes
-    yield in_scope(FastPathMiddleware(constant, routes))
+    yield with_request_log(FastPathMiddleware(constant_app, routes))
 
 
 @asynccontextmanager
-async def everything(settings: Settings) -> AsyncIterator[ASGIApp]:
+async def complete_stage(settings: Settings) -> AsyncIterator[ASGIApp]:
+    """Use the complete application."""
     app = create_app(settings)
     async with app.fastapi.router.lifespan_context(app.fastapi):
         yield app
 
 
-async def measure(connections: list[int], rounds: int, times: int) -> dict[str, dict[int, list[float]]]:
-    """Microseconds a request, by stage and number of connections, one value a round."""
-    settings = Settings(models_dir=Path(__file__).parents[2] / "models")
-    stages: dict[str, Callable[[], AbstractAsyncContextManager[ASGIApp]]] = {
-        "uvicorn: parse, task, write": bare,
-        "+ request id and metrics": counted,
-        "+ a line in the log": logged,
-        "+ express lane, body, answer": express,
-        "  (the same through FastAPI's layers)": through_fastapi,
-        "+ validation, window, batcher, JSON": partial(without_network, settings),
-        "+ thread, transform, network": partial(everything, settings),
+async def measure_stages(rounds: int, requests_per_round: int) -> Timings:
+    """Measure all stages in interleaved rounds."""
+    settings = Settings(models_dir=MODELS)
+    stages: dict[str, Stage] = {
+        "uvicorn: parse, task, write": uvicorn_stage,
+        "+ request id and metrics": metrics_stage,
+        "+ log line": log_stage,
+        "+ fast path, body, answer": fast_path_stage,
+        f"{VARIANT}(the same through FastAPI's layers)": fastapi_stage,
+        "+ validation, window, batcher, JSON": partial(batcher_stage, settings),
+        "+ thread, transform, network": partial(complete_stage, settings),
     }
-    pool = requests()
-    found: dict[str, dict[int, list[float]]] = {name: {n: [] for n in connections} for name in stages}
+    requests = encode_requests()
+    timings: Timings = {name: {connections: [] for connections in CONNECTIONS} for name in stages}
     async with AsyncExitStack() as stack:
         configs = {}
         for name, stage in stages.items():
@@ -209,36 +178,48 @@ async def measure(connections: list[int], rounds: int, times: int) -> dict[str, 
         gc.freeze()
         for _ in range(rounds):
             for name, config in configs.items():
-                for n in connections:
-                    share = len(pool) // n
-                    clients = [Connection(config, pool[i * share : (i + 1) * share]) for i in range(n)]
-                    await asyncio.gather(*(client.ask(2) for client in clients))
-                    started = time.perf_counter()
-                    await asyncio.gather(*(client.ask(times // n) for client in clients))
-                    found[name][n].append((time.perf_counter() - started) / (times // n * n) * 1e6)
-    return found
+                for connections in CONNECTIONS:
+                    time_us = await measure_us(config, requests, connections, requests_per_round)
+                    timings[name][connections].append(time_us)
+    return timings
+
+
+async def measure_us(config: uvicorn.Config, requests: list[bytes], connections: int, count: int) -> float:
+    """Measure the time per request of concurrent clients, in µs."""
+    share = len(requests) // connections
+    clients = [InProcessClient(config, requests[i * share : (i + 1) * share]) for i in range(connections)]
+    await asyncio.gather(*(client.send_requests(WARM_UP_REQUESTS) for client in clients))
+    started = time.perf_counter()
+    await asyncio.gather(*(client.send_requests(count // connections) for client in clients))
+    return (time.perf_counter() - started) / (count // connections * connections) * 1e6
+
+
+def format_timings(timings: Timings) -> str:
+    """Format a table of medians and ranges, and of differences from stage to stage."""
+    heads = "".join(f"{f'{n} connection' + 's' * (n > 1):>32}" for n in CONNECTIONS)
+    lines = [f"{'µs per request':40}{heads}", f"{'':40}" + f"{'total':>18}{'stage':>14}" * len(CONNECTIONS)]
+    previous = dict.fromkeys(CONNECTIONS, 0.0)
+    for name, by_connections in timings.items():
+        line = f"{name:40}"
+        for connections, values in by_connections.items():
+            median = statistics.median(values)
+            line += f"{median:8.1f} ({min(values):.0f}-{max(values):.0f})".rjust(18)
+            line += f"{median - previous[connections]:+14.1f}"
+            if not name.startswith(VARIANT):
+                previous[connections] = median
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--times", type=int, default=2048, help="requests in one measurement")
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds (default: 7)")
+    parser.add_argument("--times", type=int, default=2048, help="requests in one measurement (default: 2048)")
     options = parser.parse_args()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    connections = [1, 64]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(measure(connections, options.rounds, options.times))
-    heads = "".join(f"{f'{n} connection' + 's' * (n > 1):>32}" for n in connections)
-    print(f"{'microseconds a request':40}{heads}\n{'':40}" + f"{'in all':>18}{'of it':>14}" * len(connections))
-    before = dict.fromkeys(connections, 0.0)
-    for name, by_connections in found.items():
-        line = f"{name:40}"
-        for n, values in by_connections.items():
-            middle = statistics.median(values)
-            line += f"{middle:8.1f} ({min(values):.0f}-{max(values):.0f})".rjust(18) + f"{middle - before[n]:+14.1f}"
-            if not name.startswith(" "):
-                before[n] = middle
-        print(line)
+        print(format_timings(runner.run(measure_stages(options.rounds, options.times))))
 
 
 if __name__ == "__main__":

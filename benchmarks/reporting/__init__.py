@@ -1,1 +1,1 @@
-"""Results: goals, tables and charts."""
+"""Reports of a run: goals, tables and a chart."""

@@ -1,4 +1,4 @@
-"""A run as Markdown and as JSON."""
+"""The report of a run, as Markdown and as JSON."""
 
 import json
 from collections import Counter
@@ -9,129 +9,146 @@ from typing import Any
 from benchmarks.load_generator import Generator
 from benchmarks.measurements import Measurements, Spread
 from benchmarks.micro import engine
-from benchmarks.reporting.goals import Target
-from benchmarks.servers.spec import Subject
+from benchmarks.reporting.goals import Goal
+from benchmarks.servers.spec import ServerSpec
 
-NOTHING = "–"
+MISSING = "–"
 FAILED = "FAILED"
-LONGEST_REASON = 400  # characters; a traceback's end says most
-MET = {True: "met", False: "NOT met", None: "not measured"}
+MAX_REASON_CHARS = 400
+REASON_HEAD_CHARS = 60  # the rest shows the end, where a traceback names the error
+GOAL_STATUS = {True: "met", False: "NOT met", None: "not measured"}
 
 COLUMNS = (
-    "subject", "processes", "1 connection: p50 ms", "16: requests/s", "64: requests/s", "64: p50 / p99 ms",
+    "server", "processes", "1 connection: p50 ms", "16: requests/s", "64: requests/s", "64: p50 / p99 ms",
     "256: requests/s", "256: p50 / p99 ms", "batches of 256: windows/s, 1 / 2 connections", "cold start s", "MiB",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Run:
-    """All that is told of a run."""
+class RunReport:
+    """Everything that is reported about a run.
+
+    Attributes:
+        title: Heading.
+        machine: Description of the machine.
+        generator: Load generator.
+        rounds: Number of rounds planned.
+        load_s: Duration of a load, in seconds.
+        servers: Servers of the run, including unavailable ones.
+        versions: Versions by server and distribution.
+        measurements: All measurements.
+        goals: Goals, with the figures measured.
+    """
 
     title: str
     machine: Mapping[str, str]
     generator: Generator
     rounds: int
-    seconds: float
-    subjects: Sequence[Subject]
-    versions: Mapping[str, Mapping[str, str]]  # subject -> distribution -> version
+    load_s: float
+    servers: Sequence[ServerSpec]
+    versions: Mapping[str, Mapping[str, str]]
     measurements: Measurements
-    targets: Sequence[Target]
+    goals: Sequence[Goal]
 
 
-def as_json(run: Run) -> str:
-    """Every figure of every round."""
+def to_json(report: RunReport) -> str:
+    """Format a report as JSON, with every figure of every round."""
     content: dict[str, Any] = {
-        "title": run.title,
-        "machine": dict(run.machine),
-        "load_generator": run.generator,
-        "rounds": run.rounds,
-        "seconds": run.seconds,
-        "versions": {name: dict(found) for name, found in run.versions.items()},
-        "absent": {subject.name: subject.absent for subject in run.subjects if subject.absent},
-        "left_out": {subject.name: dict(subject.left_out) for subject in run.subjects if subject.left_out},
+        "title": report.title,
+        "machine": dict(report.machine),
+        "load_generator": report.generator,
+        "rounds": report.rounds,
+        "seconds": report.load_s,
+        "versions": {name: dict(versions) for name, versions in report.versions.items()},
+        "absent": {server.name: server.unavailable for server in report.servers if server.unavailable},
+        "left_out": {server.name: dict(server.skipped) for server in report.servers if server.skipped},
         "targets": [
             {
-                "name": target.name, "goal": f"{target.sense} {target.goal:g}{target.unit}", "met": target.met,
-                "median": target.measured and target.measured.median,
+                "name": goal.name, "goal": f"{goal.sense} {goal.bound:g}{goal.unit}", "met": goal.is_met,
+                "median": goal.measured and goal.measured.median,
             }
-            for target in run.targets
+            for goal in report.goals
         ],
-        "measurements": run.measurements.as_json(),
+        "measurements": report.measurements.to_json(),
     }  # fmt: skip
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def as_markdown(run: Run) -> str:
-    machine = ", ".join(f"{name} {value}" for name, value in run.machine.items())
+def to_markdown(report: RunReport) -> str:
+    """Format a report as Markdown, with medians over the rounds."""
+    machine = ", ".join(f"{name} {value}" for name, value in report.machine.items())
     parts = [
-        f"# {run.title}",
+        f"# {report.title}",
         f"Measured on: {machine}.",
-        _method(run),
-        _table(COLUMNS, [_row(run.measurements, subject) for subject in run.subjects if subject.absent is None]),
+        _describe_method(report),
+        _table(
+            COLUMNS, [_server_row(report.measurements, spec) for spec in report.servers if spec.unavailable is None]
+        ),
     ]
-    if engine_rows := _engine_rows(run.measurements):
-        columns = ("engine alone, windows/s", *(f"{size} in a call" for size in engine.SIZES), "one call of 1: p50 ms")
-        parts.append(_table(columns, engine_rows))
-    if notes := _notes(run):
-        parts += ["## Not measured", "\n".join(notes)]
-    parts += ["## Targets", targets_table(run.targets), "## Versions", "\n".join(_versions(run))]
+    if engine_rows := _engine_rows(report.measurements):
+        sizes = (f"{size} in a call" for size in engine.BATCH_SIZES)
+        parts.append(_table(("engine alone, windows/s", *sizes, "one call of 1: p50 ms"), engine_rows))
+    if omissions := _list_omissions(report):
+        parts += ["## Not measured", "\n".join(omissions)]
+    parts += ["## Goals", format_goals(report.goals), "## Versions", "\n".join(_list_versions(report))]
     return "\n\n".join(parts) + "\n"
 
 
-def _method(run: Run) -> str:
-    return (
-        f"The load is made by {run.generator} on the same machine, {run.seconds:g} s for each cell. Every connection "
-        "sends different windows; answers are compared with what the network should say before and after each load. "
-        f"Figures are medians of {_rounds(run.measurements)} interleaved rounds, in brackets the least and the "
-        "greatest. Every subject that forecasts serves the same network: four LSTM layers of 50 units, 60 prices in, "
-        "one price out. MiB is what all processes hold after the start: pages that they share counted once (PSS) / in "
-        "each (RSS)."
-    )
-
-
-def _rounds(found: Measurements) -> str:
-    """How many rounds the figures are medians of: the budget may end a run within one."""
-    counts = Counter((each.subject, each.cell) for each in found.all if each.failure is None).values()
-    least, most = min(counts, default=0), max(counts, default=0)
-    return f"{most}" if least == most else f"{least} to {most}"
-
-
-def targets_table(targets: Sequence[Target]) -> str:
+def format_goals(goals: Sequence[Goal]) -> str:
+    """Format a table of goals, as Markdown."""
     rows = [
-        (target.name, f"{target.sense} {target.goal:g}{target.unit}", _measured(target), MET[target.met])
-        for target in targets
+        (goal.name, f"{goal.sense} {goal.bound:g}{goal.unit}", _format_measured(goal), GOAL_STATUS[goal.is_met])
+        for goal in goals
     ]
-    return _table(("target", "goal", "measured", ""), rows)
+    return _table(("figure", "goal", "measured", ""), rows)
 
 
-def _measured(target: Target) -> str:
-    if target.measured is None:
-        return NOTHING
-    digits = 0 if target.unit.strip() == "µs" else 2
-    low, middle, high = (
-        f"{value:,.{digits}f}" for value in (target.measured.low, target.measured.median, target.measured.high)
+def _describe_method(report: RunReport) -> str:
+    return (
+        f"{report.generator} on the same machine generates the load, {report.load_s:g} s for each figure. Every "
+        "connection sends different windows. Before and after each load, answers are compared with the network's own "
+        f"output. Figures are medians of {_format_rounds(report.measurements)} interleaved rounds, with the range in "
+        "brackets. Every server that forecasts serves the same network: four LSTM layers of 50 units, 60 prices in, "
+        "one price out. MiB is the memory of all processes after the start: with shared pages counted once (PSS) / "
+        "once per process (RSS)."
     )
-    return f"{middle}{target.unit} ({low} to {high})"
 
 
-def _row(found: Measurements, subject: Subject) -> tuple[str, ...]:
-    def median(cell: str, figure: str, digits: int = 0) -> str:
-        spread = found.spread(subject.name, cell, figure)
-        return missing(cell) if spread is None else f"{spread.median:,.{digits}f}"
+def _format_rounds(measurements: Measurements) -> str:
+    """The number of rounds behind the figures. It differs between figures if the budget ran out within a round."""
+    counts = Counter((each.server, each.scenario) for each in measurements.all if each.failure is None).values()
+    fewest, most = min(counts, default=0), max(counts, default=0)
+    return f"{most}" if fewest == most else f"{fewest} to {most}"
 
-    def missing(cell: str) -> str:
-        failed = any((each.subject, each.cell) == (subject.name, cell) for each in found.failures)
-        return FAILED if failed else NOTHING
+
+def _format_measured(goal: Goal) -> str:
+    if goal.measured is None:
+        return MISSING
+    digits = 0 if goal.unit.strip() == "µs" else 2
+    low, median, high = (
+        f"{value:,.{digits}f}" for value in (goal.measured.low, goal.measured.median, goal.measured.high)
+    )
+    return f"{median}{goal.unit} ({low} to {high})"
+
+
+def _server_row(measurements: Measurements, spec: ServerSpec) -> tuple[str, ...]:
+    def median(scenario: str, figure: str, digits: int = 0) -> str:
+        spread = measurements.spread(spec.name, scenario, figure)
+        return placeholder(scenario) if spread is None else f"{spread.median:,.{digits}f}"
+
+    def placeholder(scenario: str) -> str:
+        failed = any((each.server, each.scenario) == (spec.name, scenario) for each in measurements.failures)
+        return FAILED if failed else MISSING
 
     def pair(first: str, second: str) -> str:
-        return first if first == second and first in (NOTHING, FAILED) else f"{first} / {second}"
+        return first if first == second and first in (MISSING, FAILED) else f"{first} / {second}"
 
     return (
-        f"{subject.label} (`{subject.name}`)",
-        str(subject.processes),
+        f"{spec.label} (`{spec.name}`)",
+        str(spec.processes),
         median("1", "p50_ms", 2),
         median("16", "requests_per_s"),
-        median("64", "requests_per_s") + _range(found.spread(subject.name, "64", "requests_per_s")),
+        median("64", "requests_per_s") + _format_range(measurements.spread(spec.name, "64", "requests_per_s")),
         pair(median("64", "p50_ms", 1), median("64", "p99_ms", 1)),
         median("256", "requests_per_s"),
         pair(median("256", "p50_ms", 1), median("256", "p99_ms", 1)),
@@ -141,44 +158,49 @@ def _row(found: Measurements, subject: Subject) -> tuple[str, ...]:
     )
 
 
-def _range(spread: Spread | None) -> str:
+def _format_range(spread: Spread | None) -> str:
     return "" if spread is None else f" ({spread.low:,.0f} to {spread.high:,.0f})"
 
 
-def _engine_rows(found: Measurements) -> list[tuple[str, ...]]:
+def _engine_rows(measurements: Measurements) -> list[tuple[str, ...]]:
     rows = []
     for setup in engine.SETUPS:
-        spreads = [found.spread(setup.name, str(size), "windows_per_s") for size in engine.SIZES]
-        call = found.spread(setup.name, "1", "p50_ms")
+        spreads = [measurements.spread(setup.name, str(size), "windows_per_s") for size in engine.BATCH_SIZES]
+        call = measurements.spread(setup.name, "1", "p50_ms")
         if call is not None:
-            told = [NOTHING if spread is None else f"{spread.median:,.0f}" for spread in spreads]
-            rows.append((f"{setup.sessions} × session of {setup.threads} threads", *told, f"{call.median:.2f}"))
+            rates = [MISSING if spread is None else f"{spread.median:,.0f}" for spread in spreads]
+            threads = f"{setup.threads} thread" + "s" * (setup.threads > 1)
+            rows.append((f"{setup.sessions} × session with {threads}", *rates, f"{call.median:.2f}"))
     return rows
 
 
-def _notes(run: Run) -> list[str]:
-    absent = [f"- `{subject.name}`: {subject.absent}" for subject in run.subjects if subject.absent]
-    left_out = [
-        f"- `{subject.name}`, {cell}: {reason}" for subject in run.subjects for cell, reason in subject.left_out.items()
+def _list_omissions(report: RunReport) -> list[str]:
+    unavailable = [f"- `{server.name}`: {server.unavailable}" for server in report.servers if server.unavailable]
+    skipped = [
+        f"- `{server.name}`, {scenario}: {reason}"
+        for server in report.servers
+        for scenario, reason in server.skipped.items()
     ]
     failed = [
-        f"- `{each.subject}`, {each.cell}, round {each.round + 1}: {FAILED}: {_short(each.failure or '')}"
-        for each in run.measurements.failures
+        f"- `{each.server}`, {each.scenario}, round {each.round + 1}: {FAILED}: {_shorten(each.failure or '')}"
+        for each in report.measurements.failures
     ]
-    return [*absent, *left_out, *failed]
+    return [*unavailable, *skipped, *failed]
 
 
-def _short(reason: str) -> str:
-    """On one line, and without its middle where it is long."""
+def _shorten(reason: str) -> str:
+    """Join the lines of a reason, and cut out its middle if it is long."""
     reason = " ".join(reason.split())
-    return reason if len(reason) <= LONGEST_REASON else f"{reason[:60]} … {reason[-LONGEST_REASON + 60 :]}"
+    if len(reason) <= MAX_REASON_CHARS:
+        return reason
+    return f"{reason[:REASON_HEAD_CHARS]} … {reason[-MAX_REASON_CHARS + REASON_HEAD_CHARS :]}"
 
 
-def _versions(run: Run) -> list[str]:
-    told = []
-    for name, found in run.versions.items():
-        told.append(f"- `{name}`: " + ", ".join(f"{distribution} {version}" for distribution, version in found.items()))
-    return told
+def _list_versions(report: RunReport) -> list[str]:
+    return [
+        f"- `{name}`: " + ", ".join(f"{distribution} {version}" for distribution, version in versions.items())
+        for name, versions in report.versions.items()
+    ]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.scenarios.overload`: what becomes of requests when several times as many come as can be answered.
+"""`python -m benchmarks.scenarios.overload`: how the service behaves at several times its capacity.
 
-In each round the capacity is measured first: so many connections, each asking again when it is answered. Then requests
-come at a multiple of that rate, whether earlier ones are answered or not, and each says how long it is ready to wait.
+Each round measures the capacity with a closed-loop load: each connection sends its next request after the last
+response. Then an open-loop load sends requests at a multiple of that rate, whether or not earlier requests have been
+answered, and each request states a deadline.
 """
 
 import argparse
@@ -17,135 +18,171 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.load_generator import Connection, Order, make, percentile
-from benchmarks.servers.pricecast import Figures, pricecast, tell
+from benchmarks.http_client import HttpConnection
+from benchmarks.load_generator import LoadSpec, generate_load, percentile
+from benchmarks.processes import RunningServer
+from benchmarks.reporting.rounds import Figures, print_rounds
+from benchmarks.servers.pricecast import running_pricecast
 from benchmarks.windows import WINDOW, random_walks
 
-MOST_CONNECTIONS = 512
+MAX_CONNECTIONS = 512
 BODIES = 256
 SETTLE_S = 1.0
-STALE_S = 2.0  # a server closes connections that are idle for long
+CLOSED_LOOP_TIMEOUT_S = 10.0
+MAX_IDLE_S = 2.0  # reconnect after this: the server closes idle connections
 
 
 @dataclass
-class Flood:
-    """What became of the requests that came at a fixed rate."""
+class OpenLoopResult:
+    """The outcome of an open-loop load.
+
+    Attributes:
+        sent: Number of requests sent.
+        not_sent: Number of requests dropped because all connections were busy.
+        accepted_ms: Latencies of accepted requests, from when they were due, in milliseconds.
+        rejected_ms: Latencies of rejected requests.
+        statuses: Number of responses by status.
+        without_retry_after: Number of 429 and 503 responses without a Retry-After header in seconds.
+        errors: Number of errors by type.
+    """
 
     sent: int = 0
-    late: int = 0  # that no connection was free for
-    latencies_ms: list[float] = field(default_factory=list)  # of the accepted, from when they were due
-    refused_ms: list[float] = field(default_factory=list)
+    not_sent: int = 0
+    accepted_ms: list[float] = field(default_factory=list)
+    rejected_ms: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     without_retry_after: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
 
-async def flood(url: str, bodies: Sequence[bytes], per_s: float, seconds: float, deadline_ms: int) -> Flood:
-    """Requests at a fixed rate, over as many connections as it takes."""
-    found = Flood()
-    free: list[tuple[float, Connection]] = []  # and since when; the one used last is used next
-    connections = 0
-    stated = f"X-Request-Timeout-Ms: {deadline_ms}\r\n" if deadline_ms else ""
+async def generate_open_loop_load(
+    url: str, bodies: Sequence[bytes], rate_per_s: float, duration_s: float, deadline_ms: int
+) -> OpenLoopResult:
+    """Send requests at a fixed rate, over as many connections as this takes.
 
-    async def one(connection: Connection | None, body: bytes, due: float) -> None:
+    Args:
+        url: Where to post them.
+        bodies: Request bodies, sent in turn.
+        rate_per_s: Requests per second.
+        duration_s: Duration of the load, in seconds.
+        deadline_ms: Deadline that each request states, in milliseconds. 0 states none.
+    """
+    result = OpenLoopResult()
+    idle: list[tuple[float, HttpConnection]] = []  # with the time since when; the last one used is used next
+    connections = 0
+    deadline_header = f"X-Request-Timeout-Ms: {deadline_ms}\r\n" if deadline_ms else ""
+
+    async def send(connection: HttpConnection | None, body: bytes, due: float) -> None:
         nonlocal connections
         try:
-            connection = connection or await Connection.to(url, stated)
-            status, _ = await connection.ask(body)
+            connection = connection or await HttpConnection.open(url, deadline_header)
+            status, _ = await connection.post(body)
         except (OSError, EOFError, ValueError) as error:
-            found.errors[type(error).__name__] += 1
+            result.errors[type(error).__name__] += 1
             connections -= 1
             return
-        took_ms = (time.perf_counter() - due) * 1e3
-        found.statuses[status] += 1
-        (found.latencies_ms if status == 200 else found.refused_ms).append(took_ms)
-        found.without_retry_after += status in {429, 503} and not connection.headers.get("retry-after", "").isdigit()
-        free.append((time.perf_counter(), connection))
+        latency_ms = (time.perf_counter() - due) * 1e3
+        result.statuses[status] += 1
+        (result.accepted_ms if status == 200 else result.rejected_ms).append(latency_ms)
+        has_retry_after = connection.headers.get("retry-after", "").isdigit()
+        result.without_retry_after += status in {429, 503} and not has_retry_after
+        idle.append((time.perf_counter(), connection))
 
-    begun = time.perf_counter()
+    started = time.perf_counter()
     tasks: set[asyncio.Task[None]] = set()
-    for number, body in enumerate(islice(cycle(bodies), int(per_s * seconds))):
-        due = begun + number / per_s
-        if (ahead := due - time.perf_counter()) > 0:
-            await asyncio.sleep(ahead)
+    for number, body in enumerate(islice(cycle(bodies), int(rate_per_s * duration_s))):
+        due = started + number / rate_per_s
+        if (ahead_s := due - time.perf_counter()) > 0:
+            await asyncio.sleep(ahead_s)
         elif number % 16 == 0:
-            await asyncio.sleep(0)  # answers want to be read as well
-        since, connection = free.pop() if free else (0.0, None)
-        if connection is not None and time.perf_counter() - since > STALE_S:
+            await asyncio.sleep(0)  # let the event loop read responses even when this loop is late
+        idle_since, connection = idle.pop() if idle else (0.0, None)
+        if connection is not None and time.perf_counter() - idle_since > MAX_IDLE_S:
             await connection.close()
             connection, connections = None, connections - 1
-        if connection is None and connections == MOST_CONNECTIONS:
-            found.late += 1
+        if connection is None and connections == MAX_CONNECTIONS:
+            result.not_sent += 1
             continue
         connections += connection is None
-        found.sent += 1
-        task = asyncio.create_task(one(connection, body, due))
+        result.sent += 1
+        task = asyncio.create_task(send(connection, body, due))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
-    for _, connection in free:
+    for _, connection in idle:
         await connection.close()
-    return found
+    return result
 
 
-def measure(options: argparse.Namespace) -> Iterator[Figures]:
-    """The figures of each round, all over one server."""
+def measure_rounds(options: argparse.Namespace) -> Iterator[Figures]:
+    """Run all rounds against one server, and yield the figures of each."""
     with tempfile.TemporaryDirectory() as directory:
-        bodies = Path(directory) / "bodies.jsonl"
-        walks = random_walks(BODIES * options.windows, WINDOW).tolist()  # none alike, or they would be computed once
-        starts = range(0, len(walks), options.windows)
-        requests = [_body(walks[first : first + options.windows], options.model) for first in starts]
-        bodies.write_bytes(b"\n".join(requests) + b"\n")
-        with pricecast() as (address, server):
+        path = Path(directory) / "bodies.jsonl"
+        # No two windows are equal, because equal windows in flight are computed once.
+        walks = random_walks(BODIES * options.windows, WINDOW).tolist()
+        firsts = range(0, len(walks), options.windows)
+        bodies = [_encode_request(walks[first : first + options.windows], options.model) for first in firsts]
+        path.write_bytes(b"\n".join(bodies) + b"\n")
+        with running_pricecast() as (address, server):
             url = f"{address}/predict/batch"
             for _ in range(options.rounds):
-                order = Order(url, bodies, options.connections, options.capacity_seconds, 10.0)
-                make("asyncio", order)  # the rates that admission predicts with are measured as well
-                free = make("asyncio", order)
-                before = server.weight().rss_mib
-                rate = options.times * free.requests_per_s
-                deadline_ms = options.deadline_ms or round(options.deadline_times * free.p99_ms)
-                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    flooded = runner.run(flood(url, requests, rate, options.seconds, deadline_ms))
-                accepted = sorted(flooded.latencies_ms) or [0.0]
-                refused = sorted(flooded.refused_ms) or [0.0]
-                yield {
-                    "capacity_per_s": free.requests_per_s,
-                    "free_p50_ms": free.p50_ms,
-                    "free_p99_ms": free.p99_ms,
-                    "deadline_ms": deadline_ms,
-                    "offered_per_s": flooded.sent / options.seconds,
-                    "accepted_per_s": len(flooded.latencies_ms) / options.seconds,
-                    "accepted_over_capacity": len(flooded.latencies_ms) / options.seconds / free.requests_per_s,
-                    "accepted_p50_ms": percentile(accepted, 50),
-                    "accepted_p99_ms": percentile(accepted, 99),
-                    "p99_over_free": percentile(accepted, 99) / free.p99_ms,
-                    "refused_p50_ms": percentile(refused, 50),
-                    "without_retry_after": flooded.without_retry_after,
-                    "errors": flooded.errors.total(),
-                    "not_sent": flooded.late,
-                    "grown_mib": server.weight().rss_mib - before,
-                } | {f"status_{status}": count for status, count in flooded.statuses.items()}
+                yield _measure_round(server, url, path, bodies, options)
                 time.sleep(SETTLE_S)
 
 
-def _body(windows: list[list[float]], model: str | None) -> bytes:
-    named = {"model": model} if model else {}
-    return json.dumps({"series": [{"prices": prices} for prices in windows], **named}).encode()
+def _measure_round(
+    server: RunningServer, url: str, path: Path, bodies: Sequence[bytes], options: argparse.Namespace
+) -> Figures:
+    spec = LoadSpec(url, path, options.connections, options.capacity_seconds, CLOSED_LOOP_TIMEOUT_S)
+    generate_load("asyncio", spec)  # warms up, and lets the service measure the throughput it predicts delays with
+    uncongested = generate_load("asyncio", spec)
+    rss_mib = server.memory_usage().rss_mib
+    rate_per_s = options.times * uncongested.requests_per_s
+    deadline_ms = options.deadline_ms or round(options.deadline_times * uncongested.p99_ms)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result = runner.run(generate_open_loop_load(url, bodies, rate_per_s, options.seconds, deadline_ms))
+    accepted_ms = sorted(result.accepted_ms) or [0.0]
+    rejected_ms = sorted(result.rejected_ms) or [0.0]
+    accepted_per_s = len(result.accepted_ms) / options.seconds
+    return {
+        "capacity_per_s": uncongested.requests_per_s,
+        "uncongested_p50_ms": uncongested.p50_ms,
+        "uncongested_p99_ms": uncongested.p99_ms,
+        "deadline_ms": deadline_ms,
+        "offered_per_s": result.sent / options.seconds,
+        "accepted_per_s": accepted_per_s,
+        "accepted_over_capacity": accepted_per_s / uncongested.requests_per_s,
+        "accepted_p50_ms": percentile(accepted_ms, 50),
+        "accepted_p99_ms": percentile(accepted_ms, 99),
+        "p99_over_uncongested": percentile(accepted_ms, 99) / uncongested.p99_ms,
+        "rejected_p50_ms": percentile(rejected_ms, 50),
+        "without_retry_after": result.without_retry_after,
+        "errors": result.errors.total(),
+        "not_sent": result.not_sent,
+        "rss_growth_mib": server.memory_usage().rss_mib - rss_mib,
+    } | {f"status_{status}": count for status, count in result.statuses.items()}
+
+
+def _encode_request(windows: list[list[float]], model: str | None) -> bytes:
+    selection = {"model": model} if model else {}
+    return json.dumps({"series": [{"prices": prices} for prices in windows], **selection}).encode()
 
 
 def main() -> None:
+    """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20, help="of each flood")
-    parser.add_argument("--capacity-seconds", type=float, default=4)
-    parser.add_argument("--times", type=float, default=4, help="the capacity")
-    parser.add_argument("--windows", type=int, default=64, help="in a request")
-    parser.add_argument("--model", help="the default one unless given")
-    parser.add_argument("--connections", type=int, default=8, help="that measure the capacity")
-    parser.add_argument("--deadline-times", type=float, default=2, help="over the uncongested p99; 0: none is stated")
-    parser.add_argument("--deadline-ms", type=int, default=0, help="instead")
-    tell(measure(parser.parse_args()))
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds")
+    parser.add_argument("--seconds", type=float, default=20, help="duration of each open-loop load")
+    parser.add_argument("--capacity-seconds", type=float, default=4, help="duration of each capacity measurement")
+    parser.add_argument("--times", type=float, default=4, help="offered load as a multiple of the capacity")
+    parser.add_argument("--windows", type=int, default=64, help="windows in a request")
+    parser.add_argument("--model", help="model to request; by default the service's default model")
+    parser.add_argument("--connections", type=int, default=8, help="connections that measure the capacity")
+    parser.add_argument(
+        "--deadline-times", type=float, default=2, help="deadline as a multiple of the uncongested p99; 0 states none"
+    )
+    parser.add_argument("--deadline-ms", type=int, default=0, help="deadline in milliseconds, instead of a multiple")
+    print_rounds(measure_rounds(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scenarios.serving`: how fast Pricecast answers on this machine, beside what it could do at best."""
+"""`python -m benchmarks.scenarios.serving`: throughput and latency of Pricecast, with upper bounds and goals."""
 
 import argparse
 import sys
@@ -6,80 +6,113 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import load_generator as load
-from benchmarks import machine, processes
-from benchmarks.measurements import Measurements
+from benchmarks import load_generator, machine, processes
+from benchmarks.measurements import Measurement, Measurements
+from benchmarks.processes import ROOT
 from benchmarks.reporting import report
-from benchmarks.reporting.goals import targets
-from benchmarks.runner import Plan, Runner, cells_named
-from benchmarks.servers.spec import Subject, own
-from benchmarks.windows import Windows
+from benchmarks.reporting.goals import evaluate_goals
+from benchmarks.reporting.report import RunReport
+from benchmarks.runner import BenchmarkRunner, RunPlan, format_measurement, select_scenarios
+from benchmarks.servers.catalog import own_servers
+from benchmarks.servers.spec import ServerSpec
+from benchmarks.windows import WindowPool
 
-RESULTS = Path(__file__).parent.parent / "results"
+RESULTS = ROOT / "benchmarks" / "results"
 
 
-def options(description: str | None, seconds: float, budget_s: float) -> argparse.ArgumentParser:
-    """What every run of the runner can be told."""
+def build_parser(description: str | None, load_s: float, budget_s: float) -> argparse.ArgumentParser:
+    """Build a parser for the options that all runs share.
+
+    Args:
+        description: Description in the help.
+        load_s: Default duration of a load, in seconds.
+        budget_s: Default time budget, in seconds.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="in each, every subject is started and measured once")
-    parser.add_argument("--seconds", type=float, default=seconds, help="of each load")
-    parser.add_argument("--engine-seconds", type=float, default=0.4, help="of each size of engine call; 0: no engine")
-    parser.add_argument("--budget", type=float, default=budget_s, help="seconds after which nothing new is begun")
-    parser.add_argument("--subjects", type=_names, help="only these, by name and with commas between")
-    parser.add_argument("--cells", type=_names, help="only these: 1, 16, 64, 256, batch-1, batch-2")
-    parser.add_argument("--load", choices=("wrk", "asyncio"), help="the load generator; wrk where it is installed")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="directory for what was measured")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds; each starts and measures every server once")
+    parser.add_argument("--seconds", type=float, default=load_s, help="duration of each load")
+    parser.add_argument(
+        "--engine-seconds", type=float, default=0.4, help="duration of each engine measurement; 0 skips the engine"
+    )
+    parser.add_argument("--budget", type=float, default=budget_s, help="seconds after which no server is started")
+    parser.add_argument("--servers", type=_split, help="measure only these servers: comma-separated names")
+    parser.add_argument(
+        "--scenarios",
+        type=_split,
+        help="measure only these scenarios: comma-separated, from 1,16,64,256,batch-1,batch-2",
+    )
+    parser.add_argument("--load", choices=("wrk", "asyncio"), help="load generator; by default wrk if it is installed")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="directory for the results")
     return parser
 
 
-def measured(title: str, subjects: Sequence[Subject], given: argparse.Namespace) -> report.Run:
-    """The run that was asked for. It ends by itself, and leaves no process behind however it ends."""
-    if given.subjects is not None:
-        if unknown := set(given.subjects) - {subject.name for subject in subjects}:
-            sys.exit(f"no such subject: {', '.join(sorted(unknown))}; there are {', '.join(s.name for s in subjects)}")
-        subjects = [subject for subject in subjects if subject.name in given.subjects]
-    for subject in subjects:
-        if subject.absent:
-            print(f"{subject.name} is left out: {subject.absent}", file=sys.stderr)
-    processes.guard()
-    generator = load.choose(given.load)
-    plan = Plan(
-        subjects, cells_named(given.cells), given.rounds, given.seconds, given.engine_seconds, generator, given.budget
+def run_benchmark(title: str, servers: Sequence[ServerSpec], options: argparse.Namespace) -> RunReport:
+    """Measure servers as the command line asks. All server processes are stopped, even on SIGTERM and Ctrl-C.
+
+    Args:
+        title: Heading of the report.
+        servers: Servers to choose from.
+        options: Parsed options of `build_parser`.
+    """
+    if options.servers is not None:
+        if unknown := set(options.servers) - {server.name for server in servers}:
+            known = ", ".join(server.name for server in servers)
+            sys.exit(f"no such server: {', '.join(sorted(unknown))}; choose from {known}")
+        servers = [server for server in servers if server.name in options.servers]
+    for server in servers:
+        if server.unavailable:
+            print(f"{server.name} is skipped: {server.unavailable}", file=sys.stderr)
+    processes.prevent_orphans()
+    generator = load_generator.choose_generator(options.load)
+    plan = RunPlan(
+        servers,
+        select_scenarios(options.scenarios),
+        options.rounds,
+        options.seconds,
+        options.engine_seconds,
+        generator,
+        options.budget,
     )
-    described = machine.description()  # before the run, which is a load itself
+    description = machine.describe_machine()  # before the run, which would raise the load average
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        runner = Runner(plan, Windows.made(), Path(directory), lambda told: print(told, file=sys.stderr, flush=True))
-        found = Measurements(runner.run())
-    present = [subject for subject in subjects if subject.absent is None]
-    return report.Run(
+        measurements = Measurements(
+            BenchmarkRunner(plan, WindowPool.generate(), Path(directory), _print_progress).run()
+        )
+    available = [server for server in servers if server.unavailable is None]
+    return RunReport(
         title=title,
-        machine=described,
+        machine=description,
         generator=generator,
-        rounds=given.rounds,
-        seconds=given.seconds,
-        subjects=subjects,
-        versions={each.name: machine.versions(each.python, each.distributions) for each in present},
-        measurements=found,
-        targets=targets(found, subjects),
+        rounds=options.rounds,
+        load_s=options.seconds,
+        servers=servers,
+        versions={each.name: machine.installed_versions(each.python, each.distributions) for each in available},
+        measurements=measurements,
+        goals=evaluate_goals(measurements, servers),
     )
 
 
-def keep(run: report.Run, directory: Path, name: str) -> None:
-    """Writes a run as NAME.md and NAME.json, and prints it."""
+def save_report(run: RunReport, directory: Path, name: str) -> None:
+    """Write a report to NAME.md and NAME.json, and print it."""
     directory.mkdir(parents=True, exist_ok=True)
-    markdown = report.as_markdown(run)
+    markdown = report.to_markdown(run)
     (directory / f"{name}.md").write_text(markdown)
-    (directory / f"{name}.json").write_text(report.as_json(run))
+    (directory / f"{name}.json").write_text(report.to_json(run))
     print(markdown)
 
 
-def _names(given: str) -> list[str]:
-    return given.split(",")
+def _print_progress(measurement: Measurement) -> None:
+    print(format_measurement(measurement), file=sys.stderr, flush=True)
+
+
+def _split(text: str) -> list[str]:
+    return text.split(",")
 
 
 def main() -> None:
-    given = options(__doc__, seconds=3, budget_s=280).parse_args()
-    keep(measured("Pricecast and its ceilings", own(), given), given.out, "serving")
+    """Run the benchmark from the command line."""
+    options = build_parser(__doc__, load_s=3, budget_s=280).parse_args()
+    save_report(run_benchmark("Pricecast and its upper bounds", own_servers(), options), options.out, "serving")
 
 
 if __name__ == "__main__":

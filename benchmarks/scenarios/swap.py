@@ -1,7 +1,7 @@
-"""`python -m benchmarks.scenarios.swap`: what users notice when model versions change under load: nothing, if all is well.
+"""`python -m benchmarks.scenarios.swap`: what clients notice when model versions are swapped under load.
 
-Each round has two equal loads: one with nothing else going on, and one while an administrator has two versions take
-turns. Every answer is compared with what the version that it names says, window by window.
+Each round has two equal loads: a steady one, and one during which an admin client alternates between two versions.
+Every forecast is compared with the forecast of the version that the answer names.
 """
 
 import argparse
@@ -22,19 +22,23 @@ import uvloop
 from app.artifact import store
 from app.artifact.transform import F64
 from app.inference.forecaster import load
-from benchmarks.load_generator import Connection, percentile
+from benchmarks.http_client import HttpConnection
+from benchmarks.load_generator import percentile
 from benchmarks.model_variants import publish_variant
-from benchmarks.servers.pricecast import Figures, pricecast, tell
+from benchmarks.reporting.rounds import Figures, print_rounds
+from benchmarks.servers.pricecast import running_pricecast
 from benchmarks.windows import MODELS, WINDOW, random_walks
 
 MODEL, LEVEL = "default", 80
 BODIES = 512
-TOLERANCE = 1e-5
+WIDENING = 1.5  # the versions differ only in the width of their intervals
+WARM_UP_S = 1.0
+RELATIVE_TOLERANCE = 1e-5
 
 
 @dataclass
-class Seen:
-    """What the users of one load saw."""
+class TrafficStats:
+    """Statistics of one load."""
 
     latencies_ms: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
@@ -42,100 +46,122 @@ class Seen:
     swap_ms: list[float] = field(default_factory=list)
 
 
-class Users:
-    """Ask for batches of windows, and know what each version says of them."""
+class VerifyingClients:
+    """Clients that send batches of windows and know the correct answer of each version."""
 
     def __init__(self, url: str, models_dir: Path, windows: int) -> None:
+        """Prepare the requests, and compute the answers of all published versions.
+
+        Args:
+            url: URL of the service.
+            models_dir: Directory of the models that it serves.
+            windows: Number of windows in a request.
+        """
         prices = random_walks(BODIES * windows, WINDOW).reshape(BODIES, windows, WINDOW)
-        self._url = url
+        self._url = f"{url}/predict/batch"
         self._bodies = [
             json.dumps({"series": [{"prices": row} for row in rows], "levels": [LEVEL]}).encode()
             for rows in prices.tolist()
         ]
-        self._right = {version: _lower(models_dir, version, prices) for version in store.versions(models_dir, MODEL)}
+        self._expected = {
+            version: _lower_ends(models_dir, version, prices) for version in store.versions(models_dir, MODEL)
+        }
 
-    async def ask(self, connections: int, seconds: float, seen: Seen) -> None:
-        until = time.perf_counter() + seconds
+    async def send_requests(self, connections: int, duration_s: float, stats: TrafficStats) -> None:
+        """Send requests over several connections for some time, and record what comes back."""
+        until = time.perf_counter() + duration_s
         async with asyncio.TaskGroup() as group:
             for number in range(connections):
-                group.create_task(self._one(number, connections, until, seen))
+                group.create_task(self._run_one(number, connections, until, stats))
 
-    async def _one(self, number: int, step: int, until: float, seen: Seen) -> None:
-        connection = await Connection.to(f"{self._url}/predict/batch")
+    async def _run_one(self, number: int, step: int, until: float, stats: TrafficStats) -> None:
+        connection = await HttpConnection.open(self._url)
         while (sent := time.perf_counter()) < until:
             number = (number + step) % BODIES
             try:
-                status, content = await connection.ask(self._bodies[number])
+                status, content = await connection.post(self._bodies[number])
             except (OSError, EOFError, ValueError) as error:
-                seen.failures[type(error).__name__] += 1
-                connection = await Connection.to(f"{self._url}/predict/batch")
+                stats.failures[type(error).__name__] += 1
+                connection = await HttpConnection.open(self._url)
                 continue
-            seen.latencies_ms.append((time.perf_counter() - sent) * 1e3)
+            stats.latencies_ms.append((time.perf_counter() - sent) * 1e3)
             if status != 200:
-                seen.failures[str(status)] += 1
+                stats.failures[str(status)] += 1
                 continue
             answer = json.loads(content)
             version = answer["model"]["version"]
             lower = [each["intervals"][str(LEVEL)]["lower"][0] for each in answer["forecasts"]]
-            seen.versions[version] += 1
-            seen.failures["mixed"] += not np.allclose(lower, self._right[version][number], rtol=TOLERANCE)
+            stats.versions[version] += 1
+            is_correct = np.allclose(lower, self._expected[version][number], rtol=RELATIVE_TOLERANCE)
+            stats.failures["mixed"] += not is_correct  # part of the answer comes from another version
         await connection.close()
 
 
-async def take_turns(url: str, versions: list[str], times: int, seconds: float, seen: Seen) -> None:
-    """Has the versions take turns, at even intervals."""
-    connection = await Connection.to(f"{url}/models/{MODEL}/load")
-    begun = time.perf_counter()
-    for number in range(times):
-        await asyncio.sleep(begun + (number + 0.5) * seconds / times - time.perf_counter())
-        asked = time.perf_counter()
-        status, content = await connection.ask(json.dumps({"version": versions[number % len(versions)]}).encode())
-        seen.swap_ms.append((time.perf_counter() - asked) * 1e3)
+async def swap_versions(url: str, versions: list[str], swaps: int, duration_s: float, stats: TrafficStats) -> None:
+    """Load the versions in turn, at even intervals."""
+    connection = await HttpConnection.open(f"{url}/models/{MODEL}/load")
+    started = time.perf_counter()
+    for number in range(swaps):
+        await asyncio.sleep(started + (number + 0.5) * duration_s / swaps - time.perf_counter())
+        sent = time.perf_counter()
+        status, content = await connection.post(json.dumps({"version": versions[number % len(versions)]}).encode())
+        stats.swap_ms.append((time.perf_counter() - sent) * 1e3)
         if status != 200:
-            seen.failures[f"swap {status}: {content[:200].decode()}"] += 1
+            stats.failures[f"swap {status}: {content[:200].decode()}"] += 1
     await connection.close()
 
 
-async def _round(users: Users, url: str, versions: list[str], options: argparse.Namespace) -> tuple[Seen, Seen]:
-    calm, swapped = Seen(), Seen()
-    await users.ask(options.connections, 1.0, Seen())
-    await users.ask(options.connections, options.seconds, calm)
+async def _run_round(
+    clients: VerifyingClients, url: str, versions: list[str], options: argparse.Namespace
+) -> tuple[TrafficStats, TrafficStats]:
+    steady, swapping = TrafficStats(), TrafficStats()
+    await clients.send_requests(options.connections, WARM_UP_S, TrafficStats())
+    await clients.send_requests(options.connections, options.seconds, steady)
     async with asyncio.TaskGroup() as group:
-        group.create_task(users.ask(options.connections, options.seconds, swapped))
-        group.create_task(take_turns(url, versions, options.swaps, options.seconds, swapped))
-    return calm, swapped
+        group.create_task(clients.send_requests(options.connections, options.seconds, swapping))
+        group.create_task(swap_versions(url, versions, options.swaps, options.seconds, swapping))
+    return steady, swapping
 
 
-def measure(options: argparse.Namespace) -> Iterator[Figures]:
-    """The figures of each round, all over one server."""
+def measure_rounds(options: argparse.Namespace) -> Iterator[Figures]:
+    """Run all rounds against one server, and yield the figures of each."""
     with tempfile.TemporaryDirectory() as directory:
         models = Path(shutil.copytree(MODELS, Path(directory) / "models"))
-        versions = [store.current(models, MODEL), publish_variant(models, MODEL, 1.5)]
-        with pricecast(models_dir=models, versions_served=options.versions_served) as (url, _):
-            users = Users(url, models, options.windows)
+        versions = [store.current(models, MODEL), publish_variant(models, MODEL, WIDENING)]
+        with running_pricecast(models_dir=models, versions_served=options.versions_served) as (url, _):
+            clients = VerifyingClients(url, models, options.windows)
             for _ in range(options.rounds):
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    calm, swapped = runner.run(_round(users, url, versions, options))
-                if failures := calm.failures + swapped.failures:
+                    steady, swapping = runner.run(_run_round(clients, url, versions, options))
+                if failures := steady.failures + swapping.failures:
                     print(dict(failures), file=sys.stderr, flush=True)
-                still = percentile(sorted(calm.latencies_ms), 99)
-                moved = percentile(sorted(swapped.latencies_ms), 99)
+                steady_p99_ms = percentile(sorted(steady.latencies_ms), 99)
+                swapping_p99_ms = percentile(sorted(swapping.latencies_ms), 99)
                 yield {
-                    "requests": len(swapped.latencies_ms),
+                    "requests": len(swapping.latencies_ms),
                     "failures": failures.total(),
-                    "swaps": len(swapped.swap_ms),
-                    "swap_p50_ms": percentile(sorted(swapped.swap_ms), 50),
-                    "least_by_one_version": min(swapped.versions[version] for version in versions),
-                    "calm_per_s": len(calm.latencies_ms) / options.seconds,
-                    "swapped_per_s": len(swapped.latencies_ms) / options.seconds,
-                    "calm_p99_ms": still,
-                    "swapped_p99_ms": moved,
-                    "p99_over_calm": moved / still,
+                    "swaps": len(swapping.swap_ms),
+                    "swap_p50_ms": percentile(sorted(swapping.swap_ms), 50),
+                    "min_answers_per_version": min(swapping.versions[version] for version in versions),
+                    "steady_per_s": len(steady.latencies_ms) / options.seconds,
+                    "swapping_per_s": len(swapping.latencies_ms) / options.seconds,
+                    "steady_p99_ms": steady_p99_ms,
+                    "swapping_p99_ms": swapping_p99_ms,
+                    "p99_ratio": swapping_p99_ms / steady_p99_ms,
                 }
 
 
-def _lower(models_dir: Path, version: str, prices: F64) -> F64:
-    """(BODIES, windows) the lower ends one step ahead, as the version says."""
+def _lower_ends(models_dir: Path, version: str, prices: F64) -> F64:
+    """Compute the lower ends of a version's intervals one step ahead.
+
+    Args:
+        models_dir: Directory of the models.
+        version: Version of the model.
+        prices: (BODIES, windows, WINDOW).
+
+    Returns:
+        (BODIES, windows).
+    """
     artifact = store.read_version(models_dir, MODEL, version)
     quantiles = load(artifact, "onnx").forecast(prices.reshape(-1, WINDOW))  # (BODIES * windows, H, Q)
     levels = artifact.manifest.levels
@@ -144,16 +170,20 @@ def _lower(models_dir: Path, version: str, prices: F64) -> F64:
 
 
 def main() -> None:
+    """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20, help="of each load")
-    parser.add_argument("--swaps", type=int, default=20, help="in a load")
-    parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--windows", type=int, default=4, help="in a request")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds")
+    parser.add_argument("--seconds", type=float, default=20, help="duration of each load")
+    parser.add_argument("--swaps", type=int, default=20, help="version swaps during a load")
+    parser.add_argument("--connections", type=int, default=64, help="concurrent connections")
+    parser.add_argument("--windows", type=int, default=4, help="windows in a request")
     parser.add_argument(
-        "--versions-served", type=int, default=2, help="1: no version waits for its turn, each swap reads and verifies"
+        "--versions-served",
+        type=int,
+        default=2,
+        help="versions that the service keeps loaded; with 1, each swap reads, verifies and warms a version again",
     )
-    tell(measure(parser.parse_args()))
+    print_rounds(measure_rounds(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -1,131 +1,90 @@
-"""What is measured: servers, how to start and ask them, and how their answers are read."""
+"""Descriptions of servers: how to start one, how to format requests to it, and how to read its answers."""
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from app.artifact.transform import F64
-from benchmarks.windows import MANY
-
-ROOT = Path(__file__).parents[2]
-PYTHON = Path(sys.executable)
+from benchmarks.processes import PYTHON
+from benchmarks.windows import BATCH_WINDOWS
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One load: so many connections, each sending requests of so many windows."""
+class LoadScenario:
+    """A load: a number of connections, each sending requests of a number of windows."""
 
     name: str
     connections: int
-    windows: int = 1  # in one request
+    windows_per_request: int = 1
 
 
-SINGLE = tuple(Cell(str(connections), connections) for connections in (1, 16, 64, 256))
-BATCHES = tuple(Cell(f"batch-{connections}", connections, MANY) for connections in (1, 2))
-CELLS = (*SINGLE, *BATCHES)
+SINGLE_WINDOW_SCENARIOS = tuple(LoadScenario(str(connections), connections) for connections in (1, 16, 64, 256))
+BATCH_SCENARIOS = tuple(LoadScenario(f"batch-{connections}", connections, BATCH_WINDOWS) for connections in (1, 2))
+LOAD_SCENARIOS = (*SINGLE_WINDOW_SCENARIOS, *BATCH_SCENARIOS)
 
 
 @dataclass(frozen=True)
-class Request:
-    """One kind of request: where to, what it holds, and where in the answer the forecasts are."""
+class RequestFormat:
+    """How an endpoint takes windows and returns forecasts.
+
+    Attributes:
+        path: Path of the endpoint.
+        encode: Converts prices (B, W) into the JSON content of a request.
+        decode: Converts the JSON content of an answer into B forecasts.
+    """
 
     path: str
-    content: Callable[[F64], Any]  # (B, W) prices -> what is sent as JSON
-    read: Callable[[Any], list[float]]  # the answer's JSON -> B forecasts
+    encode: Callable[[F64], Any]
+    decode: Callable[[Any], list[float]]
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A named server."""
+class ServerSpec:
+    """A server to measure.
+
+    Attributes:
+        name: Unique name, used on the command line and in result files.
+        label: Name in reports.
+        kind: Our own service, an upper bound that computes no forecast, or a peer.
+        command: Returns the command that starts the server on a port.
+        single_format: Requests of one window.
+        batch_format: Requests of several windows. None if the server does not take them.
+        processes: Number of processes that answer requests.
+        python: Interpreter that runs the server.
+        distributions: Distributions whose versions are reported.
+        environment: Environment variables of the server.
+        is_forecasting: False if it answers with a constant.
+        is_batching: Whether it joins concurrent requests into one call of the network.
+        checked_windows: Windows compared before and after each load.
+        request_timeout_s: Timeout of a request. A timeout counts as an error.
+        start_timeout_s: Timeout of the first answer.
+        min_load_s: Minimum duration of a load; longer if single requests take seconds.
+        scenarios: Names of the scenarios to measure.
+        skipped: Names of scenarios to skip, with the reason for each.
+        unavailable: Reason why the server cannot be measured on this machine, or None.
+    """
 
     name: str
     label: str
-    kind: Literal["pricecast", "ceiling", "peer"]
-    command: Callable[[int], list[str]]  # port -> what starts it there
-    single: Request
-    many: Request | None = None
-    processes: int = 1  # that answer requests
+    kind: Literal["pricecast", "upper bound", "peer"]
+    command: Callable[[int], list[str]]
+    single_format: RequestFormat
+    batch_format: RequestFormat | None = None
+    processes: int = 1
     python: Path = PYTHON
-    distributions: tuple[str, ...] = ()  # whose versions tell what was measured
+    distributions: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    forecasts: bool = True  # or it answers a constant
-    batches: bool = True  # joins concurrent requests into one call
-    checked_windows: int = 64  # before and after each load; fewer where an answer takes long
-    timeout_s: float = 10.0  # a request unanswered for longer is an error
-    start_limit_s: float = 30.0
-    least_seconds: float = 0.0  # of a load; more where requests take that long
-    cells: tuple[str, ...] = tuple(cell.name for cell in CELLS)
-    left_out: Mapping[str, str] = field(default_factory=dict)  # cell -> why it is not measured
-    absent: str | None = None  # why it cannot be measured here
+    is_forecasting: bool = True
+    is_batching: bool = True
+    checked_windows: int = 64
+    request_timeout_s: float = 10.0
+    start_timeout_s: float = 30.0
+    min_load_s: float = 0.0
+    scenarios: tuple[str, ...] = tuple(scenario.name for scenario in LOAD_SCENARIOS)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    unavailable: str | None = None
 
-    def request(self, cell: Cell) -> Request | None:
-        return self.single if cell.windows == 1 else self.many
-
-
-def _one(prices: F64) -> Any:
-    return {"prices": prices[0].tolist()}
-
-
-def _series(prices: F64) -> Any:
-    return {"series": [{"prices": window} for window in prices.tolist()]}
-
-
-def _forecast(answer: Any) -> list[float]:
-    return [answer["forecast"][0]]
-
-
-def pricecast(workers: int) -> Subject:
-    """This service, in so many processes."""
-    settings = {"PRICECAST_DEFAULT_MODEL": "tutorial", "PRICECAST_MODELS_DIR": str(ROOT / "models")}
-    if workers > 1:
-        settings["PRICECAST_WORKERS"] = str(workers)
-    return Subject(
-        name="pricecast" if workers == 1 else f"pricecast-{workers}",
-        label="Pricecast",
-        kind="pricecast",
-        # The port is a setting as well; `env` adds it, as it is known only now.
-        command=lambda port: ["env", f"PRICECAST_PORT={port}", str(PYTHON), "-m", "app"],
-        single=Request("/predict", _one, _forecast),
-        many=Request("/predict/batch", _series, lambda answer: [each["forecast"][0] for each in answer["forecasts"]]),
-        processes=workers,
-        distributions=("fastapi", "onnxruntime", "uvicorn"),
-        environment=settings,
-    )
-
-
-def ceiling(name: str, label: str, app: str, workers: int = 1) -> Subject:
-    """A server that answers a constant."""
-    options = ["--no-access-log", "--log-level", "warning", "--workers", str(workers)]
-    return Subject(
-        name=name,
-        label=label,
-        kind="ceiling",
-        command=lambda port: [
-            str(PYTHON),
-            "-m",
-            "uvicorn",
-            "--port",
-            str(port),
-            *options,
-            f"benchmarks.servers.upper_bounds:{app}",
-        ],
-        single=Request("/predict", _one, _forecast),
-        processes=workers,
-        distributions=("fastapi", "uvicorn"),
-        forecasts=False,
-        batches=False,
-        cells=("1", "64"),  # what Pricecast is compared with; the rest would only lengthen the run
-    )
-
-
-def own() -> list[Subject]:
-    """Pricecast and the ceilings above it."""
-    return [
-        pricecast(1),
-        pricecast(2),
-        ceiling("uvicorn", "uvicorn, bare, a constant", "bare"),
-        ceiling("fastapi-echo", "FastAPI, validation only, a constant", "echo"),
-        ceiling("fastapi-echo-2", "FastAPI, validation only, a constant", "echo", workers=2),
-    ]
+    def request_format(self, scenario: LoadScenario) -> RequestFormat | None:
+        """Return the format of a scenario's requests, or None if the server does not take them."""
+        return self.single_format if scenario.windows_per_request == 1 else self.batch_format

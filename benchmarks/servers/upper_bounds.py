@@ -1,5 +1,7 @@
-"""Servers that forecast nothing: what HTTP alone costs, and what FastAPI adds to it. No forecasting server on the same
-stack can do more."""
+"""Servers that answer a constant. Their throughput is an upper bound for every forecasting server on the same stack.
+
+`bare` shows what HTTP alone costs, and `echo` what FastAPI adds to it.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -16,8 +18,8 @@ Message = dict[str, Any]
 async def bare(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Reads the body and answers a constant: nothing but uvicorn."""
-    if scope["type"] != "http":  # uvicorn's lifespan: there is nothing to start, and an exception is the way to say so
+    """Read the body and answer a constant. An ASGI application without a framework."""
+    if scope["type"] != "http":  # raising tells uvicorn that the application does not support lifespan events
         raise NotImplementedError
     while (await receive()).get("more_body"):
         pass
@@ -26,11 +28,15 @@ async def bare(
 
 
 class PredictRequest(BaseModel):
+    """The same fields and limits as Pricecast's request."""
+
     prices: Annotated[list[float], Field(min_length=60, max_length=4096)]
     horizon: int = 1
 
 
 class PredictResponse(BaseModel):
+    """The answer."""
+
     forecast: list[float]
 
 
@@ -39,5 +45,5 @@ echo = FastAPI()
 
 @echo.post("/predict")
 async def predict(request: PredictRequest) -> PredictResponse:
-    """Validates the same body as Pricecast and answers a constant, the way FastAPI's own pages would write it."""
+    """Validate the body and answer a constant, written as in FastAPI's documentation."""
     return PredictResponse(forecast=[100.0])

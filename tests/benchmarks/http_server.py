@@ -1,4 +1,4 @@
-"""A tiny HTTP server in a thread, for what asks servers."""
+"""A stub HTTP server in a thread, for tests of HTTP clients."""
 
 import json
 import threading
@@ -7,12 +7,17 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = Callable[[Any], tuple[int, Any]]  # the JSON of a request, None of a GET -> status and JSON of the answer
+Answer = Callable[[Any], tuple[int, Any]]  # JSON of a request, or None for a GET -> status and JSON of the answer
 
 
 @contextmanager
-def answering(answer: Answer, *, chunked: bool = False) -> Iterator[str]:
-    """A server on this machine, and its address."""
+def stub_server(answer: Answer, *, chunked: bool = False) -> Iterator[str]:
+    """Run a server on 127.0.0.1 and yield its URL.
+
+    Args:
+        answer: Computes the answer to each request.
+        chunked: Whether answers use chunked transfer encoding.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -23,14 +28,14 @@ def answering(answer: Answer, *, chunked: bool = False) -> Iterator[str]:
         def do_POST(self) -> None:
             self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
-        def _answer(self, asked: Any) -> None:
-            status, content = answer(asked)
+        def _answer(self, request: Any) -> None:
+            status, content = answer(request)
             body = json.dumps(content).encode()
             self.send_response(status)
             if chunked:
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
-                for part in (body[:1], body[1:]) if len(body) > 1 else (body,):  # an empty chunk would be the end
+                for part in (body[:1], body[1:]) if len(body) > 1 else (body,):  # an empty chunk would end the body
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
                 self.wfile.write(b"0\r\n\r\n")
                 return
@@ -39,7 +44,7 @@ def answering(answer: Answer, *, chunked: bool = False) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Nothing: a test is not told of requests."""
+            """Print no access log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True

@@ -1,1 +1,4 @@
-"""Other servers for the same network, each in the way its own documentation suggests, batching, and tuned."""
+"""Peer servers: other frameworks serving the same network, set up as their documentation suggests, batching and tuned.
+
+Most run in an environment of their own, so the modules here import nothing of Pricecast.
+"""

@@ -1,4 +1,4 @@
-"""The `batched` library in a FastAPI endpoint."""
+"""A FastAPI endpoint that batches with the library `batched`."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from benchmarks.servers.peers.network import Network
 from benchmarks.servers.peers.tuning import Tuning
 
-TUNING = Tuning.told()
+TUNING = Tuning.from_env()
 
 Window = Annotated[list[float], Field(min_length=60, max_length=60)]
 
@@ -17,19 +17,25 @@ network = Network(TUNING.threads)
 app = FastAPI()
 
 
-class Asked(BaseModel):
+class ForecastRequest(BaseModel):
+    """One or more windows."""
+
     windows: list[Window]
 
 
-class Answered(BaseModel):
+class ForecastResponse(BaseModel):
+    """One forecast for each window."""
+
     forecasts: list[float]
 
 
 @batched.aio.dynamically(batch_size=TUNING.batch, timeout_ms=TUNING.wait_ms, small_batch_threshold=TUNING.batch)
-def forecasts_of(windows: list[list[float]]) -> list[float]:
+def forecast(windows: list[list[float]]) -> list[float]:
+    """Forecast a batch of windows from several requests."""
     return network(windows).tolist()
 
 
 @app.post("/predict")
-async def predict(asked: Asked) -> Answered:
-    return Answered(forecasts=await forecasts_of(asked.windows))
+async def predict(request: ForecastRequest) -> ForecastResponse:
+    """Forecast the windows of one request."""
+    return ForecastResponse(forecasts=await forecast(request.windows))

@@ -1,4 +1,4 @@
-"""LitServe: FastAPI in front, workers in processes of their own, batches made by the worker."""
+"""LitServe: a FastAPI process in front of worker processes, which collect the batches."""
 
 import os
 from typing import Any
@@ -8,26 +8,34 @@ import litserve
 from benchmarks.servers.peers.network import Network
 from benchmarks.servers.peers.tuning import Tuning
 
-TUNING = Tuning.told()
+TUNING = Tuning.from_env()
 
 
 class Forecaster(litserve.LitAPI):
+    """The model, with the hooks that LitServe calls."""
+
     def setup(self, device: str) -> None:
+        """Load the network, once in each worker."""
         self._network = Network(TUNING.threads)
 
     def decode_request(self, request: dict[str, Any]) -> list[list[float]]:
+        """Return the windows of a request."""
         return request["windows"]
 
     def batch(self, inputs: list[list[list[float]]]) -> list[list[list[float]]]:
-        return inputs  # requests of many windows are of different sizes: the network's side joins them
+        """Return the requests as they are. Their sizes differ, so `predict` joins their windows."""
+        return inputs
 
     def predict(self, requests: list[list[list[float]]]) -> list[list[float]]:
-        return self._network.of_requests(requests)
+        """Forecast a batch of requests."""
+        return self._network.forecast_requests(requests)
 
     def unbatch(self, forecasts: list[list[float]]) -> list[list[float]]:
+        """Return the forecasts, which are separated by request already."""
         return forecasts
 
     def encode_response(self, forecasts: list[float]) -> dict[str, Any]:
+        """Return the content of an answer."""
         return {"forecasts": forecasts}
 
 

@@ -1,4 +1,4 @@
-"""MLServer: the Open Inference Protocol, adaptive batching, and a runtime of our own."""
+"""MLServer: Open Inference Protocol and adaptive batching, with a custom runtime."""
 
 import os
 
@@ -11,15 +11,19 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from benchmarks.servers.peers.network import Network
 from benchmarks.servers.peers.tuning import Tuning
 
-TUNING = Tuning.told()
+TUNING = Tuning.from_env()
 
 
 class Forecaster(MLModel):
+    """The runtime."""
+
     async def load(self) -> bool:
-        self._network = Network(TUNING.threads)  # in each worker
+        """Load the network, once in each worker."""
+        self._network = Network(TUNING.threads)
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Forecast a batch of windows from several requests."""
         windows = NumpyCodec.decode_input(payload.inputs[0])
         forecasts = self._network(windows)
         output = NumpyCodec.encode_output("forecasts", forecasts[:, None])
@@ -27,6 +31,7 @@ class Forecaster(MLModel):
 
 
 async def main() -> None:
+    """Serve until terminated."""
     port = int(os.environ["PORT"])
     settings = Settings(
         debug=False, host="127.0.0.1", http_port=port, grpc_port=int(os.environ["GRPC_PORT"]), metrics_endpoint=None,
@@ -37,8 +42,8 @@ async def main() -> None:
         name="tutorial", implementation=Forecaster, parameters=ModelParameters(version="1"),
         max_batch_size=TUNING.batch, max_batch_time=TUNING.wait_ms / 1000,
     )  # fmt: skip
-    await MLServer(settings).start([model])  # made here, as its workers are started on the running loop
+    await MLServer(settings).start([model])  # constructed here: it starts its workers on the running event loop
 
 
 if __name__ == "__main__":
-    uvloop.run(main())  # as its own command does
+    uvloop.run(main())  # MLServer's own command uses uvloop too

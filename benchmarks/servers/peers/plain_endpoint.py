@@ -1,4 +1,4 @@
-"""A plain FastAPI endpoint: one window, one call of the network. Nothing is batched, but a request may hold many."""
+"""A plain FastAPI endpoint: each request is one call of the network, with one window or with several."""
 
 from typing import Annotated
 
@@ -10,31 +10,41 @@ from benchmarks.servers.peers.tuning import Tuning
 
 Window = Annotated[list[float], Field(min_length=60, max_length=60)]
 
-network = Network(Tuning.told().threads)
+network = Network(Tuning.from_env().threads)
 app = FastAPI()
 
 
-class Asked(BaseModel):
+class ForecastRequest(BaseModel):
+    """One window."""
+
     prices: Window
 
 
-class Answered(BaseModel):
+class ForecastResponse(BaseModel):
+    """Its forecast, as a list of one number."""
+
     forecast: list[float]
 
 
-class ManyAsked(BaseModel):
+class BatchRequest(BaseModel):
+    """Several windows."""
+
     windows: list[Window]
 
 
-class ManyAnswered(BaseModel):
+class BatchResponse(BaseModel):
+    """One forecast for each window."""
+
     forecasts: list[float]
 
 
 @app.post("/predict")
-def predict(asked: Asked) -> Answered:
-    return Answered(forecast=network([asked.prices]).tolist())
+def predict(request: ForecastRequest) -> ForecastResponse:
+    """Forecast one window."""
+    return ForecastResponse(forecast=network([request.prices]).tolist())
 
 
 @app.post("/predict/batch")
-def predict_many(asked: ManyAsked) -> ManyAnswered:
-    return ManyAnswered(forecasts=network(asked.windows).tolist())
+def predict_batch(request: BatchRequest) -> BatchResponse:
+    """Forecast several windows in one call of the network."""
+    return BatchResponse(forecasts=network(request.windows).tolist())

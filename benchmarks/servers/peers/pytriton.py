@@ -1,4 +1,4 @@
-"""PyTriton: the Triton server's HTTP and dynamic batching, in front of a Python function."""
+"""PyTriton: HTTP and dynamic batching of the Triton server, in front of a Python function."""
 
 import os
 import signal
@@ -14,10 +14,11 @@ from pytriton.triton import Triton, TritonConfig
 from benchmarks.servers.peers.network import Network
 from benchmarks.servers.peers.tuning import Tuning
 
-TUNING = Tuning.told()
+TUNING = Tuning.from_env()
 
 
-def forecaster() -> Any:
+def load_forecaster() -> Any:
+    """Load the network, and return the function that Triton calls with a batch."""
     network = Network(TUNING.threads)
 
     @batch
@@ -28,7 +29,8 @@ def forecaster() -> Any:
 
 
 def main() -> None:
-    # Triton's own process must load the Python library that belongs to this interpreter, not the system's.
+    """Serve until terminated."""
+    # Makes the Triton process load this interpreter's libpython rather than the system's.
     os.environ["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")
     config = TritonConfig(
         http_address="127.0.0.1", http_port=int(os.environ["PORT"]), allow_grpc=False, allow_metrics=False,
@@ -37,7 +39,7 @@ def main() -> None:
     with Triton(config=config) as triton:
         triton.bind(
             model_name="tutorial",
-            infer_func=[forecaster() for _ in range(TUNING.workers)],
+            infer_func=[load_forecaster() for _ in range(TUNING.workers)],
             inputs=[Tensor(name="windows", dtype=np.float64, shape=(60,))],
             outputs=[Tensor(name="forecasts", dtype=np.float64, shape=(1,))],
             config=ModelConfig(
@@ -46,10 +48,10 @@ def main() -> None:
             ),
             strict=False,
         )
-        leaving = threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: leaving.set())
+        terminated = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: terminated.set())
         triton.run()
-        leaving.wait()
+        terminated.wait()
 
 
 if __name__ == "__main__":

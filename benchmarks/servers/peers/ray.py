@@ -1,4 +1,4 @@
-"""Ray Serve: a proxy in front of replicas, and @serve.batch in each."""
+"""Ray Serve: a proxy in front of replicas, each batching with `@serve.batch`."""
 
 import os
 import signal
@@ -12,11 +12,11 @@ from starlette.requests import Request
 from benchmarks.servers.peers.network import Network
 from benchmarks.servers.peers.tuning import Tuning
 
-TUNING = Tuning.told()
+TUNING = Tuning.from_env()
 NO_ACCESS_LOG = {"enable_access_log": False}
 
 
-# A replica asks for half a core only so that Ray, which counts cores, places every process that is wanted.
+# Ray places no more replicas than fit its count of cores. Half a core each leaves room for all of them.
 @serve.deployment(
     num_replicas=TUNING.workers,
     max_ongoing_requests=1024,
@@ -24,19 +24,25 @@ NO_ACCESS_LOG = {"enable_access_log": False}
     logging_config=NO_ACCESS_LOG,
 )
 class Forecaster:
+    """The deployment."""
+
     def __init__(self) -> None:
+        """Load the network, once in each replica."""
         self._network = Network(TUNING.threads)
 
     @serve.batch(max_batch_size=TUNING.batch, batch_wait_timeout_s=TUNING.wait_ms / 1000)
-    async def forecasts(self, requests: list[list[list[float]]]) -> list[list[float]]:
-        return self._network.of_requests(requests)
+    async def forecast(self, requests: list[list[list[float]]]) -> list[list[float]]:
+        """Forecast a batch of requests."""
+        return self._network.forecast_requests(requests)
 
     async def __call__(self, request: Request) -> dict[str, Any]:
+        """Answer one request."""
         windows = (await request.json())["windows"]
-        return {"forecasts": await self.forecasts(windows)}
+        return {"forecasts": await self.forecast(windows)}
 
 
 def main() -> None:
+    """Serve until terminated."""
     ray.init(
         num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1",
         object_store_memory=256 * 2**20,
@@ -46,9 +52,9 @@ def main() -> None:
         Forecaster.bind(),  # type: ignore[attr-defined]  # serve.deployment adds it
         route_prefix="/predict",
     )
-    leaving = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: leaving.set())
-    leaving.wait()
+    terminated = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    terminated.wait()
     ray.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""How a peer is tuned: chosen by the benchmark, read by the server."""
+"""Tuning parameters of a peer. The benchmark passes them to the server in environment variables."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -8,19 +8,27 @@ PREFIX = "TUNED_"
 
 @dataclass(frozen=True)
 class Tuning:
-    """What every server that batches lets one choose."""
+    """Parameters that every batching server has in some form.
 
-    workers: int = 1  # processes, or instances, that run the network
-    threads: int = 1  # of ONNX Runtime, in each of them
-    batch: int = 64  # requests (or windows, where the peer counts those) in one call at most
-    wait_ms: float = 0  # of a batch that is not full
+    Attributes:
+        workers: Number of processes or instances that run the network.
+        threads: Number of ONNX Runtime threads in each worker.
+        batch: Maximum batch size, in requests or in windows, whichever the peer counts.
+        wait_ms: Time that an incomplete batch waits for more requests, in milliseconds.
+    """
 
-    def environment(self) -> dict[str, str]:
+    workers: int = 1
+    threads: int = 1
+    batch: int = 64
+    wait_ms: float = 0
+
+    def to_env(self) -> dict[str, str]:
+        """Return environment variables that `from_env` reads."""
         return {PREFIX + name.upper(): str(value) for name, value in asdict(self).items()}
 
     @classmethod
-    def told(cls) -> "Tuning":
-        """The tuning that the environment tells of."""
+    def from_env(cls) -> "Tuning":
+        """Read the tuning from environment variables."""
         return cls(
             workers=int(os.environ[PREFIX + "WORKERS"]),
             threads=int(os.environ[PREFIX + "THREADS"]),

@@ -1,4 +1,4 @@
-"""The way of tutorials: `model.predict` of Keras in an endpoint, and the scaler as it was saved."""
+"""A FastAPI endpoint as tutorials show it: Keras's `model.predict`, and the scaler loaded with joblib."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +9,8 @@ import numpy as np
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-TUTORIAL = Path(__file__).parents[3] / "models" / "tutorial"
-ARTIFACT = TUTORIAL / (TUTORIAL / "current").read_text(encoding="ascii").strip()
+MODEL_DIR = Path(__file__).parents[3] / "models" / "tutorial"
+ARTIFACT = MODEL_DIR / (MODEL_DIR / "current").read_text(encoding="ascii").strip()
 Window = Annotated[list[float], Field(min_length=60, max_length=60)]
 
 model = keras.models.load_model(ARTIFACT / "model.keras")
@@ -18,17 +18,22 @@ scaler = joblib.load(ARTIFACT / "scaler.joblib")
 app = FastAPI()
 
 
-class Asked(BaseModel):
+class ForecastRequest(BaseModel):
+    """One or more windows."""
+
     windows: list[Window]
 
 
-class Answered(BaseModel):
+class ForecastResponse(BaseModel):
+    """One forecast for each window."""
+
     forecasts: list[float]
 
 
 @app.post("/predict")
-def predict(asked: Asked) -> Answered:
-    prices = np.array(asked.windows)  # (B, 60)
+def predict(request: ForecastRequest) -> ForecastResponse:
+    """Forecast the windows of one request."""
+    prices = np.array(request.windows)  # (B, 60)
     scaled = scaler.transform(prices.reshape(-1, 1)).reshape(*prices.shape, 1)
     outputs = model.predict(scaled, verbose=0)
-    return Answered(forecasts=scaler.inverse_transform(outputs.reshape(-1, 1))[:, 0].tolist())
+    return ForecastResponse(forecasts=scaler.inverse_transform(outputs.reshape(-1, 1))[:, 0].tolist())
