@@ -31,12 +31,12 @@ $(GOOGLE_FILES):
 	@echo "no $@: these files are not part of the repository; name their folder: make google GOOGLE=FOLDER" >&2; exit 1
 
 PEERS = batched bentoml litserve mlserver mosec pytriton ray
-bench: .venv/dev  ## how fast it answers on this machine, in less than five minutes
-	$(PYTHON) -m benchmarks.serving
+bench: .venv/dev  ## measure speed on this machine, in less than five minutes
+	$(PYTHON) -m benchmarks.scenarios.serving
 
-bench-peers: .venv/dev  ## the same beside other servers, in some 35 minutes; one that cannot be installed is told
+bench-peers: .venv/dev  ## compare with other servers, in about 35 minutes; reports name peers that cannot be installed
 	-$(MAKE) --keep-going $(PEERS:%=.peers/%/ready)
-	$(PYTHON) -m benchmarks.peers
+	$(PYTHON) -m benchmarks.scenarios.peers
 
 requirements:  ## Pin the requirements in pyproject.toml again. Needs uv.
 	$(COMPILE) --extra train --extra otel --extra dev --output-file requirements/dev.txt

@@ -1,1 +1,1 @@
-"""Measurements: run by hand, never by the tests."""
+"""Benchmarks. They are run by hand; the test suite checks only their mechanics."""

@@ -1,4 +1,4 @@
-"""What a measurement was made on."""
+"""The machine and the software that a benchmark ran on."""
 
 import datetime
 import importlib.metadata
@@ -12,33 +12,33 @@ from pathlib import Path
 
 import psutil
 
-ASK_VERSIONS = (
+PRINT_VERSIONS = (
     "import importlib.metadata as m, json, platform, sys;"
     "print(json.dumps({'python': platform.python_version()} | {n: m.version(n) for n in sys.argv[1:]}))"
 )
 
 
-def description() -> dict[str, str]:
-    """The machine and the software under all subjects, for the report."""
+def describe_machine() -> dict[str, str]:
+    """Describe the machine and the software that all servers share."""
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": platform.system(),
-        "load before": f"{os.getloadavg()[0]:.1f}",  # of other work: near 0, or the figures are of a shared machine
+        "load before": f"{os.getloadavg()[0]:.1f}",  # well above 0 if other programs used the machine
         "python": platform.python_version(),
         "onnxruntime": importlib.metadata.version("onnxruntime"),
     }
 
 
-def versions(python: Path, distributions: Sequence[str]) -> dict[str, str]:
-    """Versions of what is installed for that interpreter.
+def installed_versions(python: Path, distributions: Sequence[str]) -> dict[str, str]:
+    """Return the versions of Python and of some distributions in the environment of an interpreter.
 
     Raises:
-        subprocess.CalledProcessError: one of them is not installed.
+        subprocess.CalledProcessError: A distribution is not installed there.
     """
-    command = [str(python), "-c", ASK_VERSIONS, *distributions]
+    command = [str(python), "-c", PRINT_VERSIONS, *distributions]
     found: dict[str, str] = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     return found
 

@@ -1,4 +1,4 @@
-"""Server processes: started in a group of their own, weighed, and stopped with whatever they have started."""
+"""Server processes: started in a process group of their own, and stopped together with all their descendants."""
 
 import contextlib
 import ctypes
@@ -15,29 +15,44 @@ from pathlib import Path
 
 import psutil
 
-STOP_S = 15.0  # a server may take so long to leave before it is killed
+ROOT = Path(__file__).parents[1]
+PYTHON = Path(sys.executable)
+STOP_TIMEOUT_S = 15.0  # a server that has not exited by then is killed
+TAIL_BYTES = 1500
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
-class Weight:
-    """Memory of all processes of a server, in MiB. What processes share is in `rss` once for each, in `pss` once."""
+class MemoryUsage:
+    """Memory of all processes of a server, in MiB.
+
+    Attributes:
+        processes: Number of processes.
+        rss_mib: Resident set sizes added up; shared pages count once per process.
+        pss_mib: Proportional set sizes added up; shared pages count once. None except on Linux.
+    """
 
     processes: int
     rss_mib: float
-    pss_mib: float | None  # None where the system does not tell
+    pss_mib: float | None
 
 
-class Server:
-    """A running server process, and its descendants."""
+class RunningServer:
+    """A running server process and its descendants."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], directory: Path) -> None:
-        """Starts it. What it prints is kept in a file, so that it can be told if it fails."""
-        self._before = set(_children())
+        """Start the server.
+
+        Args:
+            command: Program and arguments.
+            environment: Variables added to those of this process. PRICECAST_* variables are not inherited.
+            directory: Working directory.
+        """
+        self._before = set(_descendants())
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 — closed by stop
         self.started_at = time.monotonic()
-        # Settings of ours are set by the subject alone; what the caller has set would be measured unseen.
+        # Settings that happen to be exported in the caller's shell would change what is measured.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PRICECAST_")}
         self._process = subprocess.Popen(
             command, cwd=directory, env=inherited | dict(environment),
@@ -46,68 +61,73 @@ class Server:
         )  # fmt: skip
 
     @property
-    def ended(self) -> bool:
+    def has_exited(self) -> bool:
+        """Whether the process that was started has exited."""
         return self._process.poll() is not None
 
-    def said(self) -> str:
-        """The end of what it printed."""
-        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 1500))
+    def output_tail(self) -> str:
+        """Return the last 1,500 bytes of what the server printed."""
+        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - TAIL_BYTES))
         return self._log.read().decode(errors="replace").strip()
 
-    def weight(self) -> Weight:
+    def memory_usage(self) -> MemoryUsage:
+        """Add up the memory of all processes."""
         rss_bytes, pss_bytes, count = 0, 0, 0
-        knows_pss = sys.platform == "linux"
-        for process in self._family():
+        has_pss = sys.platform == "linux"
+        for process in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                full = process.memory_full_info()
-                rss_bytes, count = rss_bytes + full.rss, count + 1
-                pss_bytes += getattr(full, "pss", 0)
-        return Weight(count, rss_bytes / 2**20, pss_bytes / 2**20 if knows_pss else None)
+                info = process.memory_full_info()
+                rss_bytes, count = rss_bytes + info.rss, count + 1
+                pss_bytes += getattr(info, "pss", 0)
+        return MemoryUsage(count, rss_bytes / 2**20, pss_bytes / 2**20 if has_pss else None)
 
     def cpu_s(self) -> float:
-        """Return the processor time in seconds, user and system, that all its processes have used so far."""
+        """Return the processor time, user and system, that all processes have used so far, in seconds."""
         total_s = 0.0
-        for process in self._family():
+        for process in self._processes():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 used = process.cpu_times()
                 total_s += used.user + used.system
         return total_s
 
     def stop(self) -> None:
-        """Asks the process group to leave; what is still there after STOP_S, or has left the group, is killed."""
-        family = self._family()
+        """Terminate the process group, then kill every process that remains, whether in the group or not."""
+        processes = self._processes()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_S)
-        for process in {*family, *self._family()}:
+            self._process.wait(STOP_TIMEOUT_S)
+        for process in {*processes, *self._processes()}:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
-        psutil.wait_procs(self._family(), timeout=STOP_S)
+        psutil.wait_procs(self._processes(), timeout=STOP_TIMEOUT_S)
         self._log.close()
 
-    def _family(self) -> list[psutil.Process]:
-        """The process and all its descendants, also those that were orphaned and so became ours."""
-        return [process for process in _children() if process not in self._before]
+    def _processes(self) -> list[psutil.Process]:
+        """List the process and its descendants, including orphans that this process has adopted."""
+        return [process for process in _descendants() if process not in self._before]
 
 
-def guard() -> None:
-    """From now on nothing that was started gets away: SIGTERM stops servers on the way out, as Ctrl-C does, and a
-    descendant whose parent ends becomes our child (Linux only)."""
+def prevent_orphans() -> None:
+    """Make sure that no server outlives this process.
+
+    SIGTERM exits in an orderly way, as Ctrl-C does, so that `finally` blocks stop the servers. On Linux this process
+    also adopts descendants whose parent exits.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def free_port() -> int:
-    """A port of this machine on which nobody listens."""
+    """Return a port of 127.0.0.1 that is not in use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
-def _children() -> list[psutil.Process]:
+def _descendants() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 

@@ -1,6 +1,5 @@
-"""Measures subjects, interleaved: in each round, each is started, checked, loaded, checked again and stopped."""
+"""Measures servers in interleaved rounds. Each round starts, checks, loads, checks again and stops every server."""
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -9,221 +8,185 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import engine
-from benchmarks.load import Generator, Order, answers, make
-from benchmarks.measurements import Measurement
-from benchmarks.processes import Server, free_port
-from benchmarks.subjects import CELLS, PYTHON, ROOT, Cell, Request, Subject
-from benchmarks.windows import MANY, POOL, Windows
+from benchmarks.answer_checks import AnswerChecker
+from benchmarks.load_generator import Generator, LoadSpec, generate_load
+from benchmarks.measurements import Measurement, MeasurementFailed
+from benchmarks.micro import engine
+from benchmarks.processes import PYTHON, ROOT, RunningServer, free_port
+from benchmarks.servers.spec import LOAD_SCENARIOS, LoadScenario, RequestFormat, ServerSpec
+from benchmarks.windows import WindowPool
 
-CHECK_CONNECTIONS = 16
-POLL_S = 0.005  # of a server that starts: a cold start is measured as exactly as this
-WARM_S = 1.0
-WARM = Cell("warm", 64)
-REQUESTS_OF_MANY = 64  # different ones; of 256 windows each, which are different within one request
-START = "start"  # the cell that cold start and memory are filed under
-
-
-class Refused(Exception):
-    """The server does not run, or does not answer as it should."""
+WARM_UP = LoadScenario("warm-up", 64)
+WARM_UP_S = 1.0
+START = "start"  # scenario under which cold start and memory are recorded
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is measured, and for how long."""
+class RunPlan:
+    """What to measure, and for how long.
 
-    subjects: Sequence[Subject]
-    cells: Sequence[Cell]
+    Attributes:
+        servers: Servers to measure.
+        scenarios: Loads to put on each.
+        rounds: Number of rounds.
+        load_s: Duration of a load, in seconds.
+        engine_call_s: Duration of the engine measurement for each batch size, in seconds. 0 skips the engine.
+        generator: Load generator.
+        budget_s: Time after which no further server is started, in seconds.
+    """
+
+    servers: Sequence[ServerSpec]
+    scenarios: Sequence[LoadScenario]
     rounds: int
-    seconds: float  # of one load
-    engine_seconds: float  # of one size of call; 0 leaves the engine out
+    load_s: float
+    engine_call_s: float
     generator: Generator
-    budget_s: float  # nothing is begun once so long has passed
+    budget_s: float
 
 
-class Runner:
-    """Carries out a plan. All files, those that servers make too, are kept in a directory of the caller's."""
+class BenchmarkRunner:
+    """Carries out a plan."""
 
-    def __init__(self, plan: Plan, windows: Windows, directory: Path, tell: Callable[[str], None]) -> None:
-        self._plan, self._windows, self._directory, self._tell = plan, windows, directory, tell
+    def __init__(
+        self, plan: RunPlan, pool: WindowPool, directory: Path, on_measurement: Callable[[Measurement], None]
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            plan: What to measure.
+            pool: Windows to send.
+            directory: Temporary directory for request bodies and for files that the servers write.
+            on_measurement: Called with each measurement of a server as it is made.
+        """
+        self._plan, self._directory, self._on_measurement = plan, directory, on_measurement
+        self._checker = AnswerChecker(pool)
 
     def run(self) -> list[Measurement]:
-        """All measurements; what was begun before the budget was spent is finished."""
-        found: list[Measurement] = []
+        """Measure all servers. When the budget runs out, the current server is finished and the rest is skipped."""
+        measurements: list[Measurement] = []
         until = time.monotonic() + self._plan.budget_s
-        present = [subject for subject in self._plan.subjects if subject.absent is None]
-        broken: set[str] = set()  # did not start, and would only take its time to fail again
-        for round_ in range(self._plan.rounds):
-            if self._plan.engine_seconds and time.monotonic() < until:
-                found += self._measured_engine(round_)
-            for subject in rotated(present, round_):
-                if subject.name in broken:
+        available = [server for server in self._plan.servers if server.unavailable is None]
+        failed_to_start: set[str] = set()  # not tried again: waiting for a start timeout in each round takes too long
+        for round_number in range(self._plan.rounds):
+            if self._plan.engine_call_s and time.monotonic() < until:
+                measurements += self._measure_engine(round_number)
+            for spec in rotate(available, round_number):
+                if spec.name in failed_to_start:
                     continue
                 if time.monotonic() > until:
-                    found.append(Measurement(round_, subject.name, START, failure="no time was left"))
+                    measurements.append(Measurement(round_number, spec.name, START, failure="no time was left"))
                     continue
-                for measurement in self._measured(round_, subject):
-                    self._tell(line(measurement))
-                    found.append(measurement)
-                    if measurement.cell == START and measurement.failure:
-                        broken.add(subject.name)
-        return found
+                for measurement in self._measure_server(round_number, spec):
+                    self._on_measurement(measurement)
+                    measurements.append(measurement)
+                    if measurement.scenario == START and measurement.failure:
+                        failed_to_start.add(spec.name)
+        return measurements
 
-    def _measured_engine(self, round_: int) -> Iterable[Measurement]:
-        seconds = self._plan.engine_seconds
-        limit_s = 60 + 3 * seconds * len(engine.SETUPS) * len(engine.SIZES)
-        ended = subprocess.run(
-            [str(PYTHON), "-m", "benchmarks.engine", str(seconds)],
-            cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=True,
+    def _measure_engine(self, round_number: int) -> Iterable[Measurement]:
+        seconds = self._plan.engine_call_s
+        timeout_s = 60 + 3 * seconds * len(engine.SETUPS) * len(engine.BATCH_SIZES)
+        completed = subprocess.run(
+            [str(PYTHON), "-m", "benchmarks.micro.engine", str(seconds)],
+            cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=True,
         )  # fmt: skip
-        for setup, sizes in json.loads(ended.stdout).items():
+        for setup, sizes in json.loads(completed.stdout).items():
             for size, figures in sizes.items():
-                yield Measurement(round_, setup, size, figures)
+                yield Measurement(round_number, setup, size, figures)
 
-    def _measured(self, round_: int, subject: Subject) -> Iterable[Measurement]:
-        """The start, then each cell. A failed start is the only measurement; a failed cell leaves the next ones be."""
+    def _measure_server(self, round_number: int, spec: ServerSpec) -> Iterable[Measurement]:
+        """Start a server and measure its scenarios.
+
+        If the start fails, it is the only measurement. If a scenario fails, the next ones are still measured.
+        """
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        # Sockets, caches and logs that a server keeps about itself go when the run's own files go.
-        homes = {"HOME": str(self._directory), "TMPDIR": str(self._directory)}
-        server = Server(subject.command(port), homes | dict(subject.environment), ROOT)
+        # Whatever servers write to their home or temporary directory is deleted with the files of the run.
+        directories = {"HOME": str(self._directory), "TMPDIR": str(self._directory)}
+        server = RunningServer(spec.command(port), directories | dict(spec.environment), ROOT)
         try:
             try:
-                start_s = self._first_answer(server, subject, url)
-                self._check(subject, subject.single, url)
-                weight = server.weight()
-                self._load(subject, WARM, subject.single, url, WARM_S)
-                self._check(subject, subject.single, url)
-            except Refused as error:
-                yield Measurement(round_, subject.name, START, failure=str(error))
+                start_s = self._checker.wait_for_first_answer(server, spec, url)
+                self._checker.check(spec, spec.single_format, url)
+                memory = server.memory_usage()
+                self._put_load(spec, WARM_UP, spec.single_format, url, WARM_UP_S)
+                self._checker.check(spec, spec.single_format, url)
+            except MeasurementFailed as error:
+                yield Measurement(round_number, spec.name, START, failure=str(error))
                 return
-            figures = {"start_s": start_s, "processes": float(weight.processes), "rss_mib": weight.rss_mib}
-            if weight.pss_mib is not None:
-                figures["pss_mib"] = weight.pss_mib
-            yield Measurement(round_, subject.name, START, figures)
-            for cell in self._plan.cells:
-                request = subject.request(cell)
-                if request is None or cell.name not in subject.cells or cell.name in subject.left_out:
-                    continue
-                yield self._cell(round_, subject, cell, request, url)
+            figures = {"start_s": start_s, "processes": float(memory.processes), "rss_mib": memory.rss_mib}
+            if memory.pss_mib is not None:
+                figures["pss_mib"] = memory.pss_mib
+            yield Measurement(round_number, spec.name, START, figures)
+            for scenario in self._plan.scenarios:
+                request_format = spec.request_format(scenario)
+                is_measured = scenario.name in spec.scenarios and scenario.name not in spec.skipped
+                if request_format is not None and is_measured:
+                    yield self._measure_scenario(round_number, spec, scenario, request_format, url)
         finally:
             server.stop()
 
-    def _cell(self, round_: int, subject: Subject, cell: Cell, request: Request, url: str) -> Measurement:
+    def _measure_scenario(
+        self, round_number: int, spec: ServerSpec, scenario: LoadScenario, request_format: RequestFormat, url: str
+    ) -> Measurement:
         try:
-            self._check(subject, request, url)
-            figures = self._load(subject, cell, request, url, max(self._plan.seconds, subject.least_seconds))
-            self._check(subject, request, url)  # waits as well until what the load left behind is done
-        except Refused as error:
-            return Measurement(round_, subject.name, cell.name, failure=str(error))
-        return Measurement(round_, subject.name, cell.name, figures)
+            self._checker.check(spec, request_format, url)
+            figures = self._put_load(spec, scenario, request_format, url, max(self._plan.load_s, spec.min_load_s))
+            # This check also waits until the server has finished requests that the load generator abandoned.
+            self._checker.check(spec, request_format, url)
+        except MeasurementFailed as error:
+            return Measurement(round_number, spec.name, scenario.name, failure=str(error))
+        return Measurement(round_number, spec.name, scenario.name, figures)
 
-    def _load(self, subject: Subject, cell: Cell, request: Request, url: str, seconds: float) -> dict[str, float]:
-        bodies = self._bodies(subject, request, cell.windows)
-        order = Order(url + request.path, bodies, cell.connections, seconds, subject.timeout_s)
+    def _put_load(
+        self, spec: ServerSpec, scenario: LoadScenario, request_format: RequestFormat, url: str, load_s: float
+    ) -> dict[str, float]:
+        windows = scenario.windows_per_request
+        bodies = self._directory / f"{spec.name}-{windows}.jsonl"
+        if not bodies.exists():
+            self._checker.write_bodies(bodies, request_format, windows)
+        load = LoadSpec(url + request_format.path, bodies, scenario.connections, load_s, spec.request_timeout_s)
         try:
-            load = make(self._plan.generator, order)
+            result = generate_load(self._plan.generator, load)
         except (ValueError, subprocess.TimeoutExpired) as error:
-            raise Refused(f"the load generator failed: {error}") from None
-        if load.failure and cell is not WARM:
-            raise Refused(f"{load.failure} in {load.requests} requests")
+            raise MeasurementFailed(f"the load generator failed: {error}") from None
+        if result.failure and scenario is not WARM_UP:
+            raise MeasurementFailed(f"{result.failure} in {result.requests} requests")
         return {
-            "requests_per_s": load.requests_per_s,
-            "windows_per_s": load.requests_per_s * cell.windows,
-            "p50_ms": load.p50_ms,
-            "p90_ms": load.p90_ms,
-            "p99_ms": load.p99_ms,
-            "max_ms": load.max_ms,
-            "requests": float(load.requests),
+            "requests_per_s": result.requests_per_s,
+            "windows_per_s": result.requests_per_s * windows,
+            "p50_ms": result.p50_ms,
+            "p90_ms": result.p90_ms,
+            "p99_ms": result.p99_ms,
+            "max_ms": result.max_ms,
+            "requests": float(result.requests),
         }
 
-    def _bodies(self, subject: Subject, request: Request, windows: int) -> Path:
-        """The file of bodies, written when it is first asked for."""
-        path = self._directory / f"{subject.name}-{windows}.jsonl"
-        if not path.exists():
-            count = POOL if windows == 1 else REQUESTS_OF_MANY
-            lines = [self._body(request, self._rows(number, windows)) for number in range(count)]
-            path.write_bytes(b"\n".join(lines) + b"\n")
-        return path
 
-    def _rows(self, number: int, windows: int) -> slice:
-        first = number * windows % POOL if windows == 1 else number * 61 % (POOL - windows)
-        return slice(first, first + windows)
-
-    def _body(self, request: Request, rows: slice) -> bytes:
-        return json.dumps(request.content(self._windows.prices[rows])).encode()
-
-    def _first_answer(self, server: Server, subject: Subject, url: str) -> float:
-        """Seconds from the start of the process to its first right answer."""
-        until = server.started_at + subject.start_limit_s
-        rows = slice(POOL - 1, POOL)
-        body = self._body(subject.single, rows)
-        while time.monotonic() < until:
-            if server.ended:
-                raise Refused(f"the server ended:\n{server.said()}")
-            try:
-                [(status, answer)] = asyncio.run(answers(url + subject.single.path, [body], 1, subject.timeout_s))
-            except (OSError, EOFError, ValueError, TimeoutError):
-                status, answer = 0, None
-            if status == 200:
-                if subject.forecasts and (fault := self._fault(subject.single, rows, answer)):
-                    raise Refused(fault)
-                return time.monotonic() - server.started_at
-            time.sleep(POLL_S)
-        raise Refused(f"no answer within {subject.start_limit_s:.0f} s:\n{server.said()}")
-
-    def _check(self, subject: Subject, request: Request, url: str) -> None:
-        """Asks for the forecasts of many windows, several requests at a time, and compares each.
-
-        Raises:
-            Refused: an answer is wrong, or none.
-        """
-        if request is subject.single:
-            rows = [slice(first, first + 1) for first in range(0, POOL, POOL // subject.checked_windows)]
-        else:
-            rows = [slice(first, first + MANY) for first in (0, POOL - MANY)]
-        bodies = [self._body(request, each) for each in rows]
-        try:
-            found = asyncio.run(answers(url + request.path, bodies, CHECK_CONNECTIONS, subject.start_limit_s))
-        except (OSError, EOFError, ValueError, TimeoutError) as error:
-            raise Refused(f"a check was not answered: {type(error).__name__}: {error}") from None
-        for each, (status, answer) in zip(rows, found, strict=True):
-            if status != 200:
-                raise Refused(f"a check was answered with {status}: {answer[:200]}")
-            if subject.forecasts and (fault := self._fault(request, each, answer)):
-                raise Refused(fault)
-
-    def _fault(self, request: Request, rows: slice, answer: object) -> str | None:
-        try:
-            return self._windows.fault(rows, request.read(answer))
-        except (KeyError, IndexError, TypeError, ValueError):
-            return f"not an answer: {json.dumps(answer)[:200]}"
+def rotate(servers: Sequence[ServerSpec], round_number: int) -> list[ServerSpec]:
+    """Start each round with another server, so that none always comes first or always follows the same one."""
+    shift = round_number * max(1, len(servers) // 3) % len(servers) if servers else 0
+    return [*servers[shift:], *servers[:shift]]
 
 
-def rotated(items: Sequence[Subject], by: int) -> list[Subject]:
-    """The items, beginning with another one in each round, so that none is always the first or after the same."""
-    by = by * max(1, len(items) // 3) % len(items) if items else 0
-    return [*items[by:], *items[:by]]
-
-
-def line(measurement: Measurement) -> str:
-    """One measurement, to watch a run by."""
+def format_measurement(measurement: Measurement) -> str:
+    """Format a measurement as one line of progress output."""
     if measurement.failure:
-        told = f"FAILED: {measurement.failure}"
+        outcome = f"FAILED: {measurement.failure}"
     else:
-        told = "  ".join(f"{name} {value:,.2f}" for name, value in measurement.figures.items())
-    return f"round {measurement.round + 1}  {measurement.subject:16} {measurement.cell:8} {told}"
+        outcome = "  ".join(f"{name} {value:,.2f}" for name, value in measurement.figures.items())
+    return f"round {measurement.round + 1}  {measurement.server:16} {measurement.scenario:8} {outcome}"
 
 
-def cells_named(names: Sequence[str] | None) -> list[Cell]:
-    """The cells of those names, or all.
+def select_scenarios(names: Sequence[str] | None) -> list[LoadScenario]:
+    """Return the scenarios with some names, or all scenarios if no names are given.
 
     Raises:
-        SystemExit: there is no such cell.
+        SystemExit: There is no such scenario.
     """
     if names is None:
-        return list(CELLS)
-    known = {cell.name: cell for cell in CELLS}
+        return list(LOAD_SCENARIOS)
+    known = {scenario.name: scenario for scenario in LOAD_SCENARIOS}
     if unknown := set(names) - set(known):
-        sys.exit(f"no such cell: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        sys.exit(f"no such scenario: {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
     return [known[name] for name in names]

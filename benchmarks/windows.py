@@ -1,8 +1,7 @@
-"""What is sent, and what the right answers to it are."""
+"""Price windows that benchmarks send, and the forecasts they expect."""
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -10,52 +9,76 @@ import onnxruntime as ort
 
 from app.artifact import store
 from app.artifact.transform import F64, Affine
+from benchmarks.processes import ROOT
 
-MODELS = Path(__file__).parent.parent / "models"
+MODELS = ROOT / "models"
 ARTIFACT = MODELS / "tutorial" / store.current(MODELS, "tutorial")
 WINDOW = 60
-POOL = 4096  # different windows: far more than connections, so that no two requests in flight are alike
-MANY = 256  # windows in a request of many
+POOL_WINDOWS = 4096  # far more than connections, so that no two requests in flight contain the same window
+BATCH_WINDOWS = 256  # windows in one batch request
 SEED = 7
-LARGEST_ERROR = 1e-4  # of an answer, relative: what float32 arithmetic in another order may cost, and no more
+MAX_RELATIVE_ERROR = 1e-4  # of a forecast; float32 sums differ by less when computed in another order
 
 
 @cache
-def affine() -> Affine:
-    """The artifact's fitted scaler."""
+def tutorial_scaler() -> Affine:
+    """Return the fitted scaler of the `tutorial` artifact."""
     return Affine.of(joblib.load(ARTIFACT / "scaler.joblib"))
 
 
 def random_walks(count: int, steps: int, start: float | F64 = 300.0, random: np.random.Generator | None = None) -> F64:
-    """(count, steps) prices in cents, no two rows alike."""
+    """Simulate geometric random walks, rounded to cents.
+
+    Args:
+        count: Number of walks; no two are equal.
+        steps: Prices in each.
+        start: Price that a walk starts from: one for all, or an array (count, 1).
+        random: Source of randomness; seeded with SEED if omitted.
+
+    Returns:
+        Prices (count, steps).
+    """
     random = random or np.random.default_rng(SEED)
     walks: F64 = np.round(start * np.exp(np.cumsum(random.normal(0, 0.01, (count, steps)), axis=1)), 2)
     return walks
 
 
 @dataclass(frozen=True)
-class Windows:
-    """A pool of windows, and the forecasts that are right for them."""
+class WindowPool:
+    """Windows to send, and the correct forecast of each.
 
-    prices: F64  # (POOL, WINDOW)
-    forecasts: F64  # (POOL,)
+    Attributes:
+        prices: (POOL_WINDOWS, WINDOW).
+        forecasts: (POOL_WINDOWS,), one step ahead.
+    """
+
+    prices: F64
+    forecasts: F64
 
     @classmethod
-    def made(cls) -> "Windows":
-        """Random walks in the range that the network was trained on, in cents; computed here, with nothing between."""
+    def generate(cls) -> "WindowPool":
+        """Simulate windows in the training range of `tutorial`, and run its network on them directly."""
         random = np.random.default_rng(SEED)
-        prices = random_walks(POOL, WINDOW, random.uniform(150, 600, (POOL, 1)), random)
+        prices = random_walks(POOL_WINDOWS, WINDOW, random.uniform(150, 600, (POOL_WINDOWS, 1)), random)
         session = ort.InferenceSession(ARTIFACT / "model.onnx", providers=["CPUExecutionProvider"])
-        inputs = affine()(prices)[:, :, None].astype(np.float32)
-        outputs = session.run(None, {session.get_inputs()[0].name: inputs})[0].reshape(POOL).astype(np.float64)
-        return cls(prices, affine().inverse(outputs))
+        inputs = tutorial_scaler()(prices)[:, :, None].astype(np.float32)
+        outputs = session.run(None, {session.get_inputs()[0].name: inputs})[0]
+        return cls(prices, tutorial_scaler().inverse(outputs.reshape(POOL_WINDOWS).astype(np.float64)))
 
-    def fault(self, rows: slice, answered: list[float]) -> str | None:
-        """What is wrong with the forecasts that were answered to these windows, if anything is."""
+    def find_error(self, rows: slice, received: list[float]) -> str | None:
+        """Compare received forecasts with the correct ones.
+
+        Args:
+            rows: Windows that were sent.
+            received: Forecasts that the server returned.
+
+        Returns:
+            A description of the worst error, or None if all forecasts are correct.
+        """
         expected = self.forecasts[rows]
-        if len(answered) != len(expected):
-            return f"{len(answered)} forecasts for {len(expected)} windows"
-        error = np.abs(np.asarray(answered, dtype=np.float64) - expected) / expected
-        if (worst := int(error.argmax())) >= 0 and not error[worst] <= LARGEST_ERROR:
-            return f"a wrong forecast: {answered[worst]}, should be {expected[worst]:.4f}"
+        if len(received) != len(expected):
+            return f"{len(received)} forecasts for {len(expected)} windows"
+        error = np.abs(np.asarray(received, dtype=np.float64) - expected) / expected
+        if (worst := int(error.argmax())) >= 0 and not error[worst] <= MAX_RELATIVE_ERROR:
+            return f"wrong forecast: {received[worst]} instead of {expected[worst]:.4f}"
         return None

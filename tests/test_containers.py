@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import PREFIX, Settings
-from tests.benchmarks.servers import answering
+from tests.benchmarks.http_server import stub_server
 from tests.server_process import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def test_the_image_s_health_is_asked_where_it_listens_and_by_no_proxy(status: in
     [command] = re.findall(r"^HEALTHCHECK (?:.*\\\n)? +CMD (\[.*\])$", DOCKERFILE.replace("; \\\n", "; "), re.MULTILINE)
     python, *arguments = json.loads(command)
     assert python == "python"
-    with answering(lambda _: (status, {})) as url:
+    with stub_server(lambda _: (status, {})) as url:
         environment = {f"{PREFIX}PORT": url.rpartition(":")[2], "HTTP_PROXY": "http://127.0.0.1:1"}
         environment["http_proxy"] = environment["HTTP_PROXY"]
         done = subprocess.run([sys.executable, *arguments], env=environment, timeout=60, check=False)

@@ -1,9 +1,9 @@
 import pytest
 
-from benchmarks.windows import Windows
+from benchmarks.windows import WindowPool
 
 
 @pytest.fixture(scope="session")
-def windows() -> Windows:
-    """The pool, with its forecasts: made once, as thousands are computed."""
-    return Windows.made()
+def pool() -> WindowPool:
+    """Windows with their forecasts. Computing thousands of forecasts takes a while, so once per session."""
+    return WindowPool.generate()

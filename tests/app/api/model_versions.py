@@ -13,9 +13,9 @@ from app.artifact import store
 from app.artifact.transform import F64
 from app.inference.forecaster import load
 from app.settings import Settings
+from benchmarks.model_variants import publish_variant
 from tests.app.api.app_client import AppClient, running_app
 from tests.conftest import version_of
-from tests.model_variants import publish_variant
 
 
 class VersionedServer(NamedTuple):

@@ -9,10 +9,10 @@ import pytest
 
 from app.artifact import store
 from app.settings import Settings
+from benchmarks.model_variants import publish_variant
 from tests.app.api.app_client import PRICES, AppClient, running_app
 from tests.app.api.model_versions import publish_broken
 from tests.conftest import version_of
-from tests.model_variants import publish_variant
 
 
 @pytest.fixture

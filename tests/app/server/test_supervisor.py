@@ -19,8 +19,8 @@ import pytest
 from app.artifact import store
 from app.server import supervisor as supervisor_module
 from app.settings import Settings
+from benchmarks.model_variants import publish_variant
 from tests.conftest import version_of
-from tests.model_variants import publish_variant
 from tests.server_process import PATIENCE_S, Connection, ServerProcess, free_port, running, until
 
 pytestmark = pytest.mark.slow

@@ -14,8 +14,8 @@ import pytest
 from app.artifact import store
 from app.artifact.transform import F64
 from app.inference.forecaster import load
+from benchmarks.model_variants import publish_variant
 from tests.conftest import version_of
-from tests.model_variants import publish_variant
 from tests.server_process import Connection, ServerProcess, running, until
 
 pytestmark = pytest.mark.slow

@@ -21,9 +21,9 @@ from app.errors import ArtifactError, NotReady, PricecastError, UnknownModel
 from app.inference.forecaster import Forecaster
 from app.serving.registry import Model, Registry
 from app.serving.version_overrides import VersionOverride
+from benchmarks.model_variants import publish_variant
 from tests.app.artifact.test_store import place, reseal
 from tests.fakes import QuickRegistry, Shelf, in_turns
-from tests.model_variants import publish_variant
 from tests.virtual_time import in_virtual_time, run
 
 

@@ -8,11 +8,11 @@ import pytest
 from app import __version__
 from app.serving.model_runner import ModelRunner
 from app.settings import Settings
+from benchmarks.model_variants import publish_variant
 from tests.app.api.app_client import AppClient, running_app
 from tests.app.api.v2.infer_requests import INFER_PATH, error_message, json_request, read_outputs
 from tests.app.artifact.test_store import place
 from tests.conftest import version_of
-from tests.model_variants import publish_variant
 
 
 def test_server_metadata_and_health(client: AppClient) -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from app.serving.model_runner import ModelRunner
 from app.settings import Settings
+from benchmarks.model_variants import publish_variant
 from tests.app.api.app_client import AppClient, running_app
 from tests.app.api.v2.infer_requests import INFER_PATH, error_message, json_request
 from tests.app.artifact.test_store import place
 from tests.conftest import version_of
-from tests.model_variants import publish_variant
 
 INDEX_PATH = "/v2/repository/index"
 

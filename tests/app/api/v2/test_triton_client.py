@@ -14,8 +14,8 @@ from tritonclient.utils import InferenceServerException  # type: ignore[import-u
 
 from app import __version__
 from app.artifact.transform import F64
+from benchmarks.model_variants import publish_variant
 from tests.conftest import MODELS, version_of
-from tests.model_variants import publish_variant
 from tests.server_process import running
 
 pytestmark = pytest.mark.slow

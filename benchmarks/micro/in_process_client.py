@@ -1,0 +1,68 @@
+"""An HTTP client that hands bytes to uvicorn's protocol in the same process, without a socket."""
+
+import asyncio
+from collections.abc import Sequence
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from app.server.http_protocol import HttpProtocol
+
+
+class RecordingTransport(asyncio.Transport):
+    """A transport that keeps what uvicorn writes.
+
+    Attributes:
+        written: Everything written since it was last cleared.
+        answered: Set when something is written.
+    """
+
+    def __init__(self) -> None:
+        """Start without anything written."""
+        super().__init__()
+        self.written: list[bytes] = []
+        self.answered: asyncio.Future[None]
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn writes bytes only
+        """Keep data."""
+        self.written.append(data)
+        self.answered.set_result(None)
+
+    def is_closing(self) -> bool:
+        """Return False: it stays open."""
+        return False
+
+    def close(self) -> None:
+        """Ignore the close when uvicorn's keep-alive timeout expires."""
+
+    def pause_reading(self) -> None:
+        """Ignore flow control: the next request is sent only after an answer."""
+
+    def resume_reading(self) -> None:
+        """Ignore flow control."""
+
+
+class InProcessClient:
+    """A client with one connection. It sends its next request after the answer to the last one."""
+
+    def __init__(self, config: uvicorn.Config, requests: Sequence[bytes]) -> None:
+        """Open the connection.
+
+        Args:
+            config: Configuration with the application to call, loaded.
+            requests: Complete HTTP requests, sent in turn.
+        """
+        self._transport = RecordingTransport()
+        self._protocol = HttpProtocol(config, ServerState(), {})
+        self._protocol.connection_made(self._transport)
+        self._requests = requests
+
+    async def send_requests(self, count: int) -> None:
+        """Send a number of requests, and check that each is answered with 200."""
+        loop = asyncio.get_running_loop()
+        for i in range(count):
+            self._transport.written.clear()
+            self._transport.answered = loop.create_future()
+            self._protocol.data_received(self._requests[i % len(self._requests)])
+            await self._transport.answered
+            assert self._transport.written[0].startswith(b"HTTP/1.1 200"), self._transport.written

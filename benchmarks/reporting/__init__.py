@@ -1,0 +1,1 @@
+"""Reports of a run: goals, tables and a chart."""

@@ -1,0 +1,1 @@
+"""Load tests that start servers and measure them."""
