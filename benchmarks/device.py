@@ -45,9 +45,9 @@ class Device:
     def measured(cls) -> "Device":
         import keras  # only here: it takes seconds
 
-        from app.inference.engines.keras import device
+        from app.inference.engines.keras import compute_device
 
-        found = device()
+        found = compute_device()
         gpu = is_gpu(found)
         side = 8192 if gpu else 1024
         square = keras.random.normal((side, side))

@@ -24,7 +24,7 @@ from app.artifact import store
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
 from app.inference.engines.base import F32
-from app.inference.forecaster import GOLDEN_TOLERANCE, Forecaster, load
+from app.inference.forecaster import GOLDEN_TOLERANCE, Forecaster, load_forecaster
 from benchmarks import processes
 from benchmarks.device import Device
 from benchmarks.load import Order, make
@@ -50,7 +50,7 @@ class Work:
     def of(cls, artifact: Artifact) -> "Work":
         """Of the products alone: what is done gate by gate is a hundredth of them."""
         manifest = artifact.manifest
-        steps, features = artifact.transform.shape(manifest.window)
+        steps, features = artifact.transform.input_shape(manifest.window)
         outputs = manifest.horizon * len(manifest.quantiles)
         recurrent = [features, *manifest.network.units]
         dense = [recurrent[-1], *filter(None, [manifest.network.head]), outputs]
@@ -65,9 +65,9 @@ class Work:
 def engine(artifact: Artifact, seconds: float) -> Iterator[str]:
     """The lines of the report on the engine and the forecaster around it."""
     began = time.perf_counter()
-    ours = load(artifact, "keras")
+    ours = load_forecaster(artifact, "keras")
     ready_s = time.perf_counter() - began
-    onnx = load(artifact, "onnx")
+    onnx = load_forecaster(artifact, "onnx")
     device, work = Device.measured(), Work.of(artifact)
     arithmetic = device.flops_per_s / work.flops
     if not device.gpu:
@@ -191,7 +191,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     processes.guard()
 
-    artifact = store.read_version(MODELS, asked.model, store.current(MODELS, asked.model))
+    artifact = store.read_version(MODELS, asked.model, store.current_version(MODELS, asked.model))
     parts = [engine(artifact, asked.seconds)]
     if not asked.engine_only:
         parts.append(service(artifact, 10 * asked.seconds, asked.max_batch_windows))

@@ -33,7 +33,7 @@ from app.api.pipeline import RequestPipeline
 from app.api.request_body import RequestBodyReader
 from app.api.timeouts import TimeoutScheduler
 from app.artifact.manifest import Manifest
-from app.inference.forecaster import Answer, Forecaster
+from app.inference.forecaster import Forecaster, WindowForecast
 from app.main import create_app
 from app.observability.logs import RequestLog
 from app.observability.metrics import Metrics
@@ -159,9 +159,9 @@ async def through_fastapi() -> AsyncIterator[ASGIApp]:
 async def without_network(settings: Settings) -> AsyncIterator[ASGIApp]:
     """Everything but the engine call: the batcher is answered at once."""
 
-    answer = Answer(np.ones((1, 1)), ())
+    answer = WindowForecast(np.ones((1, 1)), ())
 
-    async def call(windows: list[bytes]) -> list[Answer]:
+    async def call(windows: list[bytes]) -> list[WindowForecast]:
         return [answer] * len(windows)
 
     def run(manifest: Manifest, forecaster: Forecaster) -> Any:  # a batcher alone can all that a route asks of a runner

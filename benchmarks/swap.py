@@ -21,7 +21,7 @@ import uvloop
 
 from app.artifact import store
 from app.artifact.transform import F64
-from app.inference.forecaster import load
+from app.inference.forecaster import load_forecaster
 from benchmarks.load import Connection, percentile
 from benchmarks.service import Figures, pricecast, tell
 from benchmarks.windows import MODELS, WINDOW, random_walks
@@ -110,7 +110,7 @@ def measure(options: argparse.Namespace) -> Iterator[Figures]:
     """The figures of each round, all over one server."""
     with tempfile.TemporaryDirectory() as directory:
         models = Path(shutil.copytree(MODELS, Path(directory) / "models"))
-        versions = [store.current(models, MODEL), publish_variant(models, MODEL, 1.5)]
+        versions = [store.current_version(models, MODEL), publish_variant(models, MODEL, 1.5)]
         with pricecast(models_dir=models, versions_served=options.versions_served) as (url, _):
             users = Users(url, models, options.windows)
             for _ in range(options.rounds):
@@ -137,7 +137,7 @@ def measure(options: argparse.Namespace) -> Iterator[Figures]:
 def _lower(models_dir: Path, version: str, prices: F64) -> F64:
     """(BODIES, windows) the lower ends one step ahead, as the version says."""
     artifact = store.read_version(models_dir, MODEL, version)
-    quantiles = load(artifact, "onnx").forecast(prices.reshape(-1, WINDOW))  # (BODIES * windows, H, Q)
+    quantiles = load_forecaster(artifact, "onnx").forecast(prices.reshape(-1, WINDOW))  # (BODIES * windows, H, Q)
     levels = artifact.manifest.levels
     lower: F64 = quantiles[:, 0, len(levels) - 1 - levels.index(LEVEL)].reshape(prices.shape[:2])
     return lower

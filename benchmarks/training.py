@@ -14,7 +14,8 @@ from typing import Self
 import numpy as np
 from sklearn.preprocessing import MinMaxScaler
 
-from app.artifact.transform import F32, F64, Affine, build
+from app.artifact.affine import Affine
+from app.artifact.transform import F32, F64, build_transform
 from benchmarks.measurements import spread
 from training import data, split
 from training.recipe import Recipe, load
@@ -58,9 +59,9 @@ def samples(recipe: Recipe) -> tuple[F32, F64]:
     blocks, _ = split.blocks(series, [], recipe.split, recipe.window, recipe.horizon)
     block = blocks.train[0]
     scaler = MinMaxScaler().fit(block.series.prices[: block.origins[-1] + recipe.horizon + 1, None])
-    transform = build(recipe.transform, Affine.of(scaler))
+    transform = build_transform(recipe.transform, Affine.from_scaler(scaler))
     encoded = transform.encode(block.windows)
-    return encoded.inputs, transform.targets(block.futures, encoded)
+    return encoded.inputs, transform.encode_targets(block.futures, encoded)
 
 
 def ours(recipe: Recipe, train: tuple[F32, F64]) -> Turn:

@@ -9,10 +9,11 @@ import numpy as np
 import onnxruntime as ort
 
 from app.artifact import store
-from app.artifact.transform import F64, Affine
+from app.artifact.affine import Affine
+from app.artifact.transform import F64
 
 MODELS = Path(__file__).parent.parent / "models"
-ARTIFACT = MODELS / "tutorial" / store.current(MODELS, "tutorial")
+ARTIFACT = MODELS / "tutorial" / store.current_version(MODELS, "tutorial")
 WINDOW = 60
 POOL = 4096  # different windows: far more than connections, so that no two requests in flight are alike
 MANY = 256  # windows in a request of many
@@ -23,7 +24,7 @@ LARGEST_ERROR = 1e-4  # of an answer, relative: what float32 arithmetic in anoth
 @cache
 def affine() -> Affine:
     """The artifact's fitted scaler."""
-    return Affine.of(joblib.load(ARTIFACT / "scaler.joblib"))
+    return Affine.from_scaler(joblib.load(ARTIFACT / "scaler.joblib"))
 
 
 def random_walks(count: int, steps: int, start: float | F64 = 300.0, random: np.random.Generator | None = None) -> F64:

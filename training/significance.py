@@ -6,7 +6,7 @@ import numpy as np
 from arch.bootstrap import StationaryBootstrap
 from scipy import stats
 
-from app.artifact.evidence import Share
+from app.artifact.evidence import Proportion
 from app.artifact.transform import F64
 from training.metrics import ratio
 
@@ -51,10 +51,10 @@ def clark_west(forecast: F64, outcome: F64, horizon: int) -> float | None:
     return float(stats.norm.sf(gain.mean() / np.sqrt(variance / n)))
 
 
-def share(hits: int, count: int, method: Literal["exact", "wilson"] = "exact") -> Share:
+def share(hits: int, count: int, method: Literal["exact", "wilson"] = "exact") -> Proportion:
     """Percent of `count`, at least 1, with its interval: exact (Clopper & Pearson, 1934) or Wilson's (1927)."""
     interval = stats.binomtest(hits, count).proportion_ci(CONFIDENCE, method)
-    return Share(percent=100 * hits / count, low=100 * float(interval.low), high=100 * float(interval.high))
+    return Proportion(percent=100 * hits / count, low=100 * float(interval.low), high=100 * float(interval.high))
 
 
 def ratio_intervals(loss: F64, baseline_losses: F64, horizon: int) -> F64:
