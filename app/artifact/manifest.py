@@ -72,8 +72,8 @@ TransformParameters = Annotated[LogReturnParameters | MinMaxPriceParameters, Fie
 class NetworkSummary(FrozenModel):
     """The network's architecture, for people to read; `model.keras` is the network itself."""
 
-    structure: str
-    cell: str
+    structure: str = Field(description="How windows map to horizons, such as many_to_one.")
+    cell: str = Field(description="Type of the recurrent cells, such as lstm.")
     units: list[int] = Field(description="Units of each recurrent layer, first layer first.")
     head: int = Field(0, description="Units of the ReLU layer before the output layer; 0 if there is none.")
     parameters: int = Field(gt=0, description="Number of trainable and fixed weights.")

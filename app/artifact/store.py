@@ -1,4 +1,4 @@
-"""Artifacts on disk: which there are, and reading one only after every check.
+"""Artifacts on disk: listing models and versions, and reading an artifact after verifying it.
 
 models/<name>/<version>/    manifest.json, model.keras, model.onnx, scaler.joblib, report.html, …
 models/<name>/current       the version served by default

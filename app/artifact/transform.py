@@ -19,7 +19,7 @@ from app.artifact.manifest import LogReturnParameters, MinMaxPriceParameters, Qu
 MAX_PRICE = 1e30
 MAX_STEP_RATIO = 1e6  # between neighbouring prices; a larger step is an error in the data and would overflow a quantile
 REFERENCE_VOLATILITY = 0.01  # daily volatility of a typical stock; the network sees it as a feature value of 0
-MAX_VOLATILITY_FEATURE = 2.5  # clip of that feature, reached at e⁵ times the reference volatility or at its e⁵th part
+MAX_VOLATILITY_FEATURE = 2.5  # limit of that feature, reached at e⁵ and e⁻⁵ times the reference volatility
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class EncodedWindows:
 
 
 class Transform(Protocol):
-    """What a transform computes. It holds no state between calls, and every method takes whole batches."""
+    """Encodes windows and decodes outputs, in whole batches. Holds no state between calls."""
 
     @property
     def kind(self) -> str:

@@ -18,7 +18,7 @@ SPLIT_RATIOS = (1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 100)
 SPLIT_TOLERANCE = 0.03  # in log ratio, in addition to two typical steps: the price also moves on the day of a split
 SMALLEST_SPLIT = SPLIT_RATIOS[0] * np.exp(-2 * SPLIT_TOLERANCE)  # smallest price ratio that is checked for a split
 SPLIT_STEPS = 10  # a split must exceed this many typical steps; in a very volatile window a halved price is no split
-_SIGNS = np.array([-1.0, 1.0])  # of (low, high): with the sign flipped, a value that is too low is too high
+_SIGNS = np.array([-1.0, 1.0])  # for (low, high) pairs: once negated, a value that is too low exceeds its limit
 
 
 @dataclass(frozen=True)

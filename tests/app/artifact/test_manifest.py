@@ -44,7 +44,7 @@ def document(text: str) -> Document:
     return unshared
 
 
-def read(document: Document) -> Manifest:
+def parse(document: Document) -> Manifest:
     return Manifest.model_validate_json(json.dumps(document))
 
 
@@ -63,7 +63,7 @@ def test_manifest_without_later_fields_gets_defaults(document: Document) -> None
         for newer in FIELDS_ADDED_LATER:
             score.pop(newer, None)
     document.pop("curve", None)
-    manifest = read(document)
+    manifest = parse(document)
     assert manifest.curve is None
     for row in manifest.evidence.scores:
         assert row.seen
@@ -74,7 +74,7 @@ def test_manifest_without_later_fields_gets_defaults(document: Document) -> None
 
 def test_curve_non_finite_loss_becomes_none(document: Document) -> None:
     document["curve"] = {"loss": [1.5, None], "validation": [], "best": 0}
-    assert read(document).curve == Curve(loss=[1.5, float("inf")], validation=[], best=0)
+    assert parse(document).curve == Curve(loss=[1.5, float("inf")], validation=[], best=0)
     assert Curve(loss=[float("nan"), 2], validation=[], best=1).model_dump(mode="json")["loss"] == [None, 2.0]
 
 
@@ -84,7 +84,7 @@ def test_manifest_json_begins_with_identity(text: str) -> None:
 
 @pytest.mark.parametrize("field", ["window", "levels", "files", "name"])
 def test_manifest_is_immutable(document: Document, field: str) -> None:
-    manifest = read(document)
+    manifest = parse(document)
     with pytest.raises(ValidationError, match="frozen"):
         setattr(manifest, field, getattr(manifest, field))
 
@@ -102,7 +102,7 @@ def test_quantiles_are_interval_ends_and_median(document: Document, levels: list
     document["levels"] = levels
     document["calibration"]["offsets"] = [[0.0] * len(levels)] * document["horizon"]
     document["golden"]["forecasts"] = [[[1.0] * len(quantiles)] * document["horizon"]]
-    assert read(document).quantiles == pytest.approx(quantiles, rel=1e-12)
+    assert parse(document).quantiles == pytest.approx(quantiles, rel=1e-12)
 
 
 def test_quantiles_of_all_levels_are_two_each_and_median(text: str) -> None:
@@ -122,11 +122,11 @@ def test_quantiles_of_all_levels_are_two_each_and_median(text: str) -> None:
     ],
 )
 def test_transform_kind_selects_parameters(document: Document, transform: Document, expected: object) -> None:
-    assert read(document | {"transform": transform}).transform == expected
+    assert parse(document | {"transform": transform}).transform == expected
 
 
 def test_reduced_document_is_valid(document: Document) -> None:
-    assert read(document).levels == [80, 95]
+    assert parse(document).levels == [80, 95]
 
 
 # Invalid manifests
@@ -215,7 +215,7 @@ def test_manifest_inconsistent_document_is_refused(document: Document, case: str
     change, reason = INVALID[case]
     change(document)
     with pytest.raises(ValidationError) as caught:
-        read(document)
+        parse(document)
     assert reason in str(caught.value)
 
 
@@ -224,22 +224,22 @@ def test_manifest_inconsistent_document_is_refused(document: Document, case: str
 )
 def test_manifest_invalid_name_is_refused(document: Document, name: str) -> None:
     with pytest.raises(ValidationError, match="name"):
-        read(document | {"name": name})
+        parse(document | {"name": name})
 
 
 @pytest.mark.parametrize("name", ["a", "default", "0-day_x", "a" * 64])
 def test_manifest_valid_name_is_accepted(document: Document, name: str) -> None:
-    assert read(document | {"name": name}).name == name
+    assert parse(document | {"name": name}).name == name
 
 
 @pytest.mark.parametrize("version", ["", "0", "01", "-1", "1.0", "v1", "1\n", "²", "1234567890", 1])
 def test_manifest_invalid_version_is_refused(document: Document, version: object) -> None:
     with pytest.raises(ValidationError, match="version"):
-        read(document | {"version": version})
+        parse(document | {"version": version})
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "..", "../model.onnx", "a/b", "a\\b", "-x", "a b", "a\n", "a\0"])
 def test_manifest_invalid_file_name_is_refused(document: Document, name: str) -> None:
     document["files"][name] = document["files"]["model.onnx"]
     with pytest.raises(ValidationError, match="files"):
-        read(document)
+        parse(document)
