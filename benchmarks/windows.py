@@ -8,11 +8,12 @@ import numpy as np
 import onnxruntime as ort
 
 from app.artifact import store
-from app.artifact.transform import F64, Affine
+from app.artifact.affine import Affine
+from app.artifact.transform import F64
 from benchmarks.processes import ROOT
 
 MODELS = ROOT / "models"
-ARTIFACT = MODELS / "tutorial" / store.current(MODELS, "tutorial")
+ARTIFACT = MODELS / "tutorial" / store.current_version(MODELS, "tutorial")
 WINDOW = 60
 POOL_WINDOWS = 4096  # far more than connections, so that no two requests in flight contain the same window
 BATCH_WINDOWS = 256  # windows in one batch request
@@ -23,7 +24,7 @@ MAX_RELATIVE_ERROR = 1e-4  # of a forecast; float32 sums differ by less when com
 @cache
 def tutorial_scaler() -> Affine:
     """Return the fitted scaler of the `tutorial` artifact."""
-    return Affine.of(joblib.load(ARTIFACT / "scaler.joblib"))
+    return Affine.from_scaler(joblib.load(ARTIFACT / "scaler.joblib"))
 
 
 def random_walks(count: int, steps: int, start: float | F64 = 300.0, random: np.random.Generator | None = None) -> F64:

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from app.artifact.manifest import FrozenModel, Levels, TransformParameters, quantiles_of
-from app.artifact.transform import Affine, build
+from app.artifact.affine import Affine
+from app.artifact.frozen_model import FrozenModel
+from app.artifact.manifest import Levels, TransformParameters, quantile_probabilities
+from app.artifact.transform import build_transform
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -228,7 +230,7 @@ class Recipe(FrozenModel):
         return self
 
     def _network_agrees(self) -> None:
-        steps, _ = build(self.transform, Affine(1.0, 0.0)).shape(self.window)
+        steps, _ = build_transform(self.transform, Affine(1.0, 0.0)).input_shape(self.window)
         for key, value in (("truncate", self.network.truncate), ("reservoir.washout", self.network.echo.washout)):
             if value and value >= steps:
                 raise ValueError(f"network.{key} = {value} must be less than the {steps} steps of the window")
@@ -247,7 +249,7 @@ class Recipe(FrozenModel):
     @property
     def quantiles(self) -> list[float]:
         """The Q probabilities of the outputs, rising."""
-        return quantiles_of(self.levels)
+        return quantile_probabilities(self.levels)
 
 
 def names() -> list[str]:

@@ -10,7 +10,7 @@ from app.api.middleware.rate_limit import ClientLimiter
 from app.api.request_body import RequestBodyReader
 from app.api.timeouts import CancelOnDisconnect, TimeoutScheduler, requested_timeout_s
 from app.errors import BodyTooSlow, Overloaded, PricecastError
-from app.inference.forecaster import Answer
+from app.inference.forecaster import WindowForecast
 from app.serving.model_runner import ModelRegistry, ServedModel
 
 MODEL_FIELD_SEARCH_BYTES = 1024  # searched at the start and at the end of a body, because the prices are in between
@@ -80,7 +80,7 @@ class RequestPipeline:
 
     async def submit(
         self, request: Request, model: ServedModel, windows: Sequence[bytes], deadline_s: float
-    ) -> list[Answer]:
+    ) -> list[WindowForecast]:
         """Forecast the windows and return one forecast per window, in order.
 
         Raises:

@@ -20,9 +20,9 @@ from app.api.validation import (
     requested_series,
     require_max_series,
 )
-from app.artifact.manifest import columns_of
+from app.artifact.manifest import interval_columns
 from app.errors import InvalidContent
-from app.inference.forecaster import Answer
+from app.inference.forecaster import WindowForecast
 from app.serving.model_runner import ModelRegistry, ServedModel
 from app.settings import Settings
 
@@ -131,13 +131,13 @@ def _validate(
     return ForecastQuery(model, body.horizon, body.levels, [each.id for each in series], windows)
 
 
-def _render(forecast: Answer, query: ForecastQuery) -> dict[str, Any]:
+def _render(forecast: WindowForecast, query: ForecastQuery) -> dict[str, Any]:
     """Select the requested steps and levels, in the form of the `Forecast` schema."""
     model_levels = query.model.manifest.levels
     columns = forecast.quantiles[: query.horizon].T.tolist()  # (Q, h)
     rendered: dict[str, Any] = {"forecast": columns[len(model_levels)]}
     if query.levels:
-        bounds = {level: columns_of(level, model_levels) for level in query.levels}
+        bounds = {level: interval_columns(level, model_levels) for level in query.levels}
         rendered["intervals"] = {
             str(level): {"lower": columns[lower], "upper": columns[upper]} for level, (lower, upper) in bounds.items()
         }

@@ -6,15 +6,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.artifact.evidence import Curve, Evidence
-from app.artifact.manifest import (
-    Calibration,
-    Instrument,
-    Network,
-    Range,
-    TransformParameters,
-    Version,
-)
-from app.inference.input_checks import Code
+from app.artifact.manifest import Calibration, Instrument, NetworkSummary, TrainingRange, TransformParameters, Version
+from app.inference.input_checks import WarningCode
 
 MAX_SERIES_PRICES = 4096
 
@@ -126,7 +119,7 @@ class Interval(BaseModel):
 class InputWarning(BaseModel):
     """A property of the window that makes its forecast less reliable than the model's evidence suggests."""
 
-    code: Code = Field(
+    code: WarningCode = Field(
         description="Stable warning code. "
         "`outside_training_range`: the volatility, the last step or the prices are outside the training data's range. "
         "`constant_window`: all prices in the window are equal. "
@@ -212,9 +205,9 @@ class ModelDetail(ModelSummary):
     engine: str = Field(description="Engine that executes the network: `onnx` or `keras`.")
     quantiles: list[float] = Field(description="Probabilities of the predicted quantiles, ascending.")
     transform: TransformParameters
-    network: Network
+    network: NetworkSummary
     calibration: Calibration
-    training_ranges: list[Range]
+    training_ranges: list[TrainingRange]
     data: list[Instrument]
     evidence: Evidence
     curve: Curve | None = Field(description="Training and validation loss by epoch, or null if not recorded.")

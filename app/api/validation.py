@@ -10,7 +10,7 @@ from app.api.request_body import MAX_FIELD_ERRORS, field_errors_from
 from app.api.schemas import BatchSeries
 from app.artifact.manifest import Manifest
 from app.errors import FieldError, InvalidContent, PricecastError
-from app.inference.forecaster import pack
+from app.inference.forecaster import pack_window
 from app.serving.model_runner import ModelRegistry, ServedModel
 
 
@@ -71,7 +71,7 @@ def read_windows(model: ServedModel, series: Iterable[RequestedSeries]) -> tuple
             index, reason = invalid
             field_errors.append(FieldError(f"{pointer}/prices/{len(prices) - window_size + index}", reason, series_id))
         else:
-            windows.append(pack(window))
+            windows.append(pack_window(window))
     return windows, field_errors
 
 

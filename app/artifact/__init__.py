@@ -1,1 +1,1 @@
-"""The contract between training and serving: the manifest, the transforms, and the artifact on disk."""
+"""The contract between training and serving: manifest, evidence, transforms, and artifacts on disk."""

@@ -1,4 +1,4 @@
-"""The manifest: the JSON contract that makes a directory of files an artifact."""
+"""The manifest: the JSON document that describes an artifact and lists its files."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -7,87 +7,95 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from app.artifact.evidence import Curve, Evidence
-from app.artifact.frozen_model import FrozenModel as FrozenModel
+from app.artifact.frozen_model import FrozenModel
 
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Level = Annotated[int, Field(ge=1, le=99)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Version = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")]
 
-
 Quantity = Literal["price", "volatility", "last step"]
 
 
-def _rising(levels: list[int]) -> list[int]:
+def _check_increasing(levels: list[int]) -> list[int]:
     if sorted(set(levels)) != levels:
-        raise ValueError("levels must rise and not repeat")
+        raise ValueError("levels must be in increasing order, without repeats")
     return levels
 
 
-Levels = Annotated[list[Level], AfterValidator(_rising)]
+Levels = Annotated[list[Level], AfterValidator(_check_increasing)]
 
 
-def quantiles_of(levels: Sequence[int]) -> list[float]:
-    """The Q quantile probabilities that intervals of these levels need, rising; the median is always among them."""
+def quantile_probabilities(levels: Sequence[int]) -> list[float]:
+    """Return the Q = 2 · len(levels) + 1 probabilities that intervals of these levels need, in increasing order.
+
+    The median is always among them.
+    """
     tails = [0.5 - level / 200 for level in levels]
     return sorted({0.5, *tails, *(1 - tail for tail in tails)})
 
 
-def columns_of(level: int, levels: Sequence[int]) -> tuple[int, int]:
-    """Where among the Q quantiles of rising `levels` the lower and the upper end of one interval stand.
+def interval_columns(level: int, levels: Sequence[int]) -> tuple[int, int]:
+    """Return the columns of an interval's lower and upper end among the Q quantiles.
 
-    The median is in the middle, at len(levels); wider levels lie further out.
+    The median is the middle column, `len(levels)`. Wider intervals lie further out.
+
+    Args:
+        level: One of `levels`.
+        levels: All levels, in increasing order.
     """
-    outwards = list(levels).index(level) + 1
-    return len(levels) - outwards, len(levels) + outwards
+    distance = list(levels).index(level) + 1
+    return len(levels) - distance, len(levels) + distance
 
 
-class LogReturnTransform(FrozenModel):
-    """Log returns over the window's own volatility; see `transform.LogReturn`."""
+class LogReturnParameters(FrozenModel):
+    """Parameters of the `log_return` transform: log returns in units of the window's own volatility."""
 
     kind: Literal["log_return"] = "log_return"
-    decay: float = Field(0.94, gt=0, lt=1, description="weight of a return relative to the one after it")
-    winsor: float = Field(8.0, gt=1, description="a return counts for at most this many mean absolute returns")
-    floor: float = Field(1e-6, gt=0, description="the least volatility per step")
-    clip: float = Field(10.0, gt=0, description="network inputs lie within ± this")
-    level: bool = Field(False, description="whether the network sees the window's volatility beside its log returns")
+    decay: float = Field(0.94, gt=0, lt=1, description="Weight of a return relative to the next, more recent one.")
+    winsor: float = Field(8.0, gt=1, description="Cap on a return, in mean absolute returns of the window.")
+    floor: float = Field(1e-6, gt=0, description="Smallest volatility per step.")
+    clip: float = Field(10.0, gt=0, description="Largest absolute value of a network input.")
+    level: bool = Field(False, description="Whether the window's volatility is a second input feature.")
 
 
-class MinMaxPriceTransform(FrozenModel):
-    """Price levels, scaled to (0, 1) on the training block; see `transform.MinMaxPrice`."""
+class MinMaxPriceParameters(FrozenModel):
+    """Parameters of the `minmax_price` transform: prices scaled to (0, 1) over the training block."""
 
     kind: Literal["minmax_price"] = "minmax_price"
 
 
-TransformParameters = Annotated[LogReturnTransform | MinMaxPriceTransform, Field(discriminator="kind")]
+TransformParameters = Annotated[LogReturnParameters | MinMaxPriceParameters, Field(discriminator="kind")]
 
 
-class Network(FrozenModel):
-    """What the network is, for people; `model.keras` is the network itself."""
+class NetworkSummary(FrozenModel):
+    """The network's architecture, for people to read; `model.keras` is the network itself."""
 
-    structure: str
-    cell: str
-    units: list[int]
-    head: int = Field(0, description="units of the rectified dense layer before the outputs; 0 has none")
-    parameters: int = Field(gt=0)
+    structure: str = Field(description="How windows map to horizons, such as many_to_one.")
+    cell: str = Field(description="Type of the recurrent cells, such as lstm.")
+    units: list[int] = Field(description="Units of each recurrent layer, first layer first.")
+    head: int = Field(0, description="Units of the ReLU layer before the output layer; 0 if there is none.")
+    parameters: int = Field(gt=0, description="Number of trainable and fixed weights.")
 
 
 class Calibration(FrozenModel):
-    """What is added to the network's quantiles, in the network's output units, before they become prices.
+    """Corrections to the network's quantiles, in output units, applied before they are decoded to prices."""
 
-    `center` says where the median comes from: the network, or the last price where the network's median showed no
-    skill. `offsets[h][l]` widens (or, negative, narrows) the interval of level `l` at horizon `h + 1` on both sides.
-    """
+    center: Literal["network", "last_price"] = Field(
+        description="Source of the median: the network, or the last price if the network's median showed no skill."
+    )
+    offsets: list[list[float]] = Field(
+        description="`offsets[h][l]` moves both ends of the interval of level `l` at horizon `h + 1` outwards; "
+        "a negative offset moves them inwards."
+    )
 
-    center: Literal["network", "last_price"]
-    offsets: list[list[float]]
 
+class TrainingRange(FrozenModel):
+    """The range of one quantity in the training block.
 
-class Range(FrozenModel):
-    """What the training block covered: forecasts outside it are extrapolations, and carry a warning.
-
-    A `last step` is the window's last log return, over its volatility.
+    A forecast from outside it is an extrapolation and carries a warning. `volatility` is per step, in log returns.
+    `last step` is the window's last log return divided by its volatility.
     """
 
     quantity: Quantity
@@ -96,50 +104,54 @@ class Range(FrozenModel):
 
 
 class Instrument(FrozenModel):
+    """One price series that the model was trained or evaluated on."""
+
     name: str
     source: str
     rows: int
     first_date: date | None
     last_date: date | None
-    sha256: Digest
+    sha256: Sha256
 
 
-class Golden(FrozenModel):
-    """Windows and the forecasts published for them: a loaded artifact must say the same again."""
+class GoldenForecasts(FrozenModel):
+    """Windows and the forecasts published for them. A loaded artifact must reproduce these forecasts."""
 
-    windows: list[list[float]]
-    forecasts: list[list[list[float]]]
+    windows: list[list[float]] = Field(description="(G, W) prices.")
+    forecasts: list[list[list[float]]] = Field(description="(G, H, Q) prices.")
 
 
-class File(FrozenModel):
-    sha256: Digest
+class FileDigest(FrozenModel):
+    """Checksum and size of one file of the artifact."""
+
+    sha256: Sha256
     size_bytes: int = Field(ge=0)
 
 
-class Draft(FrozenModel):
-    """All that training has to say; publishing adds name, version, date and digests."""
+class ManifestDraft(FrozenModel):
+    """The part of a manifest that training writes. Publishing adds name, version, creation time and file digests."""
 
     window: int = Field(ge=2)
     horizon: int = Field(ge=1)
     levels: Levels
     transform: TransformParameters
-    network: Network
+    network: NetworkSummary
     calibration: Calibration
-    training_ranges: list[Range]
+    training_ranges: list[TrainingRange]
     recipe: dict[str, Any]
     data: list[Instrument]
     evidence: Evidence
-    curve: Curve | None = Field(None, description="how the training went, where that is known")
+    curve: Curve | None = Field(None, description="Training and validation loss by epoch; null if not recorded.")
     libraries: dict[str, str]
-    golden: Golden
+    golden: GoldenForecasts
 
     @property
     def quantiles(self) -> list[float]:
-        """The Q probabilities of the outputs, rising."""
-        return quantiles_of(self.levels)
+        """The Q probabilities of the network's outputs, in increasing order."""
+        return quantile_probabilities(self.levels)
 
     @model_validator(mode="after")
-    def _shapes_agree(self) -> Self:
+    def _check_shapes(self) -> Self:
         offsets = self.calibration.offsets
         if len(offsets) != self.horizon or any(len(row) != len(self.levels) for row in offsets):
             raise ValueError(f"calibration.offsets must be {self.horizon} rows of {len(self.levels)}")
@@ -153,18 +165,22 @@ class Draft(FrozenModel):
         return self
 
 
-class Identity(FrozenModel):
+class ArtifactIdentity(FrozenModel):
+    """The fields that identify an artifact."""
+
     format_version: Literal[1] = 1
     name: ModelName
     version: Version
     created: datetime
 
 
-class Manifest(Draft, Identity):  # in this order: pydantic writes the fields of the last base first
-    files: dict[FileName, File]
+class Manifest(ManifestDraft, ArtifactIdentity):  # pydantic writes the fields of the last base class first
+    """A complete manifest, as in `manifest.json`."""
+
+    files: dict[FileName, FileDigest]
 
     @model_validator(mode="after")
-    def _files_complete(self) -> Self:
+    def _check_files(self) -> Self:
         missing = {"model.keras", "model.onnx", "scaler.joblib"} - self.files.keys()
         if missing:
             raise ValueError(f"files must name {', '.join(sorted(missing))}")

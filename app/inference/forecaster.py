@@ -1,4 +1,7 @@
-"""A forecaster: one artifact version, loaded and proven, that turns windows of prices into quantiles of prices."""
+"""A forecaster: one loaded artifact version, which turns windows of prices into calibrated quantiles of prices.
+
+Shapes: B windows of W prices, H horizons, Q quantiles.
+"""
 
 import struct
 from collections.abc import Sequence
@@ -6,39 +9,45 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from app.artifact.manifest import Calibration, Golden, Range
+from app.artifact.arrays import F32, F64
+from app.artifact.manifest import Calibration, GoldenForecasts, TrainingRange
 from app.artifact.store import MANIFEST, Artifact
-from app.artifact.transform import F32, F64, Encoded, Transform
+from app.artifact.transform import EncodedWindows, Transform
 from app.errors import ArtifactError, EngineFailed
+from app.inference.calibration import QuantileCalibrator
 from app.inference.engines.base import Engine
 from app.inference.input_checks import ForecastWarning, InputChecks
 
 EngineName = Literal["onnx", "keras"]
 
-GOLDEN_TOLERANCE = 1e-5  # relative; what two engines may differ by in float32
+GOLDEN_TOLERANCE = 1e-5  # relative; two engines may differ by this much in float32
 
 
-class Answer(NamedTuple):
-    """What one window gets."""
+class WindowForecast(NamedTuple):
+    """The forecast for one window."""
 
-    quantiles: F64  # (H, Q) prices, rising along the last axis
+    quantiles: F64  # (H, Q) prices, in increasing order along the last axis
     warnings: Sequence[ForecastWarning]
 
 
-class Batch(NamedTuple):
-    """B windows on their way through the network."""
+class PreprocessedBatch(NamedTuple):
+    """B windows between `Forecaster.preprocess` and `Forecaster.postprocess`."""
 
-    encoded: Encoded
+    encoded: EncodedWindows
     warnings: Sequence[Sequence[ForecastWarning]]
 
 
-def pack(window: Sequence[float]) -> bytes:
-    """A window as bytes: cheap to compare, to keep, and to join to a batch."""
+def pack_window(window: Sequence[float]) -> bytes:
+    """Pack prices as native float64. Bytes are cheap to hash, to keep in a queue and to join into a batch."""
     return struct.pack(f"{len(window)}d", *window)
 
 
 class Forecaster:
-    """Windows → transform → engine → calibrated quantiles → prices. Holds no state between calls."""
+    """Runs windows through transform, engine and calibration. Holds no state between calls.
+
+    `forecast_packed` is `preprocess`, `infer` and `postprocess` in one call. The three are separate so that only the
+    engine call needs a thread.
+    """
 
     def __init__(
         self,
@@ -46,112 +55,107 @@ class Forecaster:
         engine: Engine,
         calibration: Calibration,
         quantiles: Sequence[float],
-        training_ranges: Sequence[Range],
+        training_ranges: Sequence[TrainingRange],
     ) -> None:
-        """
+        """Combine the parts of a forecaster.
+
         Args:
-            quantiles: the Q probabilities of the network's outputs, rising, the median among them.
+            transform: Encodes windows and decodes outputs.
+            engine: Executes the network.
+            calibration: Corrections to the network's quantiles.
+            quantiles: The Q probabilities of the network's outputs, in increasing order, with the median among them.
+            training_ranges: The range of each of `transform.quantities` in the training data.
         """
         self._transform = transform
+        self._calibrator = QuantileCalibrator(calibration, quantiles)
         self._input_checks = InputChecks(training_ranges)
-        self._center = calibration.center
-        self._median = list(quantiles).index(0.5)
-        self._offsets = _signed(np.asarray(calibration.offsets, dtype=np.float64))  # (H, Q)
         self.engine = engine
 
     def forecast(self, windows: F64) -> F64:
-        """(B, W) prices, oldest first, to (B, H, Q) prices, rising along the last axis.
+        """Forecast (B, W) prices, oldest first, as (B, H, Q) prices, in increasing order along the last axis.
 
         Raises:
-            EngineFailed: the network answered something that is not a number.
+            EngineFailed: The network returned NaN or infinity.
         """
         encoded = self._transform.encode(windows)
-        return self._prices(encoded, self.engine.run(encoded.inputs))
+        return self._decode(encoded, self.engine.run(encoded.inputs))
 
-    def answers(self, packed: Sequence[bytes]) -> list[Answer]:
-        """Forecast and warnings for each of B packed windows: `prepare`, `compute` and `read` in one.
+    def forecast_packed(self, packed: Sequence[bytes]) -> list[WindowForecast]:
+        """Forecast B packed windows, with their warnings.
 
         Raises:
-            EngineFailed: as `forecast`.
+            EngineFailed: As `forecast`.
         """
-        batch = self.prepare(packed)
-        return self.read(batch, self.compute(batch))
+        batch = self.preprocess(packed)
+        return self.postprocess(batch, self.infer(batch))
 
-    def prepare(self, packed: Sequence[bytes]) -> Batch:
-        """What the network needs of B packed windows, and all that can be said without it."""
+    def preprocess(self, packed: Sequence[bytes]) -> PreprocessedBatch:
+        """Encode B packed windows for the network, and check them for warnings."""
         windows = np.frombuffer(b"".join(packed)).reshape(len(packed), -1)
         encoded = self._transform.encode(windows)
-        return Batch(encoded, self._input_checks.warnings(windows, encoded.observed))
+        return PreprocessedBatch(encoded, self._input_checks.find_warnings(windows, encoded.observed_ranges))
 
-    def compute(self, batch: Batch) -> F32:
-        """The network's outputs: by far the most of the work, and all that lets go of the interpreter for long."""
+    def infer(self, batch: PreprocessedBatch) -> F32:
+        """Run the network. This is most of the work, and the only part that releases the GIL for long."""
         return self.engine.run(batch.encoded.inputs)
 
-    def read(self, batch: Batch, outputs: F32) -> list[Answer]:
-        """The answers that the outputs stand for.
+    def postprocess(self, batch: PreprocessedBatch, outputs: F32) -> list[WindowForecast]:
+        """Turn (B, H · Q) network outputs into one forecast per window.
 
         Raises:
-            EngineFailed: as `forecast`.
+            EngineFailed: As `forecast`.
         """
-        return list(map(Answer, self._prices(batch.encoded, outputs), batch.warnings))
+        return list(map(WindowForecast, self._decode(batch.encoded, outputs), batch.warnings))
 
     def first_invalid_price(self, window: Sequence[float]) -> tuple[int, str] | None:
-        """(index in the window, reason) of the first price that this model cannot take, if there is one."""
+        """Return (index, reason) of the first price that the transform cannot take; None if all are valid."""
         if self._transform.accepts_range(min(window), max(window)):
             return None
         return next(((index, reason) for _, index, reason in self._transform.invalid_prices(np.array([window]))), None)
 
     def invalid_prices(self, windows: F64) -> list[tuple[int, int, str]]:
-        """(row, index in the window, reason) of the first price of each row (B, W) that this model cannot take."""
-        with np.errstate(invalid="ignore"):  # a signalling NaN, which whoever sends bytes may send
+        """Return (row, index, reason) of the first invalid price in each row of (B, W) that has one."""
+        with np.errstate(invalid="ignore"):  # binary requests may contain a signalling NaN
             if self._transform.accepts_range(float(windows.min()), float(windows.max())):
                 return []
             return sorted(self._transform.invalid_prices(windows))
 
-    def _prices(self, encoded: Encoded, network: F32) -> F64:
-        outputs = network.reshape(-1, *self._offsets.shape).astype(np.float64)
-        outputs += self._offsets  # none at the median
-        if self._center == "last_price":  # which becomes the last price, and stays it however far an offset reaches
-            outputs += encoded.last - outputs[:, :, self._median, None]
-            np.minimum(outputs[:, :, : self._median], encoded.last, out=outputs[:, :, : self._median])
-            np.maximum(outputs[:, :, self._median :], encoded.last, out=outputs[:, :, self._median :])
-        outputs.sort(axis=2)  # rearranged, so that no two quantiles cross (Chernozhukov et al., 2010)
-        prices = self._transform.decode(outputs, encoded)
-        below, above = prices[:, :, : self._median], prices[:, :, self._median + 1 :]
-        np.minimum.accumulate(below, axis=1, out=below)  # an interval reaches at least as far as the one a step before
-        np.maximum.accumulate(above, axis=1, out=above)
+    def _decode(self, encoded: EncodedWindows, outputs: F32) -> F64:
+        """Turn (B, H · Q) network outputs into (B, H, Q) prices."""
+        prices = self._transform.decode(self._calibrator.calibrate(outputs, encoded.last_price_output), encoded)
+        self._calibrator.widen_with_horizon(prices)
         if not np.isfinite(prices).all():
-            raise EngineFailed("the network answered with something that is not a number")
+            raise EngineFailed("the network returned NaN or infinity")
         return prices
 
 
-def load(artifact: Artifact, engine: EngineName) -> Forecaster:
-    """Starts the engine, and has the artifact's golden forecasts computed once more (which also warms it).
+def load_forecaster(artifact: Artifact, engine: EngineName) -> Forecaster:
+    """Start an engine for the artifact and verify its golden forecasts, which also warms the engine.
 
     Raises:
-        ArtifactError: the network cannot be loaded, has another shape than the manifest says, or forecasts otherwise
-            than when it was published.
+        ArtifactError: The network cannot be loaded, its input shape or training ranges do not match the manifest, or
+            the golden forecasts are not reproduced.
     """
     manifest = artifact.manifest
     file = artifact.path / ("model.onnx" if engine == "onnx" else "model.keras")
     try:
-        started = _start(artifact, engine)
-        shape = started.steps_and_features
-    except Exception as error:  # whatever a model file can do to its reader
-        reason = str(error).replace(str(file), file.name)  # where it lies is nobody's business but the log's
+        started = _start_engine(artifact, engine)
+        network_shape = started.steps_and_features
+    except Exception as error:  # A malformed model file can make the engine raise anything.
+        reason = str(error).replace(str(file), file.name)  # Do not expose file paths to clients.
         raise ArtifactError(file, f"the network cannot be loaded: {reason}") from error
-    steps, features = artifact.transform.shape(manifest.window)
-    if shape != (steps, features):
+    steps, features = artifact.transform.input_shape(manifest.window)
+    if network_shape != (steps, features):
         raise ArtifactError(
             file,
-            f"the network takes {shape[0]} steps of {shape[1]}; "
-            f"a window of {manifest.window} gives {steps} of {features}",
+            f"the network takes {network_shape[0]} steps of {network_shape[1]} features; "
+            f"a window of {manifest.window} prices is encoded as {steps} steps of {features}",
         )
-    ranges = tuple(each.quantity for each in manifest.training_ranges)
-    if ranges != artifact.transform.quantities:
+    quantities = tuple(each.quantity for each in manifest.training_ranges)
+    if quantities != artifact.transform.quantities:
         raise ArtifactError(
             artifact.path / MANIFEST,
-            f"training_ranges must be of {', '.join(artifact.transform.quantities)}, not of {', '.join(ranges)}",
+            f"training_ranges must list {', '.join(artifact.transform.quantities)}, not {', '.join(quantities)}",
         )
     forecaster = Forecaster(
         artifact.transform, started, manifest.calibration, manifest.quantiles, manifest.training_ranges
@@ -159,29 +163,29 @@ def load(artifact: Artifact, engine: EngineName) -> Forecaster:
     try:
         verify_golden(forecaster, manifest.golden)
     except Exception as error:
-        raise ArtifactError(file, f"the golden forecasts are not met: {error}") from error
+        raise ArtifactError(file, f"the golden forecasts are not reproduced: {error}") from error
     return forecaster
 
 
-def verify_golden(forecaster: Forecaster, golden: Golden) -> None:
-    """Raises ValueError unless the forecaster says what was published, within GOLDEN_TOLERANCE."""
+def verify_golden(forecaster: Forecaster, golden: GoldenForecasts) -> None:
+    """Compare the forecasts for the golden windows with those published.
+
+    Raises:
+        ValueError: They differ by more than GOLDEN_TOLERANCE.
+    """
     published = np.asarray(golden.forecasts)  # (G, H, Q)
     computed = forecaster.forecast(np.asarray(golden.windows))
     difference = float(np.max(np.abs(computed - published) / np.maximum(np.abs(published), 1e-30)))
     if not difference <= GOLDEN_TOLERANCE:
-        raise ValueError(f"they differ by {difference:.2g}, more than {GOLDEN_TOLERANCE:g}")
+        raise ValueError(f"they differ by {difference:.2g}, more than the tolerance of {GOLDEN_TOLERANCE:g}")
 
 
-def _start(artifact: Artifact, engine: EngineName) -> Engine:
+def _start_engine(artifact: Artifact, engine: EngineName) -> Engine:
     if engine == "onnx":
         from app.inference.engines.onnx import OnnxEngine
 
         return OnnxEngine(artifact.onnx)
-    from app.inference.engines.keras import KerasEngine  # only here: Keras takes seconds and hundreds of megabytes
+    # Import Keras only when it is chosen: it takes seconds and hundreds of megabytes.
+    from app.inference.engines.keras import KerasEngine
 
     return KerasEngine(artifact.keras)
-
-
-def _signed(offsets: F64) -> F64:
-    """(H, L) offsets per level, rising levels, to (H, Q): down below the median, up above it."""
-    return np.concatenate([-offsets[:, ::-1], np.zeros((len(offsets), 1)), offsets], axis=1)

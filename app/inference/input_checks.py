@@ -1,4 +1,4 @@
-"""Warnings: what in a window makes its forecast less trustworthy than the evidence says."""
+"""Input checks: find what makes a window's forecast less reliable than the evidence suggests."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,101 +7,109 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from app.artifact.manifest import Range
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
+from app.artifact.manifest import TrainingRange
 
-Code = Literal["outside_training_range", "constant_window", "stale_tail", "likely_split"]
-CODES: tuple[Code, ...] = get_args(Code)
+WarningCode = Literal["outside_training_range", "constant_window", "stale_tail", "likely_split"]
+WARNING_CODES: tuple[WarningCode, ...] = get_args(WarningCode)
 
-STALE_PRICES = 5  # equal prices at the end from which it is likelier that nobody looked than that nothing moved
+STALE_PRICES = 5  # after this many equal prices, a stalled data source is more likely than a market that did not move
 SPLIT_RATIOS = (1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 100)
-SPLIT_TOLERANCE = 0.03  # of the log ratio, beside two typical steps: the price moves on the day of a split too
-SMALLEST_SPLIT = SPLIT_RATIOS[0] * np.exp(-2 * SPLIT_TOLERANCE)  # nothing less is taken for one
-SPLIT_STEPS = 10  # typical steps that a jump must exceed; where all steps are wild, a halving is none
-SIDES = np.array([-1.0, 1.0])  # what is too low is, with its sign turned, too high
+SPLIT_TOLERANCE = 0.03  # in log ratio, in addition to two typical steps: the price also moves on the day of a split
+SMALLEST_SPLIT = SPLIT_RATIOS[0] * np.exp(-2 * SPLIT_TOLERANCE)  # smallest price ratio that is checked for a split
+SPLIT_STEPS = 10  # a split must exceed this many typical steps; in a very volatile window a halved price is no split
+_SIGNS = np.array([-1.0, 1.0])  # for (low, high) pairs: once negated, a value that is too low exceeds its limit
 
 
 @dataclass(frozen=True)
 class ForecastWarning:
-    """`code` is stable, `detail` is prose."""
+    """A warning about one window. `code` is stable; the wording of `detail` may change."""
 
-    code: Code
+    code: WarningCode
     detail: str
 
 
 class InputChecks:
-    """Looks over windows for what their callers should know."""
+    """Checks windows against the training ranges, and for stale prices and splits."""
 
-    def __init__(self, ranges: Sequence[Range]) -> None:
-        """
+    def __init__(self, training_ranges: Sequence[TrainingRange]) -> None:
+        """Precompute the limits.
+
         Args:
-            ranges: what the training data had of each of R quantities.
+            training_ranges: The range of each of R quantities in the training data.
         """
-        self._ranges = ranges
-        self._limits = SIDES * np.array([[each.low, each.high] for each in ranges])  # (R, 2)
+        self._training_ranges = training_ranges
+        self._signed_limits = _SIGNS * np.array([[each.low, each.high] for each in training_ranges])  # (R, 2)
 
-    def warnings(self, windows: F64, observed: F64) -> list[Sequence[ForecastWarning]]:
-        """The warnings for each of B windows (B, W), of which (B, R, 2) was observed.
+    def find_warnings(self, windows: F64, observed_ranges: F64) -> list[Sequence[ForecastWarning]]:
+        """Return the warnings for each of B windows.
 
-        Most windows have none, and take a few comparisons here; only one that may have some is looked at closely.
+        A few vectorised comparisons clear most windows. Only the others are examined one by one.
+
+        Args:
+            windows: (B, W) prices.
+            observed_ranges: (B, R, 2) lowest and highest value of each quantity, from `EncodedWindows`.
         """
         found: list[Sequence[ForecastWarning]] = [()] * len(windows)
-        outside = (SIDES * observed > self._limits).any(axis=(1, 2))  # (B,)
+        is_outside = (_SIGNS * observed_ranges > self._signed_limits).any(axis=(1, 2))  # (B,)
         may_be_stale = windows[:, -1] == windows[:, -STALE_PRICES]
         may_have_split = windows.max(axis=1) > SMALLEST_SPLIT * windows.min(axis=1)
-        looks: list[tuple[npt.NDArray[np.bool_], Callable[[int], list[ForecastWarning]]]] = [
-            (outside, lambda row: self._outside(observed[row])),
-            (may_be_stale, lambda row: _stale(windows[row])),
-            (may_have_split, lambda row: _split(windows[row])),
+        checks: list[tuple[npt.NDArray[np.bool_], Callable[[int], list[ForecastWarning]]]] = [
+            (is_outside, lambda row: self._check_ranges(observed_ranges[row])),
+            (may_be_stale, lambda row: _check_stale(windows[row])),
+            (may_have_split, lambda row: _check_splits(windows[row])),
         ]
-        for rows, look in looks:
-            for row in rows.nonzero()[0].tolist():
-                found[row] = [*found[row], *look(row)]
+        for candidates, check in checks:
+            for row in candidates.nonzero()[0].tolist():
+                found[row] = [*found[row], *check(row)]
         return found
 
-    def _outside(self, observed: F64) -> list[ForecastWarning]:
-        """One window's (R, 2) against the ranges."""
+    def _check_ranges(self, observed: F64) -> list[ForecastWarning]:
+        """Compare one window's (R, 2) observed ranges with the training ranges."""
         warnings = []
-        for (low, high), trained in zip(observed.tolist(), self._ranges, strict=True):
-            sides = []
+        for (low, high), trained in zip(observed.tolist(), self._training_ranges, strict=True):
+            excesses = []
             if low < trained.low:
-                sides.append(f"{low:.6g} is below {trained.low:.6g}, the lowest")
+                excesses.append(f"{low:.6g} is below the minimum of {trained.low:.6g}")
             if high > trained.high:
-                sides.append(f"{high:.6g} is above {trained.high:.6g}, the highest")
-            if sides:
-                detail = f"{trained.quantity} of the window: {' and '.join(sides)} in the training data"
+                excesses.append(f"{high:.6g} is above the maximum of {trained.high:.6g}")
+            if excesses:
+                detail = f"the window's {trained.quantity} is outside the training range: {' and '.join(excesses)}"
                 warnings.append(ForecastWarning("outside_training_range", detail))
         return warnings
 
 
-def _stale(window: F64) -> list[ForecastWarning]:
-    """Of equal prices at the end of a window (W,)."""
-    moves = np.flatnonzero(window != window[-1])
-    if not len(moves):
-        return [ForecastWarning("constant_window", f"all {len(window)} prices are equal: how far may they move?")]
-    equal = len(window) - 1 - int(moves[-1])
+def _check_stale(window: F64) -> list[ForecastWarning]:
+    """Check a window (W,) for equal prices at its end."""
+    different = np.flatnonzero(window != window[-1])
+    if not len(different):
+        detail = f"all {len(window)} prices are equal, so their volatility is unknown"
+        return [ForecastWarning("constant_window", detail)]
+    equal = len(window) - 1 - int(different[-1])
     if equal < STALE_PRICES:
         return []
-    return [ForecastWarning("stale_tail", f"the last {equal} prices are equal: is the source still alive?")]
+    return [ForecastWarning("stale_tail", f"the last {equal} prices are equal; check that the source still updates")]
 
 
-def _split(window: F64) -> list[ForecastWarning]:
-    """Of jumps by a simple ratio within a window (W,)."""
+def _check_splits(window: F64) -> list[ForecastWarning]:
+    """Check a window (W,) for jumps by a ratio that is usual for stock splits."""
     if not (window > 0).all():
         return []
     steps = np.diff(np.log(window))  # (W-1,)
     sizes = np.abs(steps)
     typical = float(np.median(sizes))
     warnings = []
-    for at in np.flatnonzero((sizes > SPLIT_STEPS * typical) & (sizes > np.log(SMALLEST_SPLIT))).tolist():
-        off = np.abs(np.log(SPLIT_RATIOS) - sizes[at])  # (ratios,)
-        if off.min() <= SPLIT_TOLERANCE + 2 * typical:
-            ratio = f"{SPLIT_RATIOS[int(off.argmin())]:g}"
-            ratio = f"{ratio}:1" if steps[at] < 0 else f"1:{ratio}"
-            ago = len(window) - 2 - at
-            when = "the last price" if not ago else f"the price {ago} before the last one"
+    for step in np.flatnonzero((sizes > SPLIT_STEPS * typical) & (sizes > np.log(SMALLEST_SPLIT))).tolist():
+        distances = np.abs(np.log(SPLIT_RATIOS) - sizes[step])  # (ratios,)
+        if distances.min() <= SPLIT_TOLERANCE + 2 * typical:
+            ratio = f"{SPLIT_RATIOS[int(distances.argmin())]:g}"
+            ratio = f"{ratio}:1" if steps[step] < 0 else f"1:{ratio}"
+            steps_ago = len(window) - 2 - step
+            distance = f"{steps_ago} step{'s' if steps_ago > 1 else ''}"
+            price = f"the price {distance} before the last" if steps_ago else "the last price"
             detail = (
-                f"{when} is {np.exp(steps[at]):.3g} times the one before it; after a {ratio} split, adjust those before"
+                f"{price} is {np.exp(steps[step]):.3g} times the previous price; "
+                f"if this is a {ratio} split, adjust all earlier prices"
             )
             warnings.append(ForecastWarning("likely_split", detail))
     return warnings

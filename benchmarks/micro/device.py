@@ -54,9 +54,9 @@ class Device:
         """Measure the device that Keras computes on."""
         import keras  # takes seconds, so only when needed
 
-        from app.inference.engines.keras import device
+        from app.inference.engines.keras import compute_device
 
-        keras_name = device()
+        keras_name = compute_device()
         has_gpu = is_gpu(keras_name)
         side = 8192 if has_gpu else 1024
         square = keras.random.normal((side, side))

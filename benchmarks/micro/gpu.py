@@ -23,7 +23,7 @@ from app.artifact import store
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
 from app.inference.engines.base import F32
-from app.inference.forecaster import GOLDEN_TOLERANCE, Forecaster, load
+from app.inference.forecaster import GOLDEN_TOLERANCE, Forecaster, load_forecaster
 from benchmarks import processes
 from benchmarks.load_generator import LoadSpec, generate_load
 from benchmarks.measurements import compute_spread
@@ -45,9 +45,9 @@ def report_engine(artifact: Artifact, duration_s: float) -> Iterator[str]:
         duration_s: Duration of each measurement, in seconds.
     """
     started = time.perf_counter()
-    keras_forecaster = load(artifact, "keras")
+    keras_forecaster = load_forecaster(artifact, "keras")
     ready_s = time.perf_counter() - started
-    onnx_forecaster = load(artifact, "onnx")
+    onnx_forecaster = load_forecaster(artifact, "onnx")
     device, cost = Device.measure(), ModelCost.from_artifact(artifact)
     max_windows_per_s = device.flops_per_s / cost.flops_per_window
     manifest, engine = artifact.manifest, keras_forecaster.engine
@@ -197,7 +197,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     processes.prevent_orphans()
 
-    artifact = store.read_version(MODELS, options.model, store.current(MODELS, options.model))
+    artifact = store.read_version(MODELS, options.model, store.current_version(MODELS, options.model))
     parts = [report_engine(artifact, options.seconds)]
     if not options.engine_only:
         parts.append(report_service(artifact, 10 * options.seconds, options.max_batch_windows))

@@ -27,7 +27,7 @@ class ModelCost:
         Only matrix products count. The element-wise operations of the gates are about a hundredth of them.
         """
         manifest = artifact.manifest
-        steps, features = artifact.transform.shape(manifest.window)
+        steps, features = artifact.transform.input_shape(manifest.window)
         outputs = manifest.horizon * len(manifest.quantiles)
         recurrent = [features, *manifest.network.units]
         dense = [recurrent[-1], *filter(None, [manifest.network.head]), outputs]

@@ -32,7 +32,7 @@ from app.api.pipeline import RequestPipeline
 from app.api.request_body import RequestBodyReader
 from app.api.timeouts import TimeoutScheduler
 from app.artifact.manifest import Manifest
-from app.inference.forecaster import Answer, Forecaster
+from app.inference.forecaster import Forecaster, WindowForecast
 from app.main import create_app
 from app.observability.logs import RequestLog
 from app.observability.metrics import Metrics
@@ -127,9 +127,9 @@ async def fastapi_stage() -> AsyncIterator[ASGIApp]:
 @asynccontextmanager
 async def batcher_stage(settings: Settings) -> AsyncIterator[ASGIApp]:
     """Add everything but the engine call: the batcher's calls return at once."""
-    answer = Answer(np.ones((1, 1)), ())
+    answer = WindowForecast(np.ones((1, 1)), ())
 
-    async def call(windows: list[bytes]) -> list[Answer]:
+    async def call(windows: list[bytes]) -> list[WindowForecast]:
         return [answer] * len(windows)
 
     def run(manifest: Manifest, forecaster: Forecaster) -> Any:  # a batcher has all methods of a runner that are used

@@ -21,7 +21,7 @@ import uvloop
 
 from app.artifact import store
 from app.artifact.transform import F64
-from app.inference.forecaster import load
+from app.inference.forecaster import load_forecaster
 from benchmarks.http_client import HttpConnection
 from benchmarks.load_generator import percentile
 from benchmarks.model_variants import publish_variant
@@ -127,7 +127,7 @@ def measure_rounds(options: argparse.Namespace) -> Iterator[Figures]:
     """Run all rounds against one server, and yield the figures of each."""
     with tempfile.TemporaryDirectory() as directory:
         models = Path(shutil.copytree(MODELS, Path(directory) / "models"))
-        versions = [store.current(models, MODEL), publish_variant(models, MODEL, WIDENING)]
+        versions = [store.current_version(models, MODEL), publish_variant(models, MODEL, WIDENING)]
         with running_pricecast(models_dir=models, versions_served=options.versions_served) as (url, _):
             clients = VerifyingClients(url, models, options.windows)
             for _ in range(options.rounds):
@@ -163,7 +163,7 @@ def _lower_ends(models_dir: Path, version: str, prices: F64) -> F64:
         (BODIES, windows).
     """
     artifact = store.read_version(models_dir, MODEL, version)
-    quantiles = load(artifact, "onnx").forecast(prices.reshape(-1, WINDOW))  # (BODIES * windows, H, Q)
+    quantiles = load_forecaster(artifact, "onnx").forecast(prices.reshape(-1, WINDOW))  # (BODIES * windows, H, Q)
     levels = artifact.manifest.levels
     lower: F64 = quantiles[:, 0, len(levels) - 1 - levels.index(LEVEL)].reshape(prices.shape[:2])
     return lower

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.artifact.manifest import LogReturnTransform, MinMaxPriceTransform
+from app.artifact.manifest import LogReturnParameters, MinMaxPriceParameters
 from training import recipe
 from training.data.sample_stocks import STOCK_NAMES
 from training.data.unseen_series import UNSEEN
@@ -83,7 +83,7 @@ def test_the_default_and_the_tutorial_are_shipped() -> None:
 def test_the_tutorial_has_the_numbers_of_the_tutorial() -> None:
     tutorial = load("tutorial")
     assert (tutorial.window, tutorial.horizon, tutorial.levels, tutorial.quantiles) == (60, 1, [], [0.5])
-    assert tutorial.transform == MinMaxPriceTransform()
+    assert tutorial.transform == MinMaxPriceParameters()
     assert tutorial.data.model_dump(exclude={"synthetic_length", "synthetic_stride"}) == {
         "stocks": ["GOOG"],
         "csv": None,
@@ -119,7 +119,7 @@ def test_the_tutorial_has_the_numbers_of_the_tutorial() -> None:
 
 def test_the_default_works_at_any_scale_and_knows_intervals() -> None:
     default = load("default")
-    assert isinstance(default.transform, LogReturnTransform)
+    assert isinstance(default.transform, LogReturnParameters)
     assert {80, 95} <= set(default.levels)
     assert default.training.loss == "pinball"
     assert default.auto
@@ -298,8 +298,8 @@ def test_a_bad_or_missing_value_is_refused_by_file_and_key(tmp_path: Path, old: 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ([("[50, 80]", "[80, 50]")], "levels must rise"),
-        ([("[50, 80]", "[50, 50]")], "levels must rise and not repeat"),
+        ([("[50, 80]", "[80, 50]")], "levels must be in increasing order"),
+        ([("[50, 80]", "[50, 50]")], "levels must be in increasing order, without repeats"),
         ([('"pinball"', '"mse"')], "levels need training.loss = 'pinball'"),
         ([("calibration = 0.1\n", "")], "levels need split.calibration"),
         ([("validation = 0.1\n", "")], "training.patience needs split.validation"),

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from app.artifact.transform import F64, Affine, Transform, build
-from app.artifact.transform import Encoded as EncodedWindows
+from app.artifact.affine import Affine
+from app.artifact.transform import F64, EncodedWindows, Transform, build_transform
 from training.data import simulator
 from training.data.blocks import Blocks, EncodedSamples, Samples, split_blocks, split_by_path
 from training.data.csv_file import read_csv
@@ -40,7 +40,7 @@ class PreparedTraining:
         start_at = None
         if recipe.training.loss == "pinball":
             start_at = empirical_quantiles(self.train[1][:, -recipe.horizon :], recipe.quantiles)
-        shape, outputs = self.transform.shape(recipe.window), recipe.horizon * len(recipe.quantiles)
+        shape, outputs = self.transform.input_shape(recipe.window), recipe.horizon * len(recipe.quantiles)
         return architectures.build_network(recipe.network, shape, outputs, start_at, recipe.horizon)
 
 
@@ -76,7 +76,7 @@ def _series(recipe: Recipe) -> tuple[list[Series], list[Series], int | None]:
         simulated = simulator.simulate_paths(wanted.synthetic_paths, wanted.synthetic_length, recipe.seed)
     files = [read_csv(path, wanted.column) for path in (wanted.csv, wanted.test_csv) if path is not None]
     market = files or (sample_stocks(wanted.stocks, wanted.column) if wanted.stocks else [])
-    transform = build(recipe.transform, Affine(1.0, 0.0))
+    transform = build_transform(recipe.transform, Affine(1.0, 0.0))
     for series in market:
         reject_invalid_prices(series, transform)
     if wanted.test_csv is None:
@@ -86,18 +86,18 @@ def _series(recipe: Recipe) -> tuple[list[Series], list[Series], int | None]:
 
 def fit_scaler(recipe: Recipe, train: Sequence[Samples]) -> tuple[MinMaxScaler | StandardScaler, Transform]:
     """The scikit-learn scaler of the recipe's transform, fitted on the rows of the training block and no others."""
-    unscaled = build(recipe.transform, Affine(1.0, 0.0))
+    unscaled = build_transform(recipe.transform, Affine(1.0, 0.0))
     scaler = MinMaxScaler() if recipe.transform.kind == "minmax_price" else StandardScaler(with_mean=False)
     for samples in train:
-        scaler.partial_fit(unscaled.scaler_sample(samples.windows, samples.futures))
-    return scaler, build(recipe.transform, Affine.of(scaler))
+        scaler.partial_fit(unscaled.scaler_training_values(samples.windows, samples.futures))
+    return scaler, build_transform(recipe.transform, Affine.from_scaler(scaler))
 
 
 def encode(transform: Transform, block: Sequence[Samples], every: bool = False) -> EncodedSamples:
     """Inputs (N, T, F) and targets (N, H) of all samples of a block, or (N, T·H) of every step of their windows."""
     encoded = [transform.encode(samples.windows) for samples in block]
     targets = [
-        _every_step(transform, samples, each) if every else transform.targets(samples.futures, each)
+        _every_step(transform, samples, each) if every else transform.encode_targets(samples.futures, each)
         for samples, each in zip(block, encoded, strict=True)
     ]
     return np.concatenate([each.inputs for each in encoded]), np.concatenate(targets)
@@ -109,7 +109,9 @@ def _every_step(transform: Transform, samples: Samples, encoded: EncodedWindows)
     horizon, window = samples.futures.shape[1], samples.windows.shape[1]
     steps = encoded.inputs.shape[1]
     said = [
-        transform.targets(prices[:, last + 1 : last + 1 + horizon], replace(encoded, price=prices[:, last, None, None]))
+        transform.encode_targets(
+            prices[:, last + 1 : last + 1 + horizon], replace(encoded, last_price=prices[:, last, None, None])
+        )
         for last in range(window - steps, window)
     ]
     return np.concatenate(said, axis=1)

@@ -26,7 +26,7 @@ from app.api.validation import horizon_field_errors
 from app.artifact.manifest import Manifest
 from app.artifact.transform import F64
 from app.errors import FieldError, InvalidContent
-from app.inference.forecaster import Answer
+from app.inference.forecaster import WindowForecast
 from app.serving.model_runner import ModelRegistry, ServedModel
 from app.settings import Settings
 
@@ -143,12 +143,12 @@ def _name_field_errors(kind: str, names: Sequence[str], available: Sequence[str]
     return field_errors
 
 
-def _output_values(forecasts: Sequence[Answer], horizon: int | None, median_index: int) -> dict[str, F64]:
+def _output_values(forecasts: Sequence[WindowForecast], horizon: int | None, median_index: int) -> dict[str, F64]:
     quantiles = np.stack([forecast.quantiles[:horizon] for forecast in forecasts])  # (B, H, Q)
     return {"forecast": quantiles[:, :, median_index], "quantiles": quantiles}
 
 
-def _response_head(body: InferRequest, model: ServedModel, forecasts: Sequence[Answer]) -> dict[str, Any]:
+def _response_head(body: InferRequest, model: ServedModel, forecasts: Sequence[WindowForecast]) -> dict[str, Any]:
     """Build the fields of the response other than `outputs`."""
     head: dict[str, Any] = {"model_name": model.manifest.name, "model_version": model.manifest.version}
     if body.id is not None:

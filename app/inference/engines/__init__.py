@@ -1,1 +1,1 @@
-"""What executes a network. `base.py` says what an engine is; a module is imported only when its engine is chosen."""
+"""Engines: what executes a network. Each engine's module is imported only when that engine is chosen."""

@@ -1,35 +1,35 @@
-"""What an engine is."""
+"""The engine interface."""
 
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-F32 = npt.NDArray[np.float32]
+from app.artifact.arrays import F32 as F32
 
 
 class Engine(Protocol):
-    """One loaded network. Safe to call from several threads at once."""
+    """One loaded network. Its methods are thread-safe."""
 
     @property
     def name(self) -> str:
-        """As in the setting PRICECAST_ENGINE: `onnx` or `keras`."""
+        """The engine's name in the setting PRICECAST_ENGINE: `onnx` or `keras`."""
 
     @property
     def concurrent_calls(self) -> int:
-        """Calls that may run at once with profit, if nothing else has to be done."""
+        """Number of concurrent calls that gives the highest throughput on otherwise idle hardware."""
 
     @property
-    def batch_windows(self) -> int:
-        """The most windows in a call that still add to what it does per second."""
+    def preferred_batch_windows(self) -> int:
+        """Number of windows in a call above which throughput no longer improves."""
 
     @property
     def is_on_device(self) -> bool:
-        """Whether it computes elsewhere than on the cores that everything else needs too."""
+        """Whether the network runs on an accelerator, not on the CPU cores that the server itself needs."""
 
     @property
     def steps_and_features(self) -> tuple[int, int]:
-        """(T, F) that the network takes."""
+        """The network's input shape (T, F), without the batch axis."""
 
     def run(self, inputs: F32) -> F32:
-        """(B, T, F) to (B, outputs), any B ≥ 1; the same row gives the same answer in any batch, to rounding."""
+        """Compute (B, outputs) from (B, T, F), for any B ≥ 1.
+
+        A row's outputs do not depend on the rest of the batch, except for rounding.
+        """

@@ -11,65 +11,67 @@ from typing import Any
 import keras
 import numpy as np
 
-from app.inference.engines.base import F32
+from app.artifact.arrays import F32
 
-TIMED_CALLS = 3  # of each size, once it is compiled
+TIMED_CALLS = 3  # for each batch size, after the call that compiles it
 
 
 class KerasEngine:
-    """The saved network itself, compiled for a few batch sizes and for no others.
+    """The saved Keras network, compiled for a few fixed batch sizes.
 
-    A batch is cut into pieces of these sizes and the last piece padded. How, is decided by what a call of each size was
-    measured to take here: a GPU goes through the steps of a window one after the other, however many windows go
-    abreast, so that 65 cost it less as one padded 512 than as 64 and 1; a CPU pays for every row.
+    A batch is cut into pieces of these sizes, and the last piece is padded with zeros. The cheapest cut is chosen from
+    the time that one call of each size took at startup. On a GPU the time depends mostly on the number of steps, not
+    of windows: one padded call of 512 computes 65 windows faster than a call of 64 and a call of 1. A CPU pays for
+    every row.
     """
 
     name = "keras"
     is_on_device = True
-    batch_windows = 512
-    concurrent_calls = 2  # so that the device computes one batch while NumPy encodes or decodes another
+    preferred_batch_windows = 512
+    concurrent_calls = 2  # the device computes one batch while NumPy encodes or decodes the other
 
     def __init__(self, path: Path, sizes: tuple[int, ...] = (1, 8, 64, 512, 4096)) -> None:
-        """Returns when every size is compiled, and has been run.
+        """Load the network, then compile and time it for every batch size.
 
         Args:
-            path: model.keras, loaded in safe mode: no code in it is run.
-            sizes: the batch sizes to compile for, rising.
+            path: Path of model.keras. It is loaded in safe mode, which runs no code from the file.
+            sizes: The batch sizes to compile for, in increasing order.
 
         Raises:
-            Exception: Keras's own, where the model cannot be loaded.
+            Exception: Raised by Keras if the model cannot be loaded.
         """
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
         _, steps, features = network.input_shape
         self.steps_and_features = (steps, features)
-        library = importlib.import_module(keras.backend.backend())  # which has the name that Keras gives the backend
-        self._network = compiled(network, library)
-        cost_s = {size: self._time(np.zeros((size, steps, features), dtype=np.float32)) for size in sizes}
-        self._pieces = functools.cache(functools.partial(pieces, cost_s=cost_s))
+        backend = importlib.import_module(keras.backend.backend())  # Keras names a backend after its package
+        self._network = compile_network(network, backend)
+        cost_s = {size: self._time_call(np.zeros((size, steps, features), dtype=np.float32)) for size in sizes}
+        self._plan_pieces = functools.cache(functools.partial(plan_pieces, cost_s=cost_s))
 
     def run(self, inputs: F32) -> F32:
-        started, start = [], 0
-        for size in self._pieces(len(inputs)):  # all of them, before the first is waited for
-            started.append(self._network(_padded(inputs[start : start + size], size)))
+        """Compute (B, outputs) from (B, T, F)."""
+        pending, start = [], 0
+        for size in self._plan_pieces(len(inputs)):  # start every piece before waiting for the first
+            pending.append(self._network(_pad(inputs[start : start + size], size)))
             start += size
-        outputs: F32 = np.concatenate([keras.ops.convert_to_numpy(each) for each in started])
+        outputs: F32 = np.concatenate([keras.ops.convert_to_numpy(each) for each in pending])
         return outputs[: len(inputs)].reshape(len(inputs), -1)
 
-    def _time(self, inputs: F32) -> float:
-        """Seconds that a call takes, at best."""
-        seconds = []
+    def _time_call(self, inputs: F32) -> float:
+        """Return the shortest time of a call in seconds, without the first call, which compiles the network."""
+        durations_s = []
         for _ in range(1 + TIMED_CALLS):
-            began = time.perf_counter()
+            began_s = time.perf_counter()
             keras.ops.convert_to_numpy(self._network(inputs))
-            seconds.append(time.perf_counter() - began)
-        return min(seconds[1:])
+            durations_s.append(time.perf_counter() - began_s)
+        return min(durations_s[1:])
 
 
-def device() -> str:
-    """The device that Keras computes on, as its backend calls it, such as `cpu`, `cuda:0` or `…/device:GPU:0`.
+def compute_device() -> str:
+    """Return the name of the device that Keras computes on, such as `cpu`, `cuda:0` or `…/device:GPU:0`.
 
     Raises:
-        Exception: the backend's own, where the device cannot multiply.
+        Exception: Raised by the backend if the device fails to multiply two matrices.
     """
     ones = keras.ops.ones((8, 8))
     product = keras.ops.matmul(ones, ones)
@@ -77,63 +79,67 @@ def device() -> str:
     return str(product.device)
 
 
-def compiled(network: keras.Model, library: ModuleType) -> Callable[[F32], Any]:
-    """The network without its training, compiled anew for each batch size it meets. May return before it has computed.
+def compile_network(network: keras.Model, backend: ModuleType) -> Callable[[F32], Any]:
+    """Return the network's forward pass in inference mode, compiled once per batch size.
 
-    Not `predict_on_batch`: that waits for the answer, and on JAX it takes the weights out of the network for as long as
-    it runs, so that there could be one lane only.
+    The compiled function may return before the device has finished.
 
-    On a GPU, all backends would round float32 factors to 10 bits (TF32), in products or in recurrent layers; the golden
-    forecasts are not met then, so this process is told to compute in full.
+    `predict_on_batch` is not used because it waits for the result. On JAX it also detaches the network's weights during
+    the call, which rules out concurrent calls.
+
+    On a GPU, every backend may round float32 factors to 10 bits (TF32) in products or recurrent layers. The golden
+    forecasts would then not be reproduced, so this function turns TF32 off for the whole process.
 
     Args:
-        library: the backend: jax, tensorflow or torch.
+        network: The network, callable with `training=False`.
+        backend: The module of the Keras backend: jax, tensorflow or torch.
 
     Raises:
-        ValueError: another backend.
+        ValueError: The backend is another one.
     """
     forward = functools.partial(network, training=False)
     run: Callable[[F32], Any]
-    match library.__name__:
+    match backend.__name__:
         case "jax":
-            library.config.update("jax_default_matmul_precision", "highest")
-            run = library.jit(forward)
+            backend.config.update("jax_default_matmul_precision", "highest")
+            run = backend.jit(forward)
         case "tensorflow":
-            library.config.experimental.enable_tensor_float_32_execution(False)
-            run = library.function(forward)
+            backend.config.experimental.enable_tensor_float_32_execution(False)
+            run = backend.function(forward)
         case "torch":
-            library.backends.cuda.matmul.allow_tf32 = False
-            library.backends.cudnn.allow_tf32 = False
-            run = library.inference_mode()(forward)
+            backend.backends.cuda.matmul.allow_tf32 = False
+            backend.backends.cudnn.allow_tf32 = False
+            run = backend.inference_mode()(forward)
         case other:
-            raise ValueError(f"no engine for Keras's backend {other!r}; KERAS_BACKEND may be jax, tensorflow or torch")
+            raise ValueError(f"Keras backend {other!r} is not supported; set KERAS_BACKEND to jax, tensorflow or torch")
     return run
 
 
-def pieces(rows: int, cost_s: Mapping[int, float]) -> tuple[int, ...]:
-    """The sizes to cut `rows` into, of which the last may be padded.
+def plan_pieces(rows: int, cost_s: Mapping[int, float]) -> tuple[int, ...]:
+    """Return the cheapest sizes to cut `rows` into. Only the last piece may need padding.
 
-    As many of the largest size that fits as do fit, and the rest likewise; or, from any point on, the smallest size
-    that takes in all that is left, where this costs less.
+    Each candidate plan takes the largest size that fits, again and again. At any point it may stop and put all that is
+    left into the smallest size that holds it.
 
     Args:
-        cost_s: by size, what a call costs.
+        rows: Number of rows, at least 1.
+        cost_s: Seconds that one call takes, by size.
     """
     plans: list[tuple[int, ...]] = []
-    whole: tuple[int, ...] = ()
+    full_pieces: tuple[int, ...] = ()
     while rows > 0:
-        if holding := [size for size in cost_s if size >= rows]:
-            plans.append((*whole, min(holding)))
+        if large_enough := [size for size in cost_s if size >= rows]:
+            plans.append((*full_pieces, min(large_enough)))
         fitting = [size for size in cost_s if size <= rows]
         if not fitting:
             break
-        whole += (max(fitting),)
+        full_pieces += (max(fitting),)
         rows -= max(fitting)
     return min(plans, key=lambda plan: sum(cost_s[size] for size in plan))
 
 
-def _padded(inputs: F32, size: int) -> F32:
-    """(B, T, F) to (size, T, F), with zeros below."""
+def _pad(inputs: F32, size: int) -> F32:
+    """Append rows of zeros to (B, T, F), up to (size, T, F)."""
     if len(inputs) == size:
         return inputs
     padded = np.zeros((size, *inputs.shape[1:]), dtype=np.float32)

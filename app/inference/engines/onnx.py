@@ -6,52 +6,60 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from app.inference.engines.base import F32
+from app.artifact.arrays import F32
 
 
 class OnnxEngine:
-    """One session of one thread, called from one thread per core.
+    """A single-threaded ONNX Runtime session, called from several engine threads.
 
-    Recurrent layers hardly split over threads, so that two calls side by side do more than one call on two threads;
-    and a session may be run from several threads at once.
+    Recurrent layers hardly parallelize within a call: two concurrent single-threaded calls do more work than one call
+    with two threads. A session may run in several threads at once.
     """
 
     name = "onnx"
-    batch_windows = 64  # a core does as much per second from 6 on, but few calls are less work for the event loop
+    # A core reaches its full throughput at 6 windows. Larger batches mean fewer calls for the event loop to handle.
+    preferred_batch_windows = 64
     is_on_device = False
 
     def __init__(self, model: bytes) -> None:
-        """
+        """Create the session.
+
+        Args:
+            model: Content of model.onnx.
+
         Raises:
-            Exception: ONNX Runtime's own, where the model cannot be loaded.
+            Exception: Raised by ONNX Runtime if the model cannot be loaded.
         """
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 3  # errors only
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0]
         self.concurrent_calls = _cores()
 
     @property
     def steps_and_features(self) -> tuple[int, int]:
+        """The network's input shape (T, F)."""
         _, steps, features = self._input.shape
         return steps, features
 
     def run(self, inputs: F32) -> F32:
+        """Compute (B, outputs) from (B, T, F)."""
         outputs: F32 = self._session.run(None, {self._input.name: inputs})[0]
         return outputs.reshape(len(inputs), -1)
 
 
-def _cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use, which in a container are often fewer than the machine has.
+def _cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Return the number of cores available to this process. In a container they may be fewer than the machine has.
 
     Args:
-        quota: what Linux's control groups, version 2, allow: microseconds of processor time, or max, in so many.
+        cpu_max: The CPU limit of Linux control groups v2: a quota and a period in microseconds. The quota may be `max`.
     """
+    # macOS has no sched_getaffinity.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        time_us, period_us = quota.read_text(encoding="ascii").split()
-        return max(1, min(allowed, math.ceil(int(time_us) / int(period_us))))
-    except (OSError, ValueError):  # no control groups, or no limit
+        quota_us, period_us = cpu_max.read_text(encoding="ascii").split()
+        return max(1, min(allowed, math.ceil(int(quota_us) / int(period_us))))
+    except (OSError, ValueError):  # there is no control group, or no limit
         return allowed

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.artifact import store
 from app.artifact.transform import F64
-from app.inference.forecaster import load
+from app.inference.forecaster import load_forecaster
 from app.settings import Settings
 from benchmarks.model_variants import publish_variant
 from tests.app.api.app_client import AppClient, running_app
@@ -33,7 +33,7 @@ class VersionedServer(NamedTuple):
 
     def expected_bounds(self, version: str, windows: F64) -> list[list[float]]:
         """Return the bounds of each window's widest interval, one step ahead."""
-        quantiles = load(store.read_version(self.models_dir, "default", version), "onnx").forecast(windows)
+        quantiles = load_forecaster(store.read_version(self.models_dir, "default", version), "onnx").forecast(windows)
         return list(quantiles[:, 0, [0, -1]].tolist())
 
 

@@ -11,7 +11,7 @@ import pytest
 from app import lifecycle
 from app.artifact.transform import F32
 from app.inference.engines.select import EngineSelection
-from app.inference.forecaster import Batch, Forecaster
+from app.inference.forecaster import Forecaster, PreprocessedBatch
 from app.serving import model_runner
 from app.settings import Settings
 from tests.app.api.app_client import PRICES, AppClient, batch_body, running_app
@@ -31,13 +31,13 @@ def test_engine_is_selected_unless_configured(
 def client_and_threads(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AppClient, list[str]]]:
     """A server on two cores, and the name of the thread of each engine call."""
     thread_names: list[str] = []
-    original_compute = Forecaster.compute
+    original_compute = Forecaster.infer
 
-    def compute(self: Forecaster, batch: Batch) -> F32:
+    def infer(self: Forecaster, batch: PreprocessedBatch) -> F32:
         thread_names.append(threading.current_thread().name.partition("_")[0])
         return original_compute(self, batch)
 
-    monkeypatch.setattr(Forecaster, "compute", compute)
+    monkeypatch.setattr(Forecaster, "infer", infer)
     monkeypatch.setattr("app.inference.engines.onnx._cores", lambda: 2)
     with running_app(Settings(models_dir=shipped)) as client:
         yield client, thread_names

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from app.settings import Settings
 from tests.app.api.app_client import running_app
-from tests.app.artifact.test_store import place
+from tests.app.artifact.artifact_files import current_path
 from tests.conftest import version_of
 
 
 def test_ready_without_default_model_returns_503_with_reason(models: Path) -> None:
-    (place(models, "default") / "scaler.joblib").unlink()
+    (current_path(models, "default") / "scaler.joblib").unlink()
     with running_app(Settings(models_dir=models)) as client:
         response = client.get("/health/ready")
         assert response.status_code == 503

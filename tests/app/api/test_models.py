@@ -19,7 +19,7 @@ from tests.app.api.model_versions import (
     interval_request,
     versioned_server,
 )
-from tests.app.artifact.test_store import place
+from tests.app.artifact.artifact_files import current_path
 from tests.conftest import version_of
 
 
@@ -68,7 +68,7 @@ def test_get_unserved_model_or_version_returns_404(client: AppClient) -> None:
 
 
 def test_broken_model_is_listed_and_others_are_served(models: Path) -> None:
-    (place(models, "tutorial") / "model.onnx").write_bytes(b"nothing")
+    (current_path(models, "tutorial") / "model.onnx").write_bytes(b"nothing")
     with running_app(Settings(models_dir=models)) as client:
         body = client.get("/models").json()
         assert [model["name"] for model in body["models"]] == ["default"]
@@ -90,7 +90,7 @@ def test_load_switches_to_another_version_and_back(server: VersionedServer) -> N
         assert (response.status_code, response.json()["version"]) == (200, version)
         assert response.json()["versions"] == [first, wide, broken]
         assert response.json()["served_versions"] == [first, wide]
-        assert store.current(models_dir, "default") == version
+        assert store.current_version(models_dir, "default") == version
         assert client.get("/models/default").json()["version"] == version
         after = client.post("/predict/batch", json=interval_request(windows)).json()
         assert assert_from_one_version(server, after, windows) == version
@@ -148,7 +148,7 @@ def test_load_broken_version_returns_409_and_keeps_serving(
     assert client.get("/models").json()["failures"] == detail["failures"]
     assert client.get("/models/tutorial").json()["failures"] == {}
     assert client.get("/health/ready").status_code == 200
-    assert store.current(models_dir, "default") == first
+    assert store.current_version(models_dir, "default") == first
     assert selections == []
 
 

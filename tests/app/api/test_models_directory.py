@@ -69,7 +69,7 @@ def test_failed_directory_scan_is_logged_and_retried(
         raise RuntimeError("secret-4711")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "names", fail)
+        patched.setattr(store, "model_names", fail)
         wait_until(polling_client, "logged failure", lambda: "could not be looked through" in caplog.text)
         assert polling_client.post("/predict", json={"prices": PRICES}).status_code == 200
     wide = publish_variant(models, "default", 3.0)

@@ -9,7 +9,7 @@ import pytest
 
 from app import api_keys
 from app.api.openapi import DESCRIPTION
-from app.inference.input_checks import CODES
+from app.inference.input_checks import WARNING_CODES
 from app.settings import Settings
 from tests.app.api.app_client import JSON_HEADERS, AppClient, running_app
 from tests.conftest import version_of
@@ -108,15 +108,24 @@ def test_every_operation_has_summary_and_description(document: dict[str, Any]) -
 def test_every_evidence_field_has_a_description(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     baselines = ("PointBaseline", "IntervalBaseline")
-    for schema in ("Score", "Fold", "Share", "Tercile", "Direction", *baselines, "Evidence", "Curve"):
+    for schema in (
+        "Score",
+        "Fold",
+        "Proportion",
+        "VolatilityTercile",
+        "DirectionalAccuracy",
+        *baselines,
+        "Evidence",
+        "Curve",
+    ):
         for name, field in schemas[schema]["properties"].items():
             assert field.get("description"), f"{schema}.{name}"
 
 
 def test_every_warning_code_is_described(document: dict[str, Any]) -> None:
     code_schema = document["components"]["schemas"]["InputWarning"]["properties"]["code"]
-    assert set(code_schema["enum"]) == set(CODES)
-    for code in CODES:
+    assert set(code_schema["enum"]) == set(WARNING_CODES)
+    for code in WARNING_CODES:
         assert f"`{code}`: " in code_schema["description"]
 
 

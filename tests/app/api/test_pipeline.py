@@ -18,7 +18,7 @@ from app.api.pipeline import RequestPipeline
 from app.api.request_body import RequestBodyReader
 from app.api.timeouts import DISCONNECT_WATCH_DELAY_S, TimeoutScheduler
 from app.errors import BodyTooSlow, EngineFailed, TooManyWindows
-from app.inference.forecaster import Answer
+from app.inference.forecaster import WindowForecast
 from app.inference.input_checks import ForecastWarning
 from app.settings import Settings
 from tests.app.api.app_client import JSON_HEADERS, PRICES, AppClient, batch_body, running_app
@@ -176,7 +176,7 @@ class FakeRunner:
         await asyncio.sleep(10 * DISCONNECT_WATCH_DELAY_S)
         if self.error is not None:
             raise self.error
-        return [Answer(np.zeros((1, 1)), [ForecastWarning("constant_window", "all")]) for _ in windows]
+        return [WindowForecast(np.zeros((1, 1)), [ForecastWarning("constant_window", "all")]) for _ in windows]
 
 
 class LimitedClient:
@@ -189,7 +189,7 @@ class LimitedClient:
         self.on_disconnect: Callable[[], object] = lambda: None
         self.warnings: list[str] = []
 
-    def submit(self, windows: int) -> Coroutine[Any, Any, list[Answer]]:
+    def submit(self, windows: int) -> Coroutine[Any, Any, list[WindowForecast]]:
         async def receive() -> dict[str, str]:
             await self.disconnected.wait()
             self.on_disconnect()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.artifact.transform import F32
-from app.inference.forecaster import Batch, Forecaster
+from app.inference.forecaster import Forecaster, PreprocessedBatch
 from app.settings import Settings
 from tests.app.api.app_client import PRICES, AppClient, running_app
 
@@ -72,14 +72,14 @@ def test_draining_server_rejects_forecasts(slow_client: AppClient) -> None:
 @pytest.fixture
 def poisoned_client(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppClient]:
     """A server whose engine fails on every batch with a window that ends at 666."""
-    original_compute = Forecaster.compute
+    original_compute = Forecaster.infer
 
-    def compute(self: Forecaster, batch: Batch) -> F32:
-        if 666 in batch.encoded.price:
+    def infer(self: Forecaster, batch: PreprocessedBatch) -> F32:
+        if 666 in batch.encoded.last_price:
             raise RuntimeError("secret-4711")
         return original_compute(self, batch)
 
-    monkeypatch.setattr(Forecaster, "compute", compute)
+    monkeypatch.setattr(Forecaster, "infer", infer)
     with running_app(Settings(models_dir=shipped, batch_delay_s=0.05)) as client:
         yield client
 

@@ -48,7 +48,7 @@ def test_predict_warns_outside_the_training_range(client: AppClient) -> None:
     far_prices = [price * 1000 for price in PRICES]
     [warning] = client.post("/predict", json={"prices": far_prices, "model": "tutorial"}).json()["warnings"]
     assert warning["code"] == "outside_training_range"
-    assert "price of the window" in warning["detail"]
+    assert "the window's price" in warning["detail"]
     assert client.post("/predict", json={"prices": far_prices}).json()["warnings"] == []
 
 

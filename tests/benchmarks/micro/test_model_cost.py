@@ -1,9 +1,10 @@
 from pathlib import Path
 
 from app.artifact import store
-from app.artifact.manifest import LogReturnTransform
+from app.artifact.affine import Affine
+from app.artifact.manifest import LogReturnParameters
 from app.artifact.store import Artifact
-from app.artifact.transform import Affine, build
+from app.artifact.transform import build_transform
 from benchmarks.micro.model_cost import ModelCost
 from tests.conftest import version_of
 
@@ -20,7 +21,7 @@ def test_cost_includes_features_and_head(shipped: Path) -> None:
     artifact = store.read_version(shipped, "default", version_of("default"))
     network = artifact.manifest.network.model_copy(update={"units": [48], "head": 64, "parameters": 1000})
     manifest = artifact.manifest.model_copy(update={"network": network, "levels": [50, 80, 90, 95], "horizon": 20})
-    transform = build(LogReturnTransform(level=True), Affine(1.0, 0.0))
+    transform = build_transform(LogReturnParameters(level=True), Affine(1.0, 0.0))
     cost = ModelCost.from_artifact(Artifact(artifact.path, manifest, transform, artifact.onnx))
     assert cost.flops_per_window == 2 * (59 * 4 * 48 * (2 + 48) + 48 * 64 + 64 * 180)
     assert cost.bytes_per_window == 4 * (2 * 59 + 180)

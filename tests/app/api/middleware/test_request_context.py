@@ -11,7 +11,7 @@ import pytest
 from app import api_keys
 from app.settings import Settings
 from tests.app.api.app_client import PRICES, AppClient, running_app, send_messages
-from tests.app.artifact.test_store import place
+from tests.app.artifact.artifact_files import current_path
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 KEY, KEY_SETTING = api_keys.new("alice")
@@ -161,7 +161,7 @@ def test_shutdown_flushes_the_request_log(shipped: Path, capsys: pytest.CaptureF
 
 
 def test_metrics_match_a_known_load(models: Path) -> None:
-    (place(models, "tutorial") / "model.onnx").write_bytes(b"nothing")
+    (current_path(models, "tutorial") / "model.onnx").write_bytes(b"nothing")
     constant_window = [5.0] * 60
     with running_app(Settings(models_dir=models, api_keys=api_keys.parse(KEY_SETTING))) as client:
         key = {"authorization": f"Bearer {KEY}"}

@@ -11,7 +11,7 @@ from app.settings import Settings
 from benchmarks.model_variants import publish_variant
 from tests.app.api.app_client import AppClient, running_app
 from tests.app.api.v2.infer_requests import INFER_PATH, error_message, json_request, read_outputs
-from tests.app.artifact.test_store import place
+from tests.app.artifact.artifact_files import current_path
 from tests.conftest import version_of
 
 
@@ -61,7 +61,7 @@ def test_unknown_path_or_method_returns_v2_error(client: AppClient) -> None:
 
 
 def test_missing_default_model_makes_the_server_unready(models: Path) -> None:
-    (place(models, "default") / "model.onnx").write_bytes(b"nothing")
+    (current_path(models, "default") / "model.onnx").write_bytes(b"nothing")
     with running_app(Settings(models_dir=models)) as client:
         assert "model.onnx" in error_message(client.get("/v2/health/ready"), 503)
         assert client.get("/v2/health/live").json() == {"live": True}

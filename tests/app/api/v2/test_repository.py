@@ -10,7 +10,7 @@ from app.settings import Settings
 from benchmarks.model_variants import publish_variant
 from tests.app.api.app_client import AppClient, running_app
 from tests.app.api.v2.infer_requests import INFER_PATH, error_message, json_request
-from tests.app.artifact.test_store import place
+from tests.app.artifact.artifact_files import current_path
 from tests.conftest import version_of
 
 INDEX_PATH = "/v2/repository/index"
@@ -42,7 +42,7 @@ def test_index_lists_unserved_versions_with_reason(models: Path) -> None:
     live = version_of("default")
     unserved, served, broken = (publish_variant(models, "default", 2.0, is_current=False) for _ in range(3))
     (models / "default" / broken / "model.onnx").write_bytes(b"nothing")
-    (place(models, "tutorial") / "scaler.joblib").unlink()
+    (current_path(models, "tutorial") / "scaler.joblib").unlink()
     with running_app(Settings(models_dir=models, versions_served=2)) as client:
         entries = index(client)
         assert list(entries) == [
