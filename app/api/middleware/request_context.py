@@ -56,14 +56,14 @@ class RequestContextMiddleware:
             route = getattr(scope.get("route"), "path", "unmatched")
             method = "any" if route == "unmatched" or status == 405 else scope["method"]
             problem = state.get("problem")
-            self._metrics.answered(route, method, status, took_s, problem)
+            self._metrics.record_request(route, method, status, took_s, problem)
             if self._log is not None:
                 more = {} if problem is None else {"problem": problem}
                 if (client := state.get("client")) is not None:
                     more["client"] = client.name
                 if route == "unmatched":
                     more["path"] = scope["path"][:LONGEST_PATH]
-                self._log.line(state["request_id"], trace_id.decode(), method, route, status, took_s, more)
+                self._log.add(state["request_id"], trace_id.decode(), method, route, status, took_s, more)
 
 
 def _trace_id(headers: Mapping[bytes, bytes]) -> bytes:

@@ -209,7 +209,7 @@ def test_a_version_that_must_not_be_served_is_refused_with_the_reason_and_the_li
     assert (response.status_code, response.json()["type"]) == (409, "urn:pricecast:artifact-unusable")
     assert "model.onnx: its content differs" in response.json()["detail"]
     assert str(models_dir) not in response.text, "where it lies is nobody's business but the log's"
-    assert f"default@{broken} is not served" in caplog.text
+    assert f"cannot load default@{broken}: " in caplog.text
     assert client.metrics()['pricecast_load_failures_total{name="default"}'] == before + 1
 
     rows = windows(2)
@@ -386,7 +386,7 @@ def test_a_look_that_fails_is_told_and_is_not_the_last(
 
     with monkeypatch.context() as patched:
         patched.setattr(store, "names", broken)
-        wait_until(watching, "a line of it", lambda: "could not be looked through" in caplog.text)
+        wait_until(watching, "a line of it", lambda: "cannot check the models directory" in caplog.text)
         assert watching.post("/predict", json={"prices": PRICES}).status_code == 200
     wide = publish_variant(models, "default", 3.0)
     wait_until(watching, "the version just published", lambda: live(watching) == wide)

@@ -14,8 +14,8 @@ from app.settings import Settings
 from tests.app.api.conftest import Client, start
 from tests.conftest import version_of
 
-KEY, SETTING = api_keys.new("alice")
-ADMIN_KEY, ADMIN_SETTING = api_keys.new("root")
+KEY, SETTING = api_keys.generate("alice")
+ADMIN_KEY, ADMIN_SETTING = api_keys.generate("root")
 Operation = tuple[str, str]  # method and path
 JSON = {"Content-Type": "application/json"}
 

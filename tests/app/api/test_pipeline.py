@@ -103,7 +103,7 @@ async def test_what_the_body_takes_to_come_is_time_gone_by() -> None:
     body, left_s = await pipeline.read(request, {b"x-request-timeout-ms": b"1000"})
     assert (body, round(left_s, 9)) == (b"{}", 0.22)
     for too_short_ms in (b"500", b"770"):  # also where no tick comes in between
-        with pytest.raises(BodyTooSlow, match=r"the body did not come within 0\.\d+ s"):
+        with pytest.raises(BodyTooSlow, match=r"the body was not received within 0\.\d+ s"):
             await pipeline.read(request, {b"x-request-timeout-ms": too_short_ms})
 
 

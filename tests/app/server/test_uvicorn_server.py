@@ -194,7 +194,7 @@ def test_a_compressed_batch_is_answered_and_a_bomb_is_not(server: tuple[ServerPr
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[tuple[ServerProcess, httpx.Client, str, int]]:
     """A server that others could reach; a key of it, and the port that its metrics have."""
-    key, setting = api_keys.new("alice")
+    key, setting = api_keys.generate("alice")
     port = free_port()
     with running(measured=True, host="0.0.0.0", api_keys=setting, metrics_port=str(port)) as (server, client):
         yield server, client, key, port

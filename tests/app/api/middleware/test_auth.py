@@ -31,7 +31,7 @@ from tests.fakes import TurnedClock
 
 PRICES = [100.0 + i % 7 for i in range(60)]
 OPEN_OPERATIONS = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
-FIRST, SECOND, BOB, EXPIRED, ADMIN = (api_keys.new(name) for name in ("alice", "alice", "bob", "carol", "root"))
+FIRST, SECOND, BOB, EXPIRED, ADMIN = (api_keys.generate(name) for name in ("alice", "alice", "bob", "carol", "root"))
 TODAY = datetime.now(UTC).date()
 
 

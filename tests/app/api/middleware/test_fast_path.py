@@ -172,9 +172,9 @@ def test_the_engine_is_chosen_by_the_machine_unless_it_is_set(
 ) -> None:
     monkeypatch.setattr(lifecycle, "select_engine", lambda: EngineSelection("keras", "there is a GPU"))
     caplog.set_level("INFO")
-    assert lifecycle._engine(Settings()) == "keras"
+    assert lifecycle._choose_engine(Settings()) == "keras"
     assert "there is a GPU" in caplog.text
-    assert lifecycle._engine(Settings(engine="onnx")) == "onnx"
+    assert lifecycle._choose_engine(Settings(engine="onnx")) == "onnx"
 
 
 def test_an_application_is_what_servers_call(client: Client) -> None:

@@ -15,7 +15,7 @@ from tests.app.artifact.test_store import place
 
 PRICES = [100.0 + i % 7 for i in range(60)]
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-KEY, SETTING = api_keys.new("alice")
+KEY, SETTING = api_keys.generate("alice")
 HEX = re.compile("[0-9a-f]{32}")
 
 

@@ -17,7 +17,7 @@ from tests.app.api.conftest import Client, start
 
 PRICES = [100.0 + i % 7 for i in range(60)]
 OURS, OTHERS = "https://prices.example", "https://elsewhere.example"
-KEY, SETTING = api_keys.new("alice")
+KEY, SETTING = api_keys.generate("alice")
 PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
 
 
