@@ -1,4 +1,4 @@
-"""Other versions of a shipped model, for tests that swap them: the same network, with wider or narrower intervals."""
+"""Variants of a shipped model for tests that swap versions: the same network with wider or narrower intervals."""
 
 import shutil
 from pathlib import Path
@@ -12,28 +12,33 @@ from app.inference.forecaster import Forecaster, load
 
 
 def publish_variant(models_dir: Path, name: str, factor: float, *, is_current: bool = True) -> str:
-    """Publishes the current version of a model once more, with other intervals, and returns the new version.
+    """Publish the current version of a model again with other intervals, and return the new version.
 
-    All else is as it was: the medians, the files, the evidence. What it forecasts for its golden windows is computed
-    anew, so that it is an artifact like any other.
+    Medians, files and evidence are those of the current version. The golden forecasts are computed again, so the
+    variant passes every check of a published artifact.
 
     Args:
-        models_dir: to be written to.
-        factor: by which its intervals are wider, in the network's output units and on average over the golden windows.
-        is_current: whether `current` names it afterwards; else it names what it named before.
+        models_dir: A writable models directory.
+        name: The model.
+        factor: Ratio of the new interval widths to the old ones, in network output units, averaged over the golden
+            windows.
+        is_current: Whether `current` names the variant afterwards. Otherwise it stays as it was.
+
+    Raises:
+        ValueError: The model has no intervals.
     """
-    before = store.current(models_dir, name)
-    artifact = store.read_version(models_dir, name, before)
+    current = store.current(models_dir, name)
+    artifact = store.read_version(models_dir, name, current)
     manifest = artifact.manifest
     if not manifest.levels:
-        raise ValueError(f"the model {name!r} has no intervals that could be wider")
+        raise ValueError(f"the model {name!r} has no intervals to widen")
     forecaster = load(artifact, "onnx")
     windows = np.array(manifest.golden.windows)  # (G, W)
 
     outputs = forecaster.engine.run(artifact.transform.encode(windows).inputs)
     quantiles = outputs.astype(np.float64).reshape(len(windows), manifest.horizon, -1).mean(axis=0)  # (H, Q)
-    middle = len(manifest.levels)
-    half_widths = (quantiles[:, middle + 1 :] - quantiles[:, middle - 1 :: -1]) / 2  # (H, L)
+    median = len(manifest.levels)
+    half_widths = (quantiles[:, median + 1 :] - quantiles[:, median - 1 :: -1]) / 2  # (H, L)
     offsets = np.array(manifest.calibration.offsets)
     offsets += (factor - 1) * (half_widths + offsets)
 
@@ -42,22 +47,27 @@ def publish_variant(models_dir: Path, name: str, factor: float, *, is_current: b
         artifact.transform, forecaster.engine, calibration, manifest.quantiles, manifest.training_ranges
     ).forecast(windows)
     golden = Golden(windows=manifest.golden.windows, forecasts=forecasts.tolist())
-    same = {field: getattr(manifest, field) for field in Draft.model_fields}
+    unchanged = {field: getattr(manifest, field) for field in Draft.model_fields}
     with store.staging(models_dir, name) as stage:
         for file in manifest.files:
             shutil.copyfile(artifact.path / file, stage.path / file)
         version = stage.publish(
-            Draft(**same | {"calibration": calibration, "golden": golden}), lambda path: load(store.read(path), "onnx")
+            Draft(**unchanged | {"calibration": calibration, "golden": golden}),
+            lambda path: load(store.read(path), "onnx"),
         )
     if not is_current:
-        store.write_current(models_dir, name, before)
+        store.write_current(models_dir, name, current)
     return version
 
 
-def widths(models_dir: Path, name: str, version: str, windows: F64) -> F64:
-    """(B, H, L) how wide a version's intervals are, from the narrowest level to the widest, as part of the median."""
+def relative_widths(models_dir: Path, name: str, version: str, windows: F64) -> F64:
+    """Return the interval widths of a version, divided by the median.
+
+    Returns:
+        Array of shape (B, H, L), from the narrowest level to the widest.
+    """
     artifact = store.read_version(models_dir, name, version)
     quantiles = load(artifact, "onnx").forecast(windows)  # (B, H, Q)
-    middle = len(artifact.manifest.levels)
-    ends: F64 = quantiles[:, :, middle + 1 :] - quantiles[:, :, middle - 1 :: -1]
-    return ends / quantiles[:, :, middle, None]
+    median = len(artifact.manifest.levels)
+    widths: F64 = quantiles[:, :, median + 1 :] - quantiles[:, :, median - 1 :: -1]
+    return widths / quantiles[:, :, median, None]

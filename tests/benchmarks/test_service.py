@@ -11,7 +11,7 @@ import pytest
 from benchmarks.processes import Server, free_port
 from benchmarks.service import Figures, NeverReady, await_ready, pricecast, table, tell
 from tests.benchmarks.servers import answering
-from tests.server_process import until
+from tests.server_process import wait_until
 
 WORDS = "cannot find the model"
 
@@ -21,7 +21,7 @@ def talking(tmp_path: Path) -> Iterator[Server]:
     """A process that has said something, and stays."""
     server = Server([sys.executable, "-uc", f"import time; print({WORDS!r}); time.sleep(600)"], {}, tmp_path)
     try:
-        until("it says something", server.said)
+        wait_until("it says something", server.said)
         yield server
     finally:
         server.stop()

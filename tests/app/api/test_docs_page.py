@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, Request, sync_playwright
 
-from tests.external_tools import tool
-from tests.server_process import running
+from tests.external_tools import require_tool
+from tests.server_process import running_server
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ STRANGER = """() => {
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    chromium = tool("chromium", "chromium-browser")
+    chromium = require_tool("chromium", "chromium-browser")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=OFFLINE)
         yield browser.new_page()
@@ -34,7 +34,7 @@ def test_the_docs_page_works_offline_and_under_its_policy_and_its_example_gets_a
     page.on("request", lambda request: asked.append(request))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda line: errors.append(line.text) if line.type in {"error", "warning"} else None)
-    with running() as (server, _):
+    with running_server() as (server, _):
         shown = page.goto(f"{server.url}/docs")
         assert shown is not None
         assert "default-src 'none'" in shown.headers["content-security-policy"]
