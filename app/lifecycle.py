@@ -1,4 +1,4 @@
-"""The application's lifecycle: loading models, following the models directory, readiness and shutdown."""
+"""The application's lifecycle: loading models, watching the models directory, readiness and shutdown."""
 
 import asyncio
 import logging
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 class Lifecycle:
     """Owns the model registry and the request log from startup to shutdown.
 
-    An async context manager: entering it loads the models, leaving it drains them. A server that shuts down gracefully
-    calls `begin_shutdown` and `drain` itself, earlier.
+    It is an async context manager: entering it loads the models, and leaving it drains the accepted requests. A server
+    that shuts down in steps calls `begin_shutdown` and `drain` before that.
 
     Attributes:
         registry: The served models.
@@ -118,7 +118,7 @@ class Lifecycle:
         )
 
     def _retire(self, model: ServedModel) -> None:
-        """Close the runner of a version that gets no more requests, once it has answered those it accepted."""
+        """Close the runner of a version that gets no new requests. The accepted ones are still answered."""
         self.metrics.set_model_served(model.manifest, model.forecaster.engine.name, is_served=False)
         log.info("retired %s", model.reference)
         closing = asyncio.create_task(model.runner.close(self.settings.drain_deadline_s))

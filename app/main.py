@@ -105,7 +105,7 @@ def create_app(settings: Settings | None = None, on_version_selected: Callable[[
 
         @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=PlainTextResponse)
         def exposition() -> PlainTextResponse:
-            """Requests by route and status, latency, windows per engine call, queue wait and engine time."""
+            """Request counts and latency by route, batch sizes, queue wait and engine time, among others."""
             return PlainTextResponse(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
     @app.get("/", include_in_schema=False)

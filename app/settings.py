@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     host: str = Field(
         "127.0.0.1",
         description="Address to listen on. The default accepts connections from this machine only. "
-        "Any other address also needs `api_keys` or `allow_public_without_keys`.",
+        "An address that other machines can reach also needs `api_keys` or `allow_public_without_keys`.",
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 picks a free port.")
     models_dir: Path = Field(
@@ -127,8 +127,8 @@ class Settings(BaseSettings):
     max_queued_windows: int = Field(
         4096,
         ge=1,
-        description="Maximum number of windows that may wait for an engine thread. Requests beyond it are rejected with 503. "
-        "4,096 windows are a few tenths of a second of work.",
+        description="Maximum number of windows that may wait for an engine thread. Requests beyond it are rejected "
+        "with 503. 4,096 windows are a few tenths of a second of work.",
     )
     max_request_windows: int = Field(
         1024,

@@ -192,7 +192,7 @@ def test_split_in_the_window_widens_intervals_moderately(
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)
-def test_split_in_the_window_keeps_at_least_the_nominal_coverage(
+def test_split_in_the_window_hardly_reduces_coverage(
     manifest: Manifest, forecaster: Forecaster, split_prices: F64, horizon: int
 ) -> None:
     for days_after in DAYS_AFTER_SPLIT:

@@ -195,7 +195,7 @@ def test_sighup_is_forwarded_only_to_started_processes(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("to_all", [False, True], ids=["SIGTERM to the supervisor", "Ctrl-C to every process"])
 def test_stop_signal_drains_all_processes_and_exits_with_0(to_all: bool) -> None:
-    with running_server(with_coverage=True, workers="2", batch_delay_s="1.0", drain_grace_s="0.1") as (server, _):
+    with running_server(with_coverage=to_all, workers="2", batch_delay_s="1.0", drain_grace_s="0.1") as (server, _):
         processes = server_processes_of(server)
         statuses: list[int] = []
         requesting = [threading.Thread(target=lambda: statuses.extend(predict(server))) for _ in range(4)]
