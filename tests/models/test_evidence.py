@@ -53,7 +53,7 @@ class WalkForward:
     quantiles: F64  # (N, H, Q)
 
     @classmethod
-    def over(cls, manifest: Manifest, forecaster: Forecaster, series: Series, share: float = 1.0) -> "WalkForward":
+    def compute(cls, manifest: Manifest, forecaster: Forecaster, series: Series, share: float = 1.0) -> "WalkForward":
         """Forecast every window in the last `share` of a series."""
         length = manifest.window + manifest.horizon
         rows = np.lib.stride_tricks.sliding_window_view(series.prices, length)
@@ -84,12 +84,14 @@ class WalkForward:
 
 @pytest.fixture(scope="module")
 def stocks(manifest: Manifest, forecaster: Forecaster) -> dict[str, WalkForward]:
-    return {series.name: WalkForward.over(manifest, forecaster, series, TEST_SHARE) for series in data.stocks(STOCKS)}
+    return {
+        series.name: WalkForward.compute(manifest, forecaster, series, TEST_SHARE) for series in data.stocks(STOCKS)
+    }
 
 
 @pytest.fixture(scope="module")
 def unseen(manifest: Manifest, forecaster: Forecaster) -> dict[str, WalkForward]:
-    return {series.name: WalkForward.over(manifest, forecaster, series) for series in data.unseen()}
+    return {series.name: WalkForward.compute(manifest, forecaster, series) for series in data.unseen()}
 
 
 # The test block of the stocks

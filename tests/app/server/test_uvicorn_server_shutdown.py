@@ -57,7 +57,7 @@ def test_sigterm_reports_unready_then_drains_and_exits_with_0() -> None:
         answers.append(httpx.post(f"{url}/predict", json={"prices": PRICES}, trust_env=False).status_code)
 
     try:
-        queued = threading.Thread(target=send_request)  # waits for the batch delay while the server is told to stop
+        queued = threading.Thread(target=send_request)  # waits for the batch delay while the server shuts down
         queued.start()
         server.process.send_signal(signal.SIGTERM)
         readiness = httpx.get(f"{url}/health/ready", trust_env=False)
