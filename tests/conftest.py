@@ -18,7 +18,7 @@ MODELS = ROOT / "models"
 
 def version_of(name: str) -> str:
     """Return the current version of a shipped model. Tests do not spell it out, because training changes it."""
-    return store.current(MODELS, name)
+    return store.current_version(MODELS, name)
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from app.artifact import store
-from app.artifact.manifest import Draft, Golden
+from app.artifact.staging import staging_directory
+from app.artifact.manifest import ManifestDraft, GoldenForecasts
 from app.artifact.transform import F64
-from app.inference.forecaster import Forecaster, load
+from app.inference.forecaster import Forecaster, load_forecaster
 
 
 def publish_variant(models_dir: Path, name: str, factor: float, *, is_current: bool = True) -> str:
@@ -27,12 +28,12 @@ def publish_variant(models_dir: Path, name: str, factor: float, *, is_current: b
     Raises:
         ValueError: The model has no intervals.
     """
-    current = store.current(models_dir, name)
+    current = store.current_version(models_dir, name)
     artifact = store.read_version(models_dir, name, current)
     manifest = artifact.manifest
     if not manifest.levels:
         raise ValueError(f"the model {name!r} has no intervals to widen")
-    forecaster = load(artifact, "onnx")
+    forecaster = load_forecaster(artifact, "onnx")
     windows = np.array(manifest.golden.windows)  # (G, W)
 
     outputs = forecaster.engine.run(artifact.transform.encode(windows).inputs)
@@ -46,14 +47,14 @@ def publish_variant(models_dir: Path, name: str, factor: float, *, is_current: b
     forecasts = Forecaster(
         artifact.transform, forecaster.engine, calibration, manifest.quantiles, manifest.training_ranges
     ).forecast(windows)
-    golden = Golden(windows=manifest.golden.windows, forecasts=forecasts.tolist())
-    unchanged = {field: getattr(manifest, field) for field in Draft.model_fields}
-    with store.staging(models_dir, name) as stage:
+    golden = GoldenForecasts(windows=manifest.golden.windows, forecasts=forecasts.tolist())
+    unchanged = {field: getattr(manifest, field) for field in ManifestDraft.model_fields}
+    with staging_directory(models_dir, name) as stage:
         for file in manifest.files:
             shutil.copyfile(artifact.path / file, stage.path / file)
         version = stage.publish(
-            Draft(**unchanged | {"calibration": calibration, "golden": golden}),
-            lambda path: load(store.read(path), "onnx"),
+            ManifestDraft(**unchanged | {"calibration": calibration, "golden": golden}),
+            lambda path: load_forecaster(store.read_artifact(path), "onnx"),
         )
     if not is_current:
         store.write_current(models_dir, name, current)
@@ -67,7 +68,7 @@ def relative_widths(models_dir: Path, name: str, version: str, windows: F64) -> 
         Array of shape (B, H, L), from the narrowest level to the widest.
     """
     artifact = store.read_version(models_dir, name, version)
-    quantiles = load(artifact, "onnx").forecast(windows)  # (B, H, Q)
+    quantiles = load_forecaster(artifact, "onnx").forecast(windows)  # (B, H, Q)
     median = len(artifact.manifest.levels)
     widths: F64 = quantiles[:, :, median + 1 :] - quantiles[:, :, median - 1 :: -1]
     return widths / quantiles[:, :, median, None]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.artifact import store
-from app.inference.forecaster import load
+from app.inference.forecaster import load_forecaster
 from tests.server_process import ROOT, ServerProcess, clean_environment
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def test_trained_model_is_served_with_the_same_forecasts(tmp_path: Path) -> None
         artifact = store.read_version(models, "seconds", "1")
         rng = np.random.default_rng(3)
         windows = 0.05 * np.exp(rng.normal(scale=0.01, size=(257, 60)).cumsum(axis=1))
-        expected = {engine: load(artifact, engine).forecast(windows) for engine in ("onnx", "keras")}
+        expected = {engine: load_forecaster(artifact, engine).forecast(windows) for engine in ("onnx", "keras")}
         with httpx.Client(base_url=server.wait_until_listening(), timeout=30.0, trust_env=False) as client:
             for size in (1, 2, 63, 64, 65, 257):
                 received = _forecast(client, windows[:size].tolist())

@@ -119,13 +119,13 @@ def test_a_shelf_is_a_models_directory(tmp_path: Path) -> None:
     shelf.publish("a", "1")
     shelf.publish("a", "2", is_current=False)
     shelf.publish("b", "7")
-    assert store.names(shelf.directory) == ["a", "b"]
+    assert store.model_names(shelf.directory) == ["a", "b"]
     assert store.versions(shelf.directory, "a") == ["1", "2"]
-    assert store.current(shelf.directory, "a") == shelf.pointed("a") == "1"
+    assert store.current_version(shelf.directory, "a") == shelf.pointed("a") == "1"
     shelf.point("a", "2")
     shelf.remove("b")
-    assert store.current(shelf.directory, "a") == "2"
-    assert store.names(shelf.directory) == ["a"]
+    assert store.current_version(shelf.directory, "a") == "2"
+    assert store.model_names(shelf.directory) == ["a"]
 
 
 def test_a_quick_registry_reads_what_is_on_its_shelf_and_remembers(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from app.artifact import store
 from app.artifact.store import Artifact
-from app.inference.forecaster import load, verify_golden
+from app.inference.forecaster import load_forecaster, verify_golden
 from tests.conftest import version_of
 from tests.model_variants import publish_variant, relative_widths
 
@@ -15,14 +15,14 @@ from tests.model_variants import publish_variant, relative_widths
 @pytest.mark.parametrize("factor", [0.5, 1.5, 4.0])
 def test_variant_scales_the_intervals_and_keeps_the_medians(models: Path, default: Artifact, factor: float) -> None:
     version = publish_variant(models, "default", factor)
-    assert store.current(models, "default") == version != version_of("default")
+    assert store.current_version(models, "default") == version != version_of("default")
     variant = store.read_version(models, "default", version)
-    forecaster = load(variant, "onnx")
+    forecaster = load_forecaster(variant, "onnx")
     verify_golden(forecaster, variant.manifest.golden)
 
     windows = np.array(default.manifest.golden.windows)
     median = len(default.manifest.levels)
-    before, after = load(default, "onnx").forecast(windows), forecaster.forecast(windows)
+    before, after = load_forecaster(default, "onnx").forecast(windows), forecaster.forecast(windows)
     np.testing.assert_allclose(after[:, :, median], before[:, :, median], rtol=1e-6)
     widths = [relative_widths(models, "default", each, windows) for each in (version, version_of("default"))]
     ratio = widths[0] / widths[1]
@@ -32,10 +32,10 @@ def test_variant_scales_the_intervals_and_keeps_the_medians(models: Path, defaul
 
 def test_variant_can_stay_non_current_and_have_variants_itself(models: Path) -> None:
     first = publish_variant(models, "default", 1.5, is_current=False)
-    assert store.current(models, "default") == version_of("default")
+    assert store.current_version(models, "default") == version_of("default")
     second = publish_variant(models, "default", 3.0)
     assert [int(second), int(first)] == [int(version_of("default")) + 2, int(version_of("default")) + 1]
-    assert store.current(models, "default") == second
+    assert store.current_version(models, "default") == second
 
 
 def test_variant_of_a_model_without_intervals_is_rejected(models: Path) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from app.inference.forecaster import Answer, Forecaster
+from app.inference.forecaster import WindowForecast, Forecaster
 from app.serving.batcher import Batcher, Call
 from app.serving.registry import Model, Registry
 
@@ -51,7 +51,7 @@ class ModelRunner:
             self._call,
             concurrent_calls=max(many, 2 * few),  # so that a thread finds its next call ready, however busy the loop is
             bulk_concurrent_calls=2 * many,
-            max_batch_windows=max_batch_windows or engine.batch_windows,
+            max_batch_windows=max_batch_windows or engine.preferred_batch_windows,
             max_queued_windows=max_queued_windows,
             delay_s=delay_s,
             clock=time.monotonic,  # that of uvloop knows milliseconds only
@@ -75,15 +75,15 @@ class ModelRunner:
         for threads in (self._beside_the_loop, self._all_cores):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _call(self, windows: list[bytes]) -> Sequence[Answer]:
+    async def _call(self, windows: list[bytes]) -> Sequence[WindowForecast]:
         batcher, forecaster = self.batcher, self._forecaster
         if forecaster.engine.is_on_device:
-            return await self._loop.run_in_executor(self._beside_the_loop, forecaster.answers, windows)
+            return await self._loop.run_in_executor(self._beside_the_loop, forecaster.forecast_packed, windows)
         if len(windows) == 1 == batcher.windows_in_flight and batcher.throughput.windows_per_s > QUICK_WINDOWS_PER_S:
-            return forecaster.answers(windows)
+            return forecaster.forecast_packed(windows)
         threads = self._all_cores if batcher.is_bulk else self._beside_the_loop
-        batch = forecaster.prepare(windows)
-        return forecaster.read(batch, await self._loop.run_in_executor(threads, forecaster.compute, batch))
+        batch = forecaster.preprocess(windows)
+        return forecaster.postprocess(batch, await self._loop.run_in_executor(threads, forecaster.infer, batch))
 
 
 ServedModel = Model[ModelRunner]

@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 from app.artifact import store
 from app.artifact.manifest import Manifest
 from app.errors import ArtifactError, NotReady, UnknownModel
-from app.inference.forecaster import EngineName, Forecaster, load
+from app.inference.forecaster import EngineName, Forecaster, load_forecaster
 from app.serving.version_overrides import VersionOverride
 
 RETRY_AFTER_S = 60.0  # a model that fails to load waits for somebody to mend it
@@ -136,7 +136,7 @@ class Registry(Generic[Runner]):
             if published is None:
                 raise UnknownModel(f"no such model is published: {name}")
             current = published.current
-            version = version or current or store.current(self._models_dir, name)  # which says why it cannot be read
+            version = version or current or store.current_version(self._models_dir, name)  # which says why it cannot be read
             if version not in published.versions:
                 raise UnknownModel(f"of the model {name!r}, there is no version {version}")
             try:
@@ -209,10 +209,10 @@ class Registry(Generic[Runner]):
             ArtifactError: there is no models directory.
         """
         found = {}
-        for name in store.names(self._models_dir):
+        for name in store.model_names(self._models_dir):
             current = None
             with suppress(ArtifactError):
-                current = store.current(self._models_dir, name)
+                current = store.current_version(self._models_dir, name)
             found[name] = Published(current, store.versions(self._models_dir, name))
         return found
 
@@ -233,7 +233,7 @@ class Registry(Generic[Runner]):
                 self._drop(name)
                 return
         try:
-            wanted = wanted or store.current(self._models_dir, name)  # which says why it cannot be read
+            wanted = wanted or store.current_version(self._models_dir, name)  # which says why it cannot be read
             self._go_live(await self._loaded(name, wanted))
         except ArtifactError as error:
             self._fail(name, error)
@@ -258,7 +258,7 @@ class Registry(Generic[Runner]):
 
     def _read(self, name: str, version: str) -> tuple[Manifest, Forecaster]:
         artifact = store.read_version(self._models_dir, name, version)
-        return artifact.manifest, load(artifact, self._engine)
+        return artifact.manifest, load_forecaster(artifact, self._engine)
 
     def _go_live(self, model: Model[Runner]) -> None:
         name = model.manifest.name

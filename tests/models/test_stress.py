@@ -8,10 +8,10 @@ from hypothesis import given, settings
 
 from app.artifact import store
 from app.artifact.evidence import Score
-from app.artifact.manifest import Manifest, columns_of
+from app.artifact.manifest import Manifest, interval_columns
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
-from app.inference.forecaster import Forecaster, load, pack
+from app.inference.forecaster import Forecaster, load_forecaster, pack_window
 from tests.models.test_evidence import HORIZONS, TOLERANCES, coverage_tolerance
 from tests.strategies import windows
 from tests.training.conftest import RECIPES
@@ -37,7 +37,7 @@ def levels(manifest: Manifest) -> list[int]:
 
 @pytest.fixture(scope="module")
 def forecaster(default: Artifact) -> Forecaster:
-    return load(default, "onnx")
+    return load_forecaster(default, "onnx")
 
 
 def prices_of(series: list[Series]) -> F64:
@@ -47,7 +47,7 @@ def prices_of(series: list[Series]) -> F64:
 
 def interval(levels: list[int], quantiles: F64, level: int, horizon: int) -> tuple[F64, F64]:
     """Return the lower and upper ends, of shape (N,), of one interval in quantiles of shape (N, H, Q)."""
-    lower, upper = columns_of(level, levels)
+    lower, upper = interval_columns(level, levels)
     return quantiles[:, horizon - 1, lower], quantiles[:, horizon - 1, upper]
 
 
@@ -126,7 +126,7 @@ def one_step_score(published: Published) -> Score:
 def test_training_on_a_random_walk_publishes_no_point_skill(tmp_path: Path) -> None:
     done = train_on(synthetic.random_walk(1, 4000, seed=5)[0], tmp_path)
     assert done.evidence.point_skill == "none"
-    assert store.read(done.path).manifest.evidence.point_skill == "none"
+    assert store.read_artifact(done.path).manifest.evidence.point_skill == "none"
     assert "No point skill" in done.evidence.summary
     assert one_step_score(done).skill <= 0.01
 
@@ -137,7 +137,7 @@ def test_training_on_an_autoregression_publishes_its_skill(tmp_path: Path) -> No
     """An autoregression with coefficient 0.5 makes a quarter of the variance predictable."""
     done = train_on(synthetic.autoregressive(1, 4000, 5, 0.5)[0], tmp_path)
     assert done.evidence.point_skill == "some"
-    assert store.read(done.path).manifest.calibration.center == "network"
+    assert store.read_artifact(done.path).manifest.calibration.center == "network"
     assert "beats repeating the last price" in done.evidence.summary
     score = one_step_score(done)
     assert 0.15 < score.skill < 0.35
@@ -224,8 +224,8 @@ def test_likely_split_warning_lasts_while_the_split_is_in_the_window(
 ) -> None:
     rows = range(SPLIT_ROW - 3, SPLIT_ROW + manifest.window + 3)
     for prices, has_split in ((split_prices, True), (smooth_prices, False)):
-        packed = [pack(prices[walk, row - manifest.window + 1 : row + 1].tolist()) for row in rows]
-        warnings = [{warning.code for warning in answer.warnings} for answer in forecaster.answers(packed)]
+        packed = [pack_window(prices[walk, row - manifest.window + 1 : row + 1].tolist()) for row in rows]
+        warnings = [{warning.code for warning in answer.warnings} for answer in forecaster.forecast_packed(packed)]
         for row, codes in zip(rows, warnings, strict=True):
             is_inside = has_split and SPLIT_ROW <= row < SPLIT_ROW + manifest.window - 1
             assert ("likely_split" in codes) == is_inside

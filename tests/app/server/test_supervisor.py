@@ -146,12 +146,12 @@ def test_all_processes_follow_a_load_request_and_sighup(models: Path) -> None:
         assert live_versions(server) == {first}
         assert client.post("/models/default/load", json={"version": wide}).status_code == 200
         wait_until("the loaded version everywhere", lambda: live_versions(server) == {wide})
-        assert store.current(models, "default") == wide
+        assert store.current_version(models, "default") == wide
 
         (model_dir / "locked").touch()  # from here on, the server may not write to the models directory
         assert client.post("/models/default/load", json={"version": first}).status_code == 200
         wait_until("the loaded version everywhere", lambda: live_versions(server) == {first})
-        assert store.current(models, "default") == wide
+        assert store.current_version(models, "default") == wide
         (model_dir / "locked").unlink()
 
         published = publish_variant(models, "default", 2.0)

@@ -14,7 +14,7 @@ import pytest
 from app.artifact import store
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
-from app.inference.forecaster import EngineName, Forecaster, load
+from app.inference.forecaster import EngineName, Forecaster, load_forecaster
 from tests.app.server.conftest import random_windows
 from tests.conftest import MODELS
 from tests.server_process import HttpConnection, ServerProcess
@@ -39,7 +39,7 @@ def starting_servers() -> Iterator[dict[str, ServerProcess]]:
 
 @pytest.fixture(scope="module")
 def artifacts() -> dict[str, Artifact]:
-    return {name: store.read_version(MODELS, name, store.current(MODELS, name)) for name in NAMES}
+    return {name: store.read_version(MODELS, name, store.current_version(MODELS, name)) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def expected(
     """Forecasts of shape (B, H, Q) by model and engine, computed in this process."""
     return {
         name: {
-            "onnx": load(artifact, "onnx").forecast(windows),
+            "onnx": load_forecaster(artifact, "onnx").forecast(windows),
             "keras": keras_forecaster(artifact, len(windows)).forecast(windows),
         }
         for name, artifact in artifacts.items()
@@ -126,7 +126,7 @@ def test_64_connections_each_get_their_own_forecasts(
 ) -> None:
     requests, connections = 10_000, 64
     windows = random_windows(requests, seed=11)
-    forecaster = load(artifacts["default"], "onnx")
+    forecaster = load_forecaster(artifacts["default"], "onnx")
     expected = np.concatenate([forecaster.forecast(windows[i : i + 500]) for i in range(0, requests, 500)])
     received = np.empty((requests, 3))
 

@@ -89,7 +89,7 @@ def hang(*_):
     print("computing", file=sys.stderr, flush=True)
     time.sleep(600)
 
-Forecaster.compute = hang
+Forecaster.infer = hang
 """
     server = ServerProcess(with_coverage=True, startup_code=hanging_engine, drain_grace_s="0", drain_deadline_s="300")
     url = server.wait_until_listening()

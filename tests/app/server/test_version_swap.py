@@ -13,7 +13,7 @@ import pytest
 
 from app.artifact import store
 from app.artifact.transform import F64
-from app.inference.forecaster import load
+from app.inference.forecaster import load_forecaster
 from tests.app.server.conftest import PRICES
 from tests.conftest import version_of
 from tests.model_variants import publish_variant
@@ -59,7 +59,7 @@ def test_sighup_serves_a_new_version_and_reports_a_broken_one(models: Path) -> N
 
 def expected_quantiles(models_dir: Path, version: str, windows: F64) -> F64:
     """Return the lower end, median and upper end of the widest one-step interval of a version, of shape (B, 3)."""
-    quantiles = load(store.read_version(models_dir, "default", version), "onnx").forecast(windows)
+    quantiles = load_forecaster(store.read_version(models_dir, "default", version), "onnx").forecast(windows)
     found: F64 = quantiles[:, 0, [0, quantiles.shape[2] // 2, -1]]
     return found
 

@@ -21,7 +21,7 @@ class FakeEngine:
     """What a runner asks of an engine."""
 
     concurrent_calls: int = 2
-    batch_windows: int = 32
+    preferred_batch_windows: int = 32
     is_on_device: bool = False
 
 
@@ -39,21 +39,21 @@ class FakeForecaster:
     def __post_init__(self) -> None:
         self.go.set()
 
-    def answers(self, windows: list[bytes]) -> list[bytes]:
-        return self.read(self.prepare(windows), self.compute(windows))
+    def forecast_packed(self, windows: list[bytes]) -> list[bytes]:
+        return self.postprocess(self.preprocess(windows), self.infer(windows))
 
-    def prepare(self, windows: list[bytes]) -> list[bytes]:
+    def preprocess(self, windows: list[bytes]) -> list[bytes]:
         self.others.append(this_thread())
         return windows
 
-    def compute(self, windows: list[bytes]) -> int:
+    def infer(self, windows: list[bytes]) -> int:
         self.calls.append(windows)
         self.threads.append(this_thread())
         self.begun.release()
         assert self.go.wait(60)
         return len(windows)
 
-    def read(self, windows: list[bytes], outputs: int) -> list[bytes]:
+    def postprocess(self, windows: list[bytes], outputs: int) -> list[bytes]:
         self.others.append(this_thread())
         assert outputs == len(windows)
         return [window.upper() for window in windows]
@@ -256,7 +256,7 @@ def test_it_tells_of_calls_and_of_what_was_joined() -> None:
 
 def test_a_full_queue_refuses_and_so_does_what_asks_before_reading() -> None:
     async def scenario() -> None:
-        forecaster = FakeForecaster(FakeEngine(concurrent_calls=1, batch_windows=1))
+        forecaster = FakeForecaster(FakeEngine(concurrent_calls=1, preferred_batch_windows=1))
         forecaster.go.clear()
         runner = started(forecaster, max_queued_windows=2)
         runner.reject_early(2, 1.0)
@@ -343,7 +343,7 @@ def test_what_is_closed_lets_go_of_its_forecaster_at_once() -> None:
 
 def test_closing_does_not_wait_for_a_call_that_hangs() -> None:
     async def scenario() -> None:
-        forecaster = FakeForecaster(FakeEngine(concurrent_calls=1, batch_windows=1))
+        forecaster = FakeForecaster(FakeEngine(concurrent_calls=1, preferred_batch_windows=1))
         runner = started(forecaster)
         forecaster.go.clear()
         asking = asyncio.create_task(runner.submit(windows(5)))

@@ -21,7 +21,7 @@ from app.errors import ArtifactError, NotReady, PricecastError, UnknownModel
 from app.inference.forecaster import Forecaster
 from app.serving.registry import Model, Registry
 from app.serving.version_overrides import VersionOverride
-from tests.app.artifact.test_store import place, reseal
+from tests.app.artifact.artifact_files import current_path, reseal_manifest
 from tests.fakes import QuickRegistry, Shelf, in_turns
 from tests.model_variants import publish_variant
 from tests.virtual_time import in_virtual_time, run
@@ -73,18 +73,18 @@ def registry(shipped: Path) -> Registry[ModelRunner]:
 
 def spoil(models: Path, name: str, file: str = "model.onnx") -> None:
     """Makes the current version of a model unreadable."""
-    (place(models, name) / file).write_bytes(b"garbage")
+    (current_path(models, name) / file).write_bytes(b"garbage")
 
 
 # Loading
 
 
 def test_every_shipped_model_is_served_in_its_current_version(registry: Registry[ModelRunner], shipped: Path) -> None:
-    assert sorted(registry.models) == store.names(shipped)
+    assert sorted(registry.models) == store.model_names(shipped)
     assert registry.failures == {}
     for name, model in registry.models.items():
-        assert (model.manifest.name, model.manifest.version) == (name, store.current(shipped, name))
-        assert model.reference == f"{name}@{store.current(shipped, name)}"
+        assert (model.manifest.name, model.manifest.version) == (name, store.current_version(shipped, name))
+        assert model.reference == f"{name}@{store.current_version(shipped, name)}"
         assert model.forecaster.engine.name == "onnx"
         assert model.runner.forecaster is model.forecaster
         assert model.runner.manifest is model.manifest
@@ -134,7 +134,7 @@ def test_a_model_that_fails_to_load_leaves_the_others_served(models: Path, broke
     registry = loaded(models, told=told)
     assert whole in registry.models
     assert broken not in registry.models
-    version = store.current(models, broken)
+    version = store.current_version(models, broken)
     assert registry.failures == {
         broken: f"{broken}/{version}/model.onnx: its content differs from what was published (size or SHA-256)"
     }
@@ -147,10 +147,10 @@ def test_a_model_that_fails_to_load_leaves_the_others_served(models: Path, broke
 @pytest.mark.parametrize("file", ["model.onnx", "scaler.joblib"])
 def test_a_failure_says_file_and_reason_and_not_where_the_models_lie(models: Path, file: str) -> None:
     spoil(models, "tutorial", file)
-    reseal(place(models, "tutorial"))
+    reseal_manifest(current_path(models, "tutorial"))
     registry = loaded(models)
     place_and_reason = registry.failures["tutorial"]
-    assert place_and_reason.startswith(f"tutorial/{store.current(models, 'tutorial')}/{file}: ")
+    assert place_and_reason.startswith(f"tutorial/{store.current_version(models, 'tutorial')}/{file}: ")
     assert str(models) not in place_and_reason
 
 
@@ -173,11 +173,11 @@ def test_a_version_copied_to_another_name_is_a_failure(models: Path) -> None:
 
 def test_all_models_may_fail(models: Path) -> None:
     told = Told()
-    for name in store.names(models):
+    for name in store.model_names(models):
         spoil(models, name)
     registry = loaded(models, told=told)
     assert registry.models == {}
-    assert sorted(registry.failures) == sorted(name for name, _ in told.failures) == store.names(models)
+    assert sorted(registry.failures) == sorted(name for name, _ in told.failures) == store.model_names(models)
 
 
 def test_a_default_model_that_is_missing_is_a_failure(shipped: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_models_directory_that_is_missing_fails_the_default_model(tmp_path: Pa
     told = Told()
     registry = loaded(tmp_path / "models", told=told)
     assert registry.models == {}
-    assert registry.failures == {"default": ".: there is no such directory of models"}
+    assert registry.failures == {"default": ".: the models directory does not exist"}
     assert [name for name, _ in told.failures] == ["default"]
 
 
@@ -230,7 +230,7 @@ def test_a_model_is_found_by_name_with_or_without_version(registry: Registry[Mod
 def test_an_unknown_model_is_answered_with_those_there_are(registry: Registry[ModelRunner], shipped: Path) -> None:
     with pytest.raises(UnknownModel) as caught:
         registry.get("absent")
-    assert str(caught.value) == f"no such model is served; there is {', '.join(store.names(shipped))}"
+    assert str(caught.value) == f"no such model is served; there is {', '.join(store.model_names(shipped))}"
 
 
 @pytest.mark.parametrize("reference", ["absent@1", "@1", "Default", "default/1", "../default"])
@@ -279,10 +279,10 @@ def test_what_is_published_is_what_lies_in_the_directory_whether_or_not_it_can_b
 
 def successor(models: Path, name: str) -> Path:
     """A next version that says what the current one says; `current` names it."""
-    before = place(models, name)
+    before = current_path(models, name)
     version = str(int(before.name) + 1)
     path = Path(shutil.copytree(before, before.parent / version))
-    reseal(path, version=version)
+    reseal_manifest(path, version=version)
     store.write_current(models, name, version)
     return path
 
@@ -310,7 +310,7 @@ def no_longer_json(path: Path) -> None:
 
 
 def of_another_format(path: Path) -> None:
-    reseal(path, format_version=99)
+    reseal_manifest(path, format_version=99)
 
 
 def altered(path: Path) -> None:
@@ -323,17 +323,17 @@ def with_a_file_missing(path: Path) -> None:
 
 def with_no_network_in_it(path: Path) -> None:
     altered(path)
-    reseal(path)
+    reseal_manifest(path)
 
 
 def that_forecasts_otherwise(path: Path) -> None:
     golden = json.loads((path / store.MANIFEST).read_text())["golden"]
     golden["forecasts"][0][0][0] *= 0.99
-    reseal(path, golden=golden)
+    reseal_manifest(path, golden=golden)
 
 
 def of_another_place(path: Path) -> None:
-    reseal(path, version="77")
+    reseal_manifest(path, version="77")
 
 
 def with_a_current_that_cannot_be_read(path: Path) -> None:
@@ -348,7 +348,7 @@ def with_a_current_that_cannot_be_read(path: Path) -> None:
         (altered, "model.onnx: its content differs from what was published"),
         (with_a_file_missing, "scaler.joblib: No such file or directory"),
         (with_no_network_in_it, "model.onnx: the network cannot be loaded"),
-        (that_forecasts_otherwise, "model.onnx: the golden forecasts are not met"),
+        (that_forecasts_otherwise, "model.onnx: the golden forecasts are not reproduced"),
         (of_another_place, "manifest.json: it names another model or version than its directory"),
         (with_a_current_that_cannot_be_read, "current: it must hold a version number, such as 1"),
     ],
@@ -582,7 +582,7 @@ def test_if_the_models_directory_goes_away_what_is_loaded_is_served_on(shelf: Sh
     shelf.directory.rename(tmp_path / "elsewhere")
     for _ in range(2):
         assert refreshed(registry, only_if_changed=True) == {"a": ["1"], "b": ["1"]}
-    assert registry.failures == dict.fromkeys("ab", ".: there is no such directory of models")
+    assert registry.failures == dict.fromkeys("ab", ".: the models directory does not exist")
     assert sorted(registry.told) == ["a", "b"]  # once
     assert registry.retired == []
     (tmp_path / "elsewhere").rename(shelf.directory)

@@ -47,7 +47,7 @@ REMOVE = st.tuples(st.just("remove"), NAMES)
 OTHERS = [st.tuples(st.just(what)) for what in ("take_away_or_bring_back", "forbid_or_allow_writing")]
 CHANGED = st.sampled_from([*[PUBLISH, SPOIL_OR_MEND, POINT] * 4, REMOVE, *OTHERS]).flatmap(lambda changed: changed)
 ASKED = st.sampled_from([REFRESH, REFRESH, LOAD, LOAD, UNLOAD]).flatmap(lambda asked: asked)
-NO_DIRECTORY = ".: there is no such directory of models"
+NO_DIRECTORY = ".: the models directory does not exist"
 
 
 @dataclass
