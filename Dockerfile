@@ -1,5 +1,5 @@
-# Targets: serve (the last, so the default), gpu, train.
-# The base is an argument, so that a mirror or another Debian image with Python 3.11 or later can stand in.
+# Targets: serve (the default, because it is the last), gpu, train.
+# BASE can be a mirror, or any other Debian image with Python 3.11 or later.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS base
@@ -12,12 +12,13 @@ RUN python3 -m venv --without-pip /opt/venv
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 
 FROM environment AS packages-to-serve
-# With `--build-arg REQUIREMENTS=otel` it can send traces as well.
+# `--build-arg REQUIREMENTS=otel` adds OpenTelemetry tracing.
 ARG REQUIREMENTS=serve
 COPY requirements/${REQUIREMENTS}.txt requirements.txt
 RUN pip --python /opt/venv install --no-deps --require-hashes --requirement requirements.txt
-# What serving never opens, 103 MB: the packages' own tests (60), ONNX Runtime for programs in C (35), which the one for
-# Python does not use, and what makes and converts models (8). The imports fail here, not in service, if that changes.
+# Remove 103 MB that serving never uses: the tests of the packages (60 MB), the ONNX Runtime library for C programs
+# (35 MB), and tools that build and convert models (8 MB). If a later release needs one of them, the imports below fail
+# the build.
 RUN find /opt/venv -depth \( -type d -name tests -o -name 'libonnxruntime.so.*' \
         -o -path '*/onnxruntime/transformers' -o -path '*/onnxruntime/quantization' -o -path '*/onnxruntime/tools' \) \
         -exec rm -r {} + \
@@ -36,7 +37,7 @@ COPY --from=packages-to-train /opt/venv /opt/venv
 COPY app app
 COPY training training
 RUN python3 -m compileall -q app training
-# Whoever it runs as: Matplotlib and Keras keep a cache at home, and the root may be read-only.
+# Matplotlib and Keras write caches to the home directory. /tmp is writable for every user, even on a read-only root.
 ENV HOME=/tmp
 USER 10001
 ENTRYPOINT ["python", "-m", "training"]
@@ -49,18 +50,19 @@ COPY models models
 ENV PRICECAST_HOST=0.0.0.0 PRICECAST_PORT=8000
 USER 10001
 EXPOSE 8000
-# http.client, as it goes by no proxy, whatever HTTP_PROXY says.
+# http.client ignores HTTP_PROXY, so the request always goes to this container.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --start-interval=1s \
     CMD ["python", "-c", "import http.client, os; \
 c = http.client.HTTPConnection('127.0.0.1:' + os.environ['PRICECAST_PORT'], timeout=2); \
 c.request('GET', '/health/ready'); exit(c.getresponse().status != 200)"]
 CMD ["python", "-m", "app"]
 
-# `docker run --gpus all`: Keras where there is a GPU, otherwise as `serve`. Keras keeps its settings at home.
+# For `docker run --gpus all`. Uses Keras if there is a GPU, and ONNX Runtime otherwise. Keras writes its configuration
+# to the home directory.
 FROM service AS gpu
 ENV HOME=/tmp NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --link --from=packages-for-gpu /opt/venv /opt/venv
 
-# The packages come last, yet as a layer that stands alone: a change of `app` neither copies nor uploads them again.
+# --link makes the packages a layer of their own: a change of `app` neither rebuilds it nor uploads it again.
 FROM service AS serve
 COPY --link --from=packages-to-serve /opt/venv /opt/venv

@@ -1,3 +1,3 @@
-"""Pricecast, online: forecasts over REST from published artifacts."""
+"""Pricecast serving: a REST API that forecasts prices with published artifacts."""
 
 __version__ = "0.1.0"

@@ -1,7 +1,4 @@
-"""`python -m app`: settings from the environment, then one server process or several, until SIGTERM or Ctrl-C.
-
-`python -m app key CLIENT` makes a key instead.
-"""
+"""Command line: `python -m app` serves forecasts, `python -m app key CLIENT` generates an API key."""
 
 import argparse
 import sys
@@ -10,28 +7,41 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from app import api_keys
-from app.observability.logs import log_to_stderr
+from app.observability.logs import configure_logging
 from app.settings import PREFIX, Settings
+
+DESCRIPTION = (
+    f"Serve forecasts until SIGTERM or Ctrl-C. All settings are {PREFIX}* environment variables; the README lists them."
+)
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser("python -m app", description="Serves forecasts; settings are in the environment.")
-    verbs = parser.add_subparsers(dest="verb")
-    maker = verbs.add_parser("key", help="make an API key")
-    maker.add_argument("client", help="whose key it is: lower-case letters, digits, - and _")
-    asked = parser.parse_args(arguments)
-    return _make_key(asked.client) if asked.verb == "key" else _serve()
+    """Run the command line.
+
+    Returns:
+        The exit code: 0 for success, 2 for invalid settings or arguments.
+    """
+    parser = argparse.ArgumentParser("python -m app", description=DESCRIPTION)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    key_parser = commands.add_parser("key", help="generate an API key", description="Generate an API key.")
+    key_parser.add_argument("client", metavar="CLIENT", help="name of the client: lower-case letters, digits, - and _")
+    options = parser.parse_args(arguments)
+    return _generate_key(options.client) if options.command == "key" else _serve()
 
 
-def _make_key(client: str) -> int:
-    key, setting = api_keys.new(client)
+def _generate_key(client: str) -> int:
+    key, entry = api_keys.generate(client)
     try:
-        api_keys.parse(setting)
+        api_keys.parse(entry)
     except ValueError:
-        print(f"{client!r} is no name for a client: lower-case letters, digits, - and _, 64 at most", file=sys.stderr)
+        print(
+            f"invalid client name {client!r}: use up to 64 lower-case letters, digits, - and _, "
+            "starting with a letter or digit",
+            file=sys.stderr,
+        )
         return 2
-    print(f"the key, shown this once: {key}")
-    print(f"to go into {PREFIX}API_KEYS or {PREFIX}ADMIN_KEYS: {setting}")
+    print(f"API key for the client (not shown again): {key}")
+    print(f"Add this to {PREFIX}API_KEYS or {PREFIX}ADMIN_KEYS: {entry}")
     return 0
 
 
@@ -39,16 +49,16 @@ def _serve() -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        for each in error.errors(include_url=False, include_input=False):
-            name = PREFIX + str(each["loc"][0]).upper() if each["loc"] else "settings"
-            print(f"{name}: {each['msg']}", file=sys.stderr)
+        for detail in error.errors(include_url=False, include_input=False):
+            name = PREFIX + str(detail["loc"][0]).upper() if detail["loc"] else "settings"
+            print(f"{name}: {detail['msg']}", file=sys.stderr)
         return 2
-    log_to_stderr(settings.log_level)
+    configure_logging(settings.log_level)
     if settings.workers > 1:
         from app.server.supervisor import Supervisor
 
         return Supervisor(settings).run()
-    from app.server.uvicorn_server import serve  # only here: a supervisor needs nothing of it
+    from app.server.uvicorn_server import serve  # imported late: the supervisor does not need the application
 
     return serve(settings)
 

@@ -1,7 +1,7 @@
-"""API keys: what is kept of them, and how one is known again.
+"""API keys: generating, parsing and looking them up.
 
-Only a key's SHA-256 is ever configured. That suffices, and nothing slower is needed, because a key is 256 random bits
-and no password that could be guessed.
+The settings hold only the SHA-256 digest of each key. A fast hash is safe here because a key is 256 random bits, not a
+password that an attacker could guess.
 """
 
 import hashlib
@@ -16,28 +16,44 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
-FORM = re.compile(r"(?P<client>[a-z0-9][a-z0-9_-]{0,63}):(?P<sha256>[0-9a-f]{64})(:(?P<expires>\d{4}-\d\d-\d\d))?")
+ENTRY_PATTERN = re.compile(
+    r"(?P<client>[a-z0-9][a-z0-9_-]{0,63}):(?P<sha256>[0-9a-f]{64})(:(?P<expires>\d{4}-\d\d-\d\d))?"
+)
 
 
 class Key(NamedTuple):
-    """One key of a client; a client that is just changing its key has two."""
+    """One API key of a client. During key rotation a client has two.
+
+    Attributes:
+        client: The client's name.
+        sha256: The SHA-256 digest of the key.
+        expires: The first day (UTC) on which the key is no longer valid, or None if it never expires.
+    """
 
     client: str
     sha256: bytes
-    expires: date | None  # the first day, by UTC, on which it is not valid any more
+    expires: date | None
 
     def has_expired(self) -> bool:
+        """Return whether the key's expiry date has been reached (UTC)."""
         return self.expires is not None and datetime.now(UTC).date() >= self.expires
 
 
-def new(client: str) -> tuple[str, str]:
-    """A fresh key for a client, and what to write into the settings for it."""
+def generate(client: str) -> tuple[str, str]:
+    """Generate a random key for a client.
+
+    Returns:
+        The key itself, which goes to the client, and its CLIENT:SHA256 entry, which goes into the settings.
+    """
     key = f"pc_{secrets.token_urlsafe(32)}"
     return key, f"{client}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def find(keys: Iterable[Key], sent: bytes) -> Key | None:
-    """The key that was sent, if it is one of these. Takes as long whichever it is, and if it is none."""
+    """Return the entry of the key that a client sent, or None.
+
+    Every entry is compared in constant time, so response times reveal nothing about the keys.
+    """
     digest = hashlib.sha256(sent).digest()
     found = None
     for key in keys:
@@ -46,24 +62,30 @@ def find(keys: Iterable[Key], sent: bytes) -> Key | None:
     return found
 
 
-def entries(text: Any) -> Any:
-    """What stands in a text between commas and blanks; anything else as it is."""
+def split_entries(text: Any) -> Any:
+    """Split a string at commas and whitespace. Return anything else unchanged, for pydantic to validate."""
     return tuple(re.findall(r"[^,\s]+", text)) if isinstance(text, str) else text
 
 
 def parse(text: Any) -> Any:
-    """Any number of CLIENT:SHA256 or CLIENT:SHA256:YYYY-MM-DD, with commas or blanks between."""
-    return tuple(map(_key, itertools.count(1), entries(text))) if isinstance(text, str) else text
+    """Parse CLIENT:SHA256[:YYYY-MM-DD] entries separated by commas or whitespace into a tuple of `Key`.
+
+    Anything but a string is returned unchanged, for pydantic to validate.
+
+    Raises:
+        ValueError: An entry is malformed. The message never contains the entry.
+    """
+    return tuple(map(_parse_entry, itertools.count(1), split_entries(text))) if isinstance(text, str) else text
 
 
-def _key(position: int, entry: str) -> Key:
-    """What is said of it never shows the entry: it may be a key, pasted instead of its hash."""
-    if (match := FORM.fullmatch(entry)) is None:
+def _parse_entry(position: int, entry: str) -> Key:
+    """Parse one entry. Error messages must not contain it: it may be a key pasted in place of its hash."""
+    if (match := ENTRY_PATTERN.fullmatch(entry)) is None:
         raise ValueError(f"entry {position} is not CLIENT:SHA256 or CLIENT:SHA256:YYYY-MM-DD")
     try:
         expires = date.fromisoformat(match["expires"]) if match["expires"] else None
     except ValueError:
-        raise ValueError(f"entry {position} expires on a day that there is not: {match['expires']}") from None
+        raise ValueError(f"entry {position} has an invalid expiry date: {match['expires']}") from None
     return Key(match["client"], bytes.fromhex(match["sha256"]), expires)
 
 

@@ -1,23 +1,23 @@
-"""What can go wrong, in the words of forecasting; `api/problems.py` says what each means over HTTP.
+"""Domain errors. `app/api/problems.py` maps each class to an HTTP status.
 
 PricecastError
-├── InvalidContent        the request's content cannot be answered; names every place
-├── BodyTooLarge          more bytes than one request may have
-├── UnsupportedMediaType  the body is not said to be JSON, or is coded in a way that is not read here
-├── InvalidHeader         a header that is read here says something it cannot say
-├── Unauthorized          no key, or none that is known and still valid
-├── Forbidden             a valid key that does not open this
-├── UnknownModel          no such model, or no such version of it, is served
-├── Unavailable           not now, perhaps later; knows when
-│   ├── NotReady          the model is not loaded, or its batcher has died
-│   ├── Overloaded        the queue is full, or too long for this request's deadline
-│   ├── Draining          the server is going away
-│   ├── RateLimited       this client has sent too many requests lately
-│   └── TooManyWindows    this client has too many windows in flight
-├── DeadlineExceeded      the answer would come too late
-│   └── BodyTooSlow       the request itself did not come in time
-├── EngineFailed          the network could not be computed
-└── ArtifactError         an artifact that must not be served; names the file and the reason
+├── InvalidContent        the content of the request is invalid; lists every invalid field
+├── BodyTooLarge          the body exceeds the size limit
+├── UnsupportedMediaType  the body is not JSON, or its content encoding is not supported
+├── InvalidHeader         a header has an invalid value
+├── Unauthorized          the API key is missing, unknown or expired
+├── Forbidden             the API key is valid but lacks the required permission
+├── UnknownModel          the requested model or version is not served
+├── Unavailable           the request failed for now; says when to retry
+│   ├── NotReady          the model is not loaded, or its batcher has stopped
+│   ├── Overloaded        the queue is full, or too long for the request's deadline
+│   ├── Draining          the server is shutting down
+│   ├── RateLimited       the client exceeds its request rate
+│   └── TooManyWindows    the client exceeds its limit of windows in flight
+├── DeadlineExceeded      the deadline passed before the answer was ready
+│   └── BodyTooSlow       the deadline passed before the body was received
+├── EngineFailed          the engine could not compute the forecast
+└── ArtifactError         an artifact is invalid and must not be served; names the file and the reason
 """
 
 from collections.abc import Sequence
@@ -27,25 +27,32 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class FieldError:
-    """One thing wrong with a request: a JSON pointer (RFC 6901) into its body, and what is wrong there."""
+    """One invalid field of a request.
+
+    Attributes:
+        pointer: JSON pointer (RFC 6901) into the request body; empty for the whole body.
+        detail: What is wrong with the field.
+        id: The client's own id of the series that contains the field, if the client sent one.
+    """
 
     pointer: str
     detail: str
-    id: str | None = None  # the caller's own name for the series, where it gave one
+    id: str | None = None
 
 
 class PricecastError(Exception):
-    """The root. `str(error)` is written for the person who sent the request or runs the server."""
+    """Base class of all domain errors. Its message is written for clients and operators."""
 
 
 class InvalidContent(PricecastError):
-    """The request was understood and cannot be answered.
-
-    Args:
-        field_errors: every place that is wrong, in order; at least one.
-    """
+    """The request is well-formed, but its content is invalid."""
 
     def __init__(self, field_errors: Sequence[FieldError]) -> None:
+        """Build the message from the first field error and the number of the others.
+
+        Args:
+            field_errors: Every invalid field, in the order of the request. At least one.
+        """
         self.field_errors = tuple(field_errors)
         first = self.field_errors[0]
         more = f" (and {len(self.field_errors) - 1} more)" if len(self.field_errors) > 1 else ""
@@ -53,81 +60,94 @@ class InvalidContent(PricecastError):
 
 
 class BodyTooLarge(PricecastError):
+    """The body exceeds the size limit."""
+
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"the body has more than {limit_bytes} bytes, the most that one request may have")
+        super().__init__(f"the body exceeds the limit of {limit_bytes} bytes")
 
 
 class UnsupportedMediaType(PricecastError):
-    pass
+    """The body is not JSON, or its content encoding is not supported."""
 
 
 class InvalidHeader(PricecastError):
+    """A header has an invalid value."""
+
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name}: {reason}")
 
 
 class Unauthorized(PricecastError):
-    pass
+    """The API key is missing, unknown or expired."""
 
 
 class Forbidden(PricecastError):
-    pass
+    """The API key is valid but lacks the required permission."""
 
 
 class UnknownModel(PricecastError):
-    pass
+    """The requested model or version is not served."""
 
 
 class Unavailable(PricecastError):
-    """Try again later; `retry_after_s` says when."""
+    """The request cannot be answered now and may be retried later."""
 
     def __init__(self, detail: str, retry_after_s: float = 1.0) -> None:
+        """Keep the delay next to the message.
+
+        Args:
+            detail: The message for the client.
+            retry_after_s: Seconds after which a retry is worthwhile.
+        """
         self.retry_after_s = retry_after_s
         super().__init__(detail)
 
 
 class NotReady(Unavailable):
-    pass
+    """The model is not loaded, or its batcher has stopped."""
 
 
 class Overloaded(Unavailable):
-    pass
+    """The queue is full, or too long for the request's deadline."""
 
 
 class Draining(Unavailable):
-    pass
+    """The server is shutting down."""
 
 
 class RateLimited(Unavailable):
-    pass
+    """The client exceeds its request rate."""
 
 
 class TooManyWindows(Unavailable):
-    pass
+    """The client exceeds its limit of windows in flight."""
 
 
 class DeadlineExceeded(PricecastError):
-    pass
+    """The deadline passed before the answer was ready."""
 
 
 class BodyTooSlow(DeadlineExceeded):
+    """The deadline passed before the body was received."""
+
     def __init__(self, deadline_s: float) -> None:
-        super().__init__(f"the body did not come within {deadline_s:g} s")
+        super().__init__(f"the body was not received within {deadline_s:g} s")
 
 
 class EngineFailed(PricecastError):
-    pass
+    """The engine could not compute the forecast."""
 
 
 class ArtifactError(PricecastError):
-    """An artifact that must not be served.
-
-    Args:
-        path: the file (or the directory) at fault.
-        reason: what is wrong with it.
-    """
+    """An artifact is invalid and must not be served."""
 
     def __init__(self, path: Path, reason: str) -> None:
+        """Keep the file and the reason apart: clients are shown the reason but not the full path.
+
+        Args:
+            path: The invalid file or directory.
+            reason: What is wrong with it.
+        """
         self.path = path
         self.reason = reason
         super().__init__(f"{path}: {reason}")

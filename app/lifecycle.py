@@ -1,4 +1,4 @@
-"""The service: what lives as long as the application, over HTTP or not."""
+"""The application's lifecycle: loading models, watching the models directory, readiness and shutdown."""
 
 import asyncio
 import logging
@@ -19,23 +19,38 @@ log = logging.getLogger(__name__)
 
 
 class Lifecycle:
-    """Everything that lives as long as the application: models, their runners, and whether it is on its way out."""
+    """Owns the model registry and the request log from startup to shutdown.
+
+    It is an async context manager: entering it loads the models, and leaving it drains the accepted requests. A server
+    that shuts down in steps calls `begin_shutdown` and `drain` before that.
+
+    Attributes:
+        registry: The served models.
+        request_log: The access log, or None if `log_level` suppresses it.
+    """
 
     def __init__(
         self, settings: Settings, metrics: Metrics, overrides: MutableMapping[str, VersionOverride] | None
     ) -> None:
+        """Create the registry. Models are loaded on entering the context.
+
+        Args:
+            settings: The settings of the service.
+            metrics: Where model and engine events are recorded.
+            overrides: Versions that an administrator selected, shared with the other server processes if there are any.
+        """
         self.settings = settings
         self.request_log = RequestLog() if settings.log_level in ("debug", "info") else None
         self.metrics = metrics
-        self._leaving = False
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._is_shutting_down = False
+        self._closing_runners: set[asyncio.Task[None]] = set()
         self.registry: ModelRegistry = Registry(
             settings.models_dir,
             settings.default_model,
-            _engine(settings),
-            self._run,
+            _choose_engine(settings),
+            self._start_runner,
             retire=self._retire,
-            on_failure=self._failed,
+            on_failure=self._on_load_failure,
             is_healthy=lambda runner: runner.healthy,
             versions_served=settings.versions_served,
             overrides=overrides,
@@ -43,33 +58,33 @@ class Lifecycle:
 
     async def __aenter__(self) -> "Lifecycle":
         await self.registry.refresh()
-        self._watch = asyncio.create_task(self._follow_the_directory())
+        self._watcher = asyncio.create_task(self._watch_models_dir())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.drain()
-        self.flush()
+        self.flush_request_log()
 
-    def leave(self) -> None:
-        """Turns readiness false, so that load balancers send no more; requests are still answered."""
-        self._leaving = True
+    def begin_shutdown(self) -> None:
+        """Report unready, so that load balancers stop sending traffic. Requests are still accepted."""
+        self._is_shutting_down = True
 
     async def drain(self) -> None:
-        """Refuses new forecasts; returns when those accepted are answered, or failed at the deadline."""
-        self.leave()
-        self._watch.cancel()
+        """Reject new forecasts, and wait until the accepted ones are answered or `drain_deadline_s` has passed."""
+        self.begin_shutdown()
+        self._watcher.cancel()
         closing = [model.runner.close(self.settings.drain_deadline_s) for model in self.registry.served]
-        await asyncio.gather(*closing, *self._retiring)
+        await asyncio.gather(*closing, *self._closing_runners)
 
-    def flush(self) -> None:
-        """Writes the lines of the last requests."""
+    def flush_request_log(self) -> None:
+        """Write the buffered lines of the request log."""
         if self.request_log is not None:
             self.request_log.flush()
 
     def unready_reason(self) -> str | None:
-        """Why no traffic should come here now, or None."""
+        """Return why the server is not ready for traffic, or None if it is ready."""
         default = self.registry.default_model
-        if self._leaving:
+        if self._is_shutting_down:
             return "the server is shutting down"
         try:
             model = self.registry.get()
@@ -77,18 +92,18 @@ class Lifecycle:
             return str(error)
         return None if model.runner.healthy else f"the batcher of the model {default!r} has stopped"
 
-    async def _follow_the_directory(self) -> None:
-        """Serves what is published, and what another worker was told to."""
-        while every_s := self.settings.models_poll_s:
-            await asyncio.sleep(every_s)
+    async def _watch_models_dir(self) -> None:
+        """Refresh the registry whenever the models directory or a shared version override has changed."""
+        while interval_s := self.settings.models_poll_s:
+            await asyncio.sleep(interval_s)
             try:
                 await self.registry.refresh(only_if_changed=True)
             except Exception:
-                log.exception("the models directory could not be looked through; what is served is served on")
+                log.exception("cannot check the models directory; the served versions stay as they are")
 
-    def _run(self, manifest: Manifest, forecaster: Forecaster) -> ModelRunner:
+    def _start_runner(self, manifest: Manifest, forecaster: Forecaster) -> ModelRunner:
         engine = forecaster.engine.name
-        self.metrics.serving(manifest, engine)
+        self.metrics.set_model_served(manifest, engine, is_served=True)
         log.info("serving %s@%s: %s", manifest.name, manifest.version, manifest.evidence.summary)
         return ModelRunner(
             forecaster,
@@ -97,31 +112,32 @@ class Lifecycle:
             max_batch_windows=self.settings.max_batch_windows,
             max_queued_windows=self.settings.max_queued_windows,
             delay_s=self.settings.batch_delay_s,
-            on_call=self.metrics.called,
-            on_joined=self.metrics.joined,
-            on_death=_log_death,
+            on_call=self.metrics.record_engine_call,
+            on_joined=self.metrics.record_coalesced_windows,
+            on_death=_log_batcher_death,
         )
 
     def _retire(self, model: ServedModel) -> None:
-        """Lets a version go once it has answered what it has accepted."""
-        self.metrics.serving(model.manifest, model.forecaster.engine.name, is_served=False)
-        log.info("%s is not served any more", model.reference)
+        """Close the runner of a version that gets no new requests. The accepted ones are still answered."""
+        self.metrics.set_model_served(model.manifest, model.forecaster.engine.name, is_served=False)
+        log.info("retired %s", model.reference)
         closing = asyncio.create_task(model.runner.close(self.settings.drain_deadline_s))
-        self._retiring.add(closing)
-        closing.add_done_callback(self._retiring.discard)
+        self._closing_runners.add(closing)
+        closing.add_done_callback(self._closing_runners.discard)
 
-    def _failed(self, reference: str, error: ArtifactError) -> None:
-        self.metrics.load_failed(reference.partition("@")[0])
-        log.error("%s is not served: %s", reference, error)
+    def _on_load_failure(self, reference: str, error: ArtifactError) -> None:
+        self.metrics.record_load_failure(reference.partition("@")[0])
+        log.error("cannot load %s: %s", reference, error)
 
 
-def _engine(settings: Settings) -> EngineName:
+def _choose_engine(settings: Settings) -> EngineName:
+    """Return the configured engine, or the one that suits this machine if it is `auto`."""
     if settings.engine != "auto":
         return settings.engine
-    choice = select_engine()
-    log.info("engine %s: %s", choice.engine, choice.reason)
-    return choice.engine
+    selection = select_engine()
+    log.info("engine %s: %s", selection.engine, selection.reason)
+    return selection.engine
 
 
-def _log_death(error: BaseException) -> None:
-    log.critical("a batcher has stopped; its model is not served any more", exc_info=error)
+def _log_batcher_death(error: BaseException) -> None:
+    log.critical("a batcher has stopped: its model cannot answer requests until it is loaded again", exc_info=error)

@@ -1,4 +1,4 @@
-"""The composition root: the one place that constructs things and joins them."""
+"""Composition root: the only module that constructs the parts of the application and connects them."""
 
 import os
 from collections.abc import AsyncIterator, Callable
@@ -32,29 +32,43 @@ if TYPE_CHECKING:
 
 
 class Application:
-    """What a server calls: FastAPI behind the express lane, and every request in its scope."""
+    """The ASGI application: FastAPI behind the middleware stack.
 
-    def __init__(self, fastapi: FastAPI, lifecycle: Lifecycle, front: ASGIApp) -> None:
+    Attributes:
+        fastapi: The FastAPI application, for its lifespan and its OpenAPI document.
+        lifecycle: Models, readiness and shutdown.
+    """
+
+    def __init__(self, fastapi: FastAPI, lifecycle: Lifecycle, asgi: ASGIApp) -> None:
+        """Combine the parts.
+
+        Args:
+            fastapi: The FastAPI application, without the middleware stack.
+            lifecycle: Models, readiness and shutdown.
+            asgi: The outermost middleware.
+        """
         self.fastapi = fastapi
         self.lifecycle = lifecycle
-        self._front = front
+        self._asgi = asgi
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._front(scope, receive, send)
+        """Handle one ASGI connection."""
+        await self._asgi(scope, receive, send)
 
 
 def create_app(settings: Settings | None = None, on_version_selected: Callable[[], None] = lambda: None) -> Application:
-    """The application; models are loaded when it starts up.
+    """Build the application. Models are loaded at startup, in the lifespan.
 
     Args:
-        settings: from the environment unless given, so that `uvicorn --factory app.main:create_app` works.
-        on_version_selected: called when an administrator has chosen a version, for other workers to follow.
+        settings: Read from the environment by default, so that `uvicorn --factory app.main:create_app` works.
+        on_version_selected: Called after a client has loaded another version of a model, so that the other server
+            processes can follow.
     """
     settings = settings or Settings()
     metrics = Metrics()
-    shared = os.environ.get(MULTIPROC_DIR_VARIABLE)
-    lifecycle = Lifecycle(settings, metrics, VersionOverrideStore(Path(shared)) if shared else None)
-    tracing = _tracing(settings)
+    shared_dir = os.environ.get(MULTIPROC_DIR_VARIABLE)
+    lifecycle = Lifecycle(settings, metrics, VersionOverrideStore(Path(shared_dir)) if shared_dir else None)
+    tracing = _create_tracing(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -77,50 +91,50 @@ def create_app(settings: Settings | None = None, on_version_selected: Callable[[
     authenticator = Authenticator(settings.api_keys, settings.admin_keys)
     timeouts = TimeoutScheduler()
     body_reader = RequestBodyReader(settings.max_body_bytes, settings.deadline_s, timeouts)
-    pipeline = RequestPipeline(lifecycle.registry, body_reader, timeouts, settings.deadline_s, metrics.warned)
-    forecasts = predict.router(lifecycle.registry, pipeline, settings)
-    app.include_router(forecasts)
+    pipeline = RequestPipeline(lifecycle.registry, body_reader, timeouts, settings.deadline_s, metrics.record_warning)
+    predict_routes = predict.router(lifecycle.registry, pipeline, settings)
+    app.include_router(predict_routes)
     app.include_router(models.router(lifecycle.registry, body_reader, authenticator, on_version_selected))
-    inferences = infer.router(lifecycle.registry, pipeline, settings)
-    versions = repository.router(
+    infer_routes = infer.router(lifecycle.registry, pipeline, settings)
+    repository_routes = repository.router(
         lifecycle.registry, body_reader, authenticator, settings.cors_origins, on_version_selected
     )
-    app.include_router(metadata.router(lifecycle.registry, lifecycle.unready_reason, inferences, versions))
+    app.include_router(metadata.router(lifecycle.registry, lifecycle.unready_reason, infer_routes, repository_routes))
     app.include_router(health.router(lifecycle.unready_reason))
     if not settings.metrics_port:
 
-        @app.get("/metrics", tags=["health"], summary="Metrics for Prometheus", response_class=PlainTextResponse)
+        @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=PlainTextResponse)
         def exposition() -> PlainTextResponse:
-            """Requests by route and status, latency, windows per engine call, queue wait and engine time."""
+            """Request counts and latency by route, batch sizes, queue wait and engine time, among others."""
             return PlainTextResponse(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
     @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
+    async def redirect_to_docs() -> RedirectResponse:
         return RedirectResponse("/docs")
 
-    front: ASGIApp = FastPathMiddleware(SecurityHeadersMiddleware(app), forecasts.routes)
+    asgi: ASGIApp = FastPathMiddleware(SecurityHeadersMiddleware(app), predict_routes.routes)
     limits = settings.max_requests_per_s_per_client, settings.max_windows_per_client
     if settings.api_keys or settings.admin_keys or any(limits):
-        front = AuthMiddleware(front, authenticator, *limits)
+        asgi = AuthMiddleware(asgi, authenticator, *limits)
     if settings.cors_origins:
-        front = CORSMiddleware(
-            front,
+        asgi = CORSMiddleware(
+            asgi,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type", "x-request-id", "x-request-timeout-ms", "traceparent"],
             expose_headers=["retry-after", "x-request-id"],
         )
-    front = RequestContextMiddleware(front, metrics, lifecycle.request_log)
+    asgi = RequestContextMiddleware(asgi, metrics, lifecycle.request_log)
     if tracing is not None:
-        front = tracing.around(front)
-    return Application(app, lifecycle, front)
+        asgi = tracing.wrap(asgi)
+    return Application(app, lifecycle, asgi)
 
 
-def _tracing(settings: Settings) -> "Tracing | None":
+def _create_tracing(settings: Settings) -> "Tracing | None":
     if settings.otlp_endpoint is None:
         return None
     try:
-        from app.observability.tracing import Tracing  # only here: it is an extra
+        from app.observability.tracing import Tracing  # imported late: its packages are optional
     except ImportError as error:
         raise SystemExit(f"PRICECAST_OTLP_ENDPOINT needs the packages of requirements/otel.txt: {error}") from error
     return Tracing(str(settings.otlp_endpoint))

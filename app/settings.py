@@ -1,4 +1,4 @@
-"""Settings: read once from `PRICECAST_…` in the environment, bounded, checked against each other, never changed."""
+"""Settings, read once from `PRICECAST_*` environment variables and immutable afterwards."""
 
 import ipaddress
 import os
@@ -12,127 +12,212 @@ from app import api_keys
 from app.api_keys import Keys
 
 PREFIX = "PRICECAST_"
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(api_keys.entries)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(api_keys.split_entries)]
 
 
 class Settings(BaseSettings):
-    """Each default says why. The environment variable is the upper-case name after `PRICECAST_`."""
+    """All settings of the service.
+
+    The environment variable of a setting is its upper-case name after `PRICECAST_`. Each description says what the
+    setting does and why its default is what it is.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         frozen=True,
         extra="forbid",
-        hide_input_in_errors=True,  # it may be a key, pasted instead of its hash
+        hide_input_in_errors=True,  # the input may be an API key pasted in place of its hash
     )
 
     host: str = Field(
-        "127.0.0.1", description="address to listen on; this machine only, until somebody decides otherwise"
+        "127.0.0.1",
+        description="Address to listen on. The default accepts connections from this machine only. "
+        "An address that other machines can reach also needs `api_keys` or `allow_public_without_keys`.",
     )
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    models_dir: Path = Field(Path("models"), description="directory of published artifacts")
-    default_model: str = Field("default", description="the model of a request that names none")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 picks a free port.")
+    models_dir: Path = Field(
+        Path("models"),
+        description="Directory of published artifacts. The default holds the shipped models "
+        "if the working directory is the repository's root.",
+    )
+    default_model: str = Field(
+        "default", description="Model that answers requests that name none. The default is a shipped model."
+    )
     models_poll_s: float = Field(
-        2.0, ge=0, le=3600, description="how often that directory is looked at for other versions; 0 is only on SIGHUP"
+        2.0,
+        ge=0,
+        le=3600,
+        description="Seconds between two checks of `models_dir` for new versions. A check only lists directories, "
+        "so 2 s is cheap. 0 disables polling: only SIGHUP triggers a check.",
     )
     versions_served: int = Field(
-        2, ge=1, le=16, description="versions of a model served at once: the live one, the one before it, the newest"
+        2,
+        ge=1,
+        le=16,
+        description="Maximum number of versions of each model to keep loaded: the live one, then the previous one, "
+        "then the newest. With 2, a rollback needs no loading.",
     )
     api_keys: Keys = Field(
-        (), description="CLIENT:SHA256 or CLIENT:SHA256:EXPIRY of each key, with commas between; none is open to all"
+        (),
+        description="Comma-separated CLIENT:SHA256[:EXPIRY] entries. "
+        "Empty disables authentication: every client is accepted. `python -m app key CLIENT` prints an entry. "
+        "EXPIRY is the first day on which the key is no longer valid, as YYYY-MM-DD in UTC.",
     )
     admin_keys: Keys = Field(
-        (), description="the same for keys that may load and unload models; without any, whoever needs no key may"
+        (),
+        description="Entries like those of `api_keys`, for keys that may also load and unload models. If empty, "
+        "nobody can use the admin endpoints, unless `api_keys` is empty too: then every client can. "
+        "Setting only `admin_keys` leaves all other endpoints open to every client.",
     )
     allow_public_without_keys: bool = Field(
-        False, description="whether to start on an address that others reach, and let everyone in"
+        False,
+        description="Allow `host` to be an address that other machines can reach while `api_keys` is empty. Everyone "
+        "who reaches it is then accepted, on the admin endpoints too unless `admin_keys` is set. "
+        "Off, so that a service is never open by accident.",
     )
     max_requests_per_s_per_client: float = Field(
-        0.0, ge=0, description="of the keys of one client, in each worker; 0 is any number"
+        0.0,
+        ge=0,
+        description="Maximum requests per second from one client, over all its keys, in each server process. "
+        "0 means no limit, because a sensible limit depends on the clients.",
     )
     max_windows_per_client: int = Field(
-        0, ge=0, description="in flight at once, for the keys of one client, in each worker; 0 is any number"
+        0,
+        ge=0,
+        description="Maximum number of windows that one client may have in flight, over all its keys, in each server "
+        "process. 0 means no limit: one client can fill the queue.",
     )
     cors_origins: Words = Field(
-        (), description="origins whose pages may call this from a browser, with commas between; none may, or `*`: all"
+        (),
+        description="Comma-separated origins whose web pages may call the API from a browser. "
+        "Empty allows none; `*` allows every website.",
     )
     engine: Literal["auto", "onnx", "keras"] = Field(
-        "auto", description="what executes the networks; `auto` is keras where it finds a GPU to use, else onnx"
+        "auto",
+        description="Engine that runs the networks. `auto` selects keras if it can use a GPU, and onnx otherwise.",
     )
     workers: int = Field(
-        1, ge=1, le=64, description="server processes on the one port; more pay where HTTP fills a core and others idle"
+        1,
+        ge=1,
+        le=64,
+        description="Number of server processes that share the port. "
+        "More than one pays off only if HTTP keeps a core busy while other cores are idle.",
     )
     engine_threads: int = Field(
-        0, ge=0, le=256, description="threads that compute in a worker; 0 is its share of the cores, less one for HTTP"
+        0,
+        ge=0,
+        le=256,
+        description="Engine threads in each server process. 0 uses the process's share of the cores, "
+        "less one core for HTTP while requests are small.",
     )
     max_batch_windows: int = Field(
         0,
         ge=0,
         le=4096,
-        description="windows in an engine call; 0 is what suits the engine: 32 for onnx, 512 for keras",
+        description="Maximum number of windows in one engine call. "
+        "0 uses the engine's preferred size: 64 for onnx, 512 for keras.",
     )
     batch_delay_s: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="how long an arrival waits for company; 0, as waiting costs latency and wins nothing",
+        description="Seconds that a request waits for others to join its batch. "
+        "0, because waiting adds latency without raising throughput.",
     )
     max_queued_windows: int = Field(
-        4096, ge=1, description="windows that may wait; some tenths of a second of work, who comes later is refused"
+        4096,
+        ge=1,
+        description="Maximum number of windows that may wait for an engine thread. Requests beyond it are rejected "
+        "with 503. 4,096 windows are a few tenths of a second of work.",
     )
-    max_request_windows: int = Field(1024, ge=1, description="series in one batch request; a tenth of a second of work")
+    max_request_windows: int = Field(
+        1024,
+        ge=1,
+        description="Maximum number of series in one batch request. "
+        "1,024 windows are about a tenth of a second of work.",
+    )
     max_body_bytes: int = Field(
-        4 * 2**20, ge=2**10, description="bytes in one body; 1,024 windows of 60 prices take about 1 MiB"
+        4 * 2**20,
+        ge=2**10,
+        description="Maximum size of a request body in bytes, before and after decompression. "
+        "1,024 windows of 60 prices take about 1 MiB.",
     )
-    deadline_s: float = Field(10.0, gt=0, le=300, description="from arrival to answer; later, a client has given up")
+    deadline_s: float = Field(
+        10.0,
+        gt=0,
+        le=300,
+        description="Seconds from the arrival of a request after which it fails with 504. "
+        "After 10 s, most clients have given up.",
+    )
     drain_grace_s: float = Field(
-        0.5, ge=0, le=60, description="between turning unready and refusing work, for load balancers to notice"
+        0.5,
+        ge=0,
+        le=60,
+        description="Seconds at shutdown between reporting unready and rejecting requests, "
+        "so that load balancers stop sending traffic first.",
     )
     drain_deadline_s: float = Field(
-        8.0, gt=0, le=300, description="for accepted requests to finish; `docker stop` kills after 10 s"
+        8.0,
+        gt=0,
+        le=300,
+        description="Seconds at shutdown for accepted requests to finish. "
+        "`docker stop` kills a container after 10 s, so 8 s leaves a margin.",
     )
     metrics_port: int = Field(
-        0, ge=0, le=65535, description="a port of its own for /metrics, where it needs no key; 0 is beside the rest"
+        0,
+        ge=0,
+        le=65535,
+        description="Separate port for /metrics, where no API key is needed. "
+        "0 serves /metrics on the main port, where `api_keys` protects it.",
     )
-    metrics_host: str = Field("127.0.0.1", description="address of that port; who reaches it needs no key")
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address of `metrics_port`. Everyone who can reach it can read the metrics, without an API key.",
+    )
     otlp_endpoint: HttpUrl | None = Field(
-        None, description="where OpenTelemetry traces are sent, as http://HOST:4318/v1/traces; nowhere unless given"
+        None,
+        description="URL of an OpenTelemetry collector that receives traces over OTLP/HTTP, "
+        "such as http://HOST:4318/v1/traces. Unset disables tracing.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severity that is logged; each request is an info"
+        "info", description="Minimum severity of log records. Each request logs one line at `info`."
     )
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.max_request_windows > self.max_queued_windows:
             raise ValueError(
-                "max_request_windows must not exceed max_queued_windows: such a request could never be taken"
+                "max_request_windows must not exceed max_queued_windows: the largest request would never fit the queue"
             )
         if 0 < self.max_windows_per_client < self.max_request_windows:
-            raise ValueError("max_request_windows must not exceed max_windows_per_client, for the same reason")
+            raise ValueError(
+                "max_request_windows must not exceed max_windows_per_client: "
+                "the largest request would always exceed the client's limit"
+            )
         if self.port and self.metrics_port == self.port:
-            raise ValueError("metrics_port must be another than port, or 0")
+            raise ValueError("metrics_port must differ from port, or be 0")
         return self
 
     @model_validator(mode="after")
-    def _safe(self) -> Self:
-        if not (self.api_keys or self.allow_public_without_keys or _is_local(self.host)):
+    def _check_access(self) -> Self:
+        if not (self.api_keys or self.allow_public_without_keys or _is_loopback(self.host)):
             raise ValueError(
-                f"others can reach {self.host}, and there are no api_keys: make some with `python -m app key CLIENT`, "
-                "or set allow_public_without_keys to true if everyone may ask"
+                f"other machines can reach host {self.host!r}, but api_keys is empty: generate keys with "
+                "`python -m app key CLIENT`, or set allow_public_without_keys=true to accept every client"
             )
         return self
 
     @model_validator(mode="after")
-    def _no_strangers(self) -> Self:
+    def _check_unknown_variables(self) -> Self:
         known = {PREFIX + name.upper() for name in type(self).model_fields}
-        strangers = {name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known}
-        if strangers:
-            raise ValueError(f"no such setting: {', '.join(sorted(strangers))}")
+        unknown = {name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known}
+        if unknown:
+            raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
         return self
 
 
-def _is_local(host: str) -> bool:
-    """Whether an address is one that only this machine reaches."""
+def _is_loopback(host: str) -> bool:
+    """Return whether only this machine can connect to an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What tests of several rooms share."""
+"""Fixtures that tests of several packages share."""
 
 import shutil
 from pathlib import Path
@@ -9,31 +9,31 @@ from hypothesis import settings
 from app.artifact import store
 from app.artifact.store import Artifact
 
-settings.register_profile("no durations", deadline=None)  # a machine may be busy with something else
-settings.load_profile("no durations")
+settings.register_profile("no deadline", deadline=None)  # a busy machine may be slow
+settings.load_profile("no deadline")
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "models"
 
 
 def version_of(name: str) -> str:
-    """The version of a shipped model that is served: no test spells it, for training moves it."""
+    """Return the current version of a shipped model. Tests do not spell it out, because training changes it."""
     return store.current_version(MODELS, name)
 
 
 @pytest.fixture(scope="session")
 def shipped() -> Path:
-    """The models that come with the repository. Not to be written to."""
+    """The directory of the shipped models. Read only."""
     return MODELS
 
 
 @pytest.fixture(scope="session")
 def default(shipped: Path) -> Artifact:
-    """The shipped default model."""
+    """The current version of the shipped default model."""
     return store.read_version(shipped, "default", version_of("default"))
 
 
 @pytest.fixture
 def models(shipped: Path, tmp_path: Path) -> Path:
-    """A copy of the shipped models, to be tampered with."""
+    """A copy of the shipped models that the test may change."""
     return Path(shutil.copytree(shipped, tmp_path / "models"))

@@ -1,4 +1,4 @@
-"""Programs that some tests need and that no package brings."""
+"""Lookup of programs that some tests need and that no Python package installs."""
 
 import os
 import shutil
@@ -6,13 +6,14 @@ import shutil
 import pytest
 
 
-def tool(*names: str) -> str:
-    """The path of the first of these programs that there is.
+def require_tool(*names: str) -> str:
+    """Return the path of the first of these programs that is installed.
 
-    Without any the test is skipped, and says so; where TOOLS_REQUIRED is set, as in .ci/run, it fails.
+    If none is installed, the test is skipped, or fails if the environment variable TOOLS_REQUIRED is set, as it is in
+    .ci/run.
     """
     found = next((path for name in names if (path := shutil.which(name))), None)
     if found is None:
-        assert not os.environ.get("TOOLS_REQUIRED"), f"no {names[0]} on the PATH, and TOOLS_REQUIRED is set"
-        pytest.skip(f"no {names[0]} on the PATH; on Debian: apt-get install {names[0]}")
+        assert not os.environ.get("TOOLS_REQUIRED"), f"{names[0]} is not on the PATH, and TOOLS_REQUIRED is set"
+        pytest.skip(f"{names[0]} is not on the PATH; on Debian: apt-get install {names[0]}")
     return found

@@ -1,4 +1,4 @@
-"""Prices to /predict, every step for real: train, publish, serve, ask."""
+"""From prices to a forecast: train, publish, serve and predict with the real programs."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 
 from app.artifact import store
 from app.inference.forecaster import load_forecaster
-from tests.server_process import ROOT, running
+from tests.server_process import ROOT, ServerProcess, clean_environment
 
 pytestmark = pytest.mark.slow
 
@@ -39,27 +39,34 @@ center = "auto"
 """
 
 
-def test_what_is_trained_is_what_is_served(tmp_path: Path) -> None:
+def test_trained_model_is_served_with_the_same_forecasts(tmp_path: Path) -> None:
     (tmp_path / "seconds.toml").write_text(RECIPE)
     models = tmp_path / "models"
     command = [sys.executable, "-m", "training", "train", str(tmp_path / "seconds.toml"), "--out", str(models)]
-    trained = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    trained = subprocess.run(
+        command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
+    )
     assert trained.returncode == 0, trained.stderr
     assert f"published {models / 'seconds' / '1'}" in trained.stdout
 
-    artifact = store.read_version(models, "seconds", "1")
-    rng = np.random.default_rng(3)
-    windows = 0.05 * np.exp(rng.normal(scale=0.01, size=(257, 60)).cumsum(axis=1))
-    expected = {engine: load_forecaster(artifact, engine).forecast(windows) for engine in ("onnx", "keras")}
-    with running(models_dir=str(models), default_model="seconds") as (_, client):
-        for size in (1, 2, 63, 64, 65, 257):
-            said = _forecasts(client, windows[:size].tolist())
-            for forecasts in expected.values():
-                np.testing.assert_allclose(said, forecasts[:size, :, 2], rtol=1e-5)
-        assert client.get("/models").json()["models"][0]["name"] == "seconds"
+    server = ServerProcess(models_dir=str(models), default_model="seconds")
+    try:  # the server starts while this process computes what to expect
+        artifact = store.read_version(models, "seconds", "1")
+        rng = np.random.default_rng(3)
+        windows = 0.05 * np.exp(rng.normal(scale=0.01, size=(257, 60)).cumsum(axis=1))
+        expected = {engine: load_forecaster(artifact, engine).forecast(windows) for engine in ("onnx", "keras")}
+        with httpx.Client(base_url=server.wait_until_listening(), timeout=30.0, trust_env=False) as client:
+            for size in (1, 2, 63, 64, 65, 257):
+                received = _forecast(client, windows[:size].tolist())
+                for forecasts in expected.values():
+                    np.testing.assert_allclose(received, forecasts[:size, :, 2], rtol=1e-5)
+            assert client.get("/models").json()["models"][0]["name"] == "seconds"
+    finally:
+        server.stop()
 
 
-def _forecasts(client: httpx.Client, windows: list[list[float]]) -> list[list[float]]:
+def _forecast(client: httpx.Client, windows: list[list[float]]) -> list[list[float]]:
+    """Return the median forecasts of one batch request."""
     series = [{"prices": window} for window in windows]
     answer = client.post("/predict/batch", json={"series": series, "horizon": 3}).json()
-    return [each["forecast"] for each in answer["forecasts"]]
+    return [forecast["forecast"] for forecast in answer["forecasts"]]

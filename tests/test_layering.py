@@ -1,4 +1,4 @@
-"""The layering, as the contracts in pyproject.toml state it."""
+"""The import contracts in pyproject.toml hold."""
 
 import shutil
 import subprocess
@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.server_process import ROOT
 
 
-def test_imports_point_down() -> None:
+def test_import_contracts_hold() -> None:
     command = shutil.which("lint-imports", path=str(Path(sys.executable).parent))
     assert command is not None
-    checked = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout
+    result = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MODELS
-from tests.external_tools import tool
+from tests.external_tools import require_tool
 from tests.server_process import ROOT
 
 BUILD_SYSTEM = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
@@ -61,7 +61,7 @@ def test_checkout_with_autocrlf_keeps_artifacts_and_lf(tmp_path: Path) -> None:
     environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
     def git(*arguments: str) -> None:
-        command = [tool("git"), "-C", str(repository), "-c", "core.autocrlf=true", *arguments]
+        command = [require_tool("git"), "-C", str(repository), "-c", "core.autocrlf=true", *arguments]
         subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)
 
     git("init")

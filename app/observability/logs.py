@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, on standard error."""
+"""Logging: one JSON object per line on standard error."""
 
 import asyncio
 import json
@@ -10,14 +10,15 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TextIO
 
-AT_ONCE = 4096  # bytes that a pipe takes whole (PIPE_BUF on Linux): more, and lines of several workers would mix
-FLUSH_S = 0.1  # requests come by the thousand: lines that are written together cost a tenth of lines written alone
+MAX_WRITE_BYTES = 4096  # PIPE_BUF on Linux: longer writes to a pipe are not atomic, and processes would mix their lines
+FLUSH_INTERVAL_S = 0.1  # at thousands of requests per second, batched writes cost a tenth of single ones
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+class JsonFormatter(logging.Formatter):
+    """Formats a log record as one JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON, with its traceback if it has one."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "process": record.process,
@@ -30,65 +31,83 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def log_to_stderr(level: str) -> None:
-    """Sends every logger's records to standard error, as JSON lines."""
+def configure_logging(level: str) -> None:
+    """Send the records of all loggers, from `level` upwards, to standard error as JSON lines."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 class RequestLog:
-    """A line for each request, in the form of `JsonLines`, written a moment later together with others.
+    """Access log: one line per request, in the format of `JsonFormatter`, written in batches.
 
-    Not by way of `logging`, which takes longer for a line than the batcher for a request.
+    It bypasses `logging`, which spends more time on a line than the batcher spends on a request.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
+        """Create an empty log.
+
+        Args:
+            stream: Where to write. Standard error by default.
+        """
         self._stream = stream or sys.stderr
         self._lines: list[str] = []
-        self._second = -1
-        self._date = ""
+        self._last_second = -1  # the date is formatted once per second, not once per line
+        self._last_date = ""
         self._process = os.getpid()
 
-    def line(
-        self, request_id: str, trace_id: str, method: str, route: str, status: int, took_s: float, more: dict[str, str]
+    def add(
+        self,
+        request_id: str,
+        trace_id: str,
+        method: str,
+        route: str,
+        status: int,
+        duration_s: float,
+        extra: dict[str, str],
     ) -> None:
-        """
+        """Add the line of one request. It is written within `FLUSH_INTERVAL_S`.
+
         Args:
-            request_id, trace_id, method, route: with nothing in them that JSON would escape.
-            more: anything else that is known; empty values are left out.
+            request_id: The request's ID. Like `trace_id`, `method` and `route`, it must not need JSON escaping.
+            trace_id: ID of the trace that the request belongs to.
+            method: HTTP method.
+            route: Path template of the matched route.
+            status: HTTP status of the answer.
+            duration_s: Time from the request's arrival to its answer.
+            extra: Additional fields. Those with an empty value are omitted.
         """
         if not self._lines:
-            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+            asyncio.get_running_loop().call_later(FLUSH_INTERVAL_S, self.flush)
         now = time.time()
         second = int(now)
-        if second != self._second:
-            self._second, self._date = second, datetime.fromtimestamp(second, UTC).isoformat()[:19]
-        rest = "".join(f', "{name}": {json.dumps(value)}' for name, value in more.items() if value)
+        if second != self._last_second:
+            self._last_second, self._last_date = second, datetime.fromtimestamp(second, UTC).isoformat()[:19]
+        rest = "".join(f', "{name}": {json.dumps(value)}' for name, value in extra.items() if value)
         self._lines.append(
-            f'{{"time": "{self._date}.{int(now % 1 * 1000):03}+00:00", "process": {self._process}, "level": "info", '
-            f'"logger": "app.request", "message": "{method} {route} {status}", "request_id": "{request_id}", '
-            f'"trace_id": "{trace_id}", "method": "{method}", "route": "{route}", "status": {status}, '
-            f'"took_ms": {took_s * 1000:.3f}{rest}}}\n'
+            f'{{"time": "{self._last_date}.{int(now % 1 * 1000):03}+00:00", "process": {self._process}, '
+            f'"level": "info", "logger": "app.request", "message": "{method} {route} {status}", '
+            f'"request_id": "{request_id}", "trace_id": "{trace_id}", "method": "{method}", "route": "{route}", '
+            f'"status": {status}, "took_ms": {duration_s * 1000:.3f}{rest}}}\n'
         )
 
     def flush(self) -> None:
-        """Writes what there is. A log that cannot be written keeps nobody from being answered."""
+        """Write all buffered lines. If that fails, drop them: a broken log must not fail requests."""
         lines, self._lines = self._lines, []
         try:
-            for together in _at_once(lines):
-                self._stream.write(together)
+            for chunk in _atomic_chunks(lines):
+                self._stream.write(chunk)
                 self._stream.flush()
-        except (OSError, ValueError):  # a full disk, a reader that has gone
+        except (OSError, ValueError):  # such as a full disk or a closed pipe
             return
 
 
-def _at_once(lines: Iterable[str]) -> Iterator[str]:
-    """Lines of ASCII, as many together as may be written in one step."""
-    together = ""
+def _atomic_chunks(lines: Iterable[str]) -> Iterator[str]:
+    """Join ASCII lines into chunks of at most `MAX_WRITE_BYTES`. A longer line is a chunk of its own."""
+    chunk = ""
     for line in lines:
-        if len(together) + len(line) > AT_ONCE:
-            yield together
-            together = ""
-        together += line
-    yield together
+        if len(chunk) + len(line) > MAX_WRITE_BYTES:
+            yield chunk
+            chunk = ""
+        chunk += line
+    yield chunk

@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span for each request, as part of its caller's trace. Needs what requirements/otel.txt has."""
+"""OpenTelemetry tracing: one server span per request. Requires the packages in requirements/otel.txt."""
 
 import asyncio
 
@@ -13,36 +13,41 @@ from app import __version__
 
 
 class Tracing:
-    """Where spans go."""
+    """Owns the tracer provider and exports its spans to a collector."""
 
     def __init__(self, endpoint: str, processor: SpanProcessor | None = None) -> None:
-        """
+        """Set up the export of spans.
+
         Args:
-            endpoint: of a collector, by OTLP over HTTP.
-            processor: takes spans instead.
+            endpoint: URL of a collector that accepts OTLP over HTTP.
+            processor: Receives the spans in place of the collector.
         """
         resource = Resource.create({"service.name": "pricecast", "service.version": __version__})
         self._provider = TracerProvider(resource=resource)
         self._provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
         self._tracer = self._provider.get_tracer("pricecast", __version__)
 
-    def around(self, app: ASGIApp) -> ASGIApp:
-        """The application, with a span around every request."""
-        return _Traced(app, self._tracer)
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        """Wrap an application in middleware that records a span for each request."""
+        return TracingMiddleware(app, self._tracer)
 
     async def close(self) -> None:
-        """Sends what has not been sent."""
+        """Export the remaining spans and shut down."""
         await asyncio.to_thread(self._provider.shutdown)
 
 
-class _Traced:
-    """Middleware around the whole application."""
+class TracingMiddleware:
+    """Records a span for each HTTP request, as a child of the span in the caller's `traceparent` header.
+
+    It must be the outermost middleware: it sets `scope["state"]["trace_id"]` for the request context.
+    """
 
     def __init__(self, app: ASGIApp, tracer: trace.Tracer) -> None:
         self._app = app
         self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application within a span."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -50,7 +55,7 @@ class _Traced:
         parent = propagate.extract(headers)
         with self._tracer.start_as_current_span(scope["method"], parent, trace.SpanKind.SERVER) as span:
 
-            async def send_noted(message: Message) -> None:
+            async def send_and_record_status(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     span.set_attribute("http.response.status_code", message["status"])
                     if message["status"] >= 500:
@@ -60,7 +65,7 @@ class _Traced:
             state = scope.setdefault("state", {})
             state["trace_id"] = trace.format_trace_id(span.get_span_context().trace_id).encode()
             try:
-                await self._app(scope, receive, send_noted)
+                await self._app(scope, receive, send_and_record_status)
             finally:
                 span.set_attribute("http.request.method", scope["method"])
                 if route := getattr(scope.get("route"), "path", None):

@@ -1,6 +1,7 @@
-"""A connection's transport: the head of an answer leaves together with its body.
+"""HTTP protocol that sends the head and the body of a response in one write.
 
-uvicorn writes one after the other, and uvloop sends each at once: two calls of the system here, and two at the client.
+uvicorn writes them separately and uvloop sends each at once. That costs a second system call on the server and another
+one on the client.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class CoalescingTransport:
-    """What uvicorn takes for the transport of a connection."""
+    """Wraps a connection's transport and holds back each response head until the next write."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -21,32 +22,35 @@ class CoalescingTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Holds the head of an answer back until something comes after it."""
+        """Hold back `data` if it is a response head. Otherwise send it, after the head held back before."""
         if self._head:
             data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):  # 1xx stands alone
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):  # a 1xx response has no body
             self._head = data
             return
         self._transport.write(data)
 
     def flush(self) -> None:
-        """Lets a head go that nothing comes after, as with HEAD."""
+        """Send the head held back, which no body follows, for example in response to HEAD."""
         head, self._head = self._head, b""
         if head:
             self._transport.write(head)
 
     def close(self) -> None:
+        """Flush, then close the connection."""
         self.flush()
         self._transport.close()
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's own protocol, over such a transport."""
+    """uvicorn's httptools protocol over a `CoalescingTransport`."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        self._joining = CoalescingTransport(transport)
-        super().connection_made(cast("asyncio.Transport", self._joining))
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Wrap the transport of a new connection."""
+        self._coalescing_transport = CoalescingTransport(transport)
+        super().connection_made(cast("asyncio.Transport", self._coalescing_transport))
 
     def on_response_complete(self) -> None:
-        self._joining.flush()
+        """Flush the transport: a response without a body is complete too."""
+        self._coalescing_transport.flush()
         super().on_response_complete()

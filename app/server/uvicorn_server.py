@@ -1,4 +1,4 @@
-"""One server process: uvicorn around the application, until SIGTERM or Ctrl-C."""
+"""One server process: uvicorn running the application until SIGTERM or Ctrl-C."""
 
 import asyncio
 import gc
@@ -19,56 +19,70 @@ from app.observability.metrics import metrics_server
 from app.server.http_protocol import HttpProtocol
 from app.settings import Settings
 
-GARBAGE_OBJECTS = 50_000  # Python's own 700 take a few requests in flight for garbage, and search them again and again
-SWITCH_INTERVAL_S = 5e-5  # Python's own 5 ms would let the event loop keep a lane waiting longer than it computes
+GC_THRESHOLD = 50_000  # at Python's default of 700, a few requests in flight trigger collections that free nothing
+SWITCH_INTERVAL_S = 5e-5  # at Python's default of 5 ms, an engine thread may wait for the GIL longer than it computes
 
 
 class GracefulServer(uvicorn.Server):
-    """uvicorn, leaving in order: unready first, a grace for load balancers, then drained, and exit code 0.
+    """A uvicorn server that shuts down in steps and exits with code 0.
 
-    A second signal ends it at once. SIGHUP has it look for other model versions. A worker leaves when its supervisor
-    says so, or has gone.
+    On SIGTERM or Ctrl-C it reports unready, keeps serving for `drain_grace_s` so that load balancers notice, and then
+    drains. A second signal ends it at once. SIGHUP makes it check the models directory.
+
+    Under a supervisor it ignores SIGINT, because Ctrl-C reaches every process of the terminal and the supervisor
+    forwards it as SIGTERM. It also shuts down if the supervisor has died.
     """
 
     def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, on_ready: Callable[[], None]) -> None:
+        """Create the server.
+
+        Args:
+            config: uvicorn's configuration.
+            lifecycle: The lifecycle of the application that `config` names.
+            on_ready: Called once requests are being served.
+        """
         super().__init__(config)
         self._lifecycle = lifecycle
         self._on_ready = on_ready
         self._supervisor = multiprocessing.parent_process()
-        self._exit_at: float | None = None
+        self._exit_time_s: float | None = None  # on the monotonic clock, once the shutdown has begun
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        if hasattr(signal, "SIGHUP"):  # not on Windows
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._refresh)
+        """Start serving, and tune the garbage collector for a long-running process."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._on_sighup)
         await super().startup(sockets)
         gc.collect()
-        gc.freeze()  # nearly all that is alive now lives as long as the process: no collection need look at it again
-        gc.set_threshold(GARBAGE_OBJECTS, 10, 10)
+        gc.freeze()  # nearly every object alive now lives as long as the process, so never scan them again
+        gc.set_threshold(GC_THRESHOLD, 10, 10)
 
     async def main_loop(self) -> None:
+        """Report that requests are being served, and serve until the shutdown."""
         self._on_ready()
         await super().main_loop()
 
-    def _refresh(self) -> None:
-        self._refreshing = asyncio.create_task(self._lifecycle.registry.refresh())
+    def _on_sighup(self) -> None:
+        self._refresh_task = asyncio.create_task(self._lifecycle.registry.refresh())  # keeps the task referenced
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the shutdown on the first signal, and force the exit on the second."""
         if self._supervisor is not None and sig == signal.SIGINT:
-            return  # Ctrl-C reaches every process of a terminal; the supervisor passes it on as SIGTERM
-        if self._exit_at is not None:
+            return
+        if self._exit_time_s is not None:
             self.should_exit = self.force_exit = True
             return
-        self._lifecycle.leave()
-        self._exit_at = time.monotonic() + self._lifecycle.settings.drain_grace_s
+        self._lifecycle.begin_shutdown()
+        self._exit_time_s = time.monotonic() + self._lifecycle.settings.drain_grace_s
 
     async def on_tick(self, counter: int) -> bool:
-        if self._supervisor is not None and self._exit_at is None and not self._supervisor.is_alive():
+        """Check for a dead supervisor and for the end of the grace period. uvicorn calls this ten times a second."""
+        if self._supervisor is not None and self._exit_time_s is None and not self._supervisor.is_alive():
             self.handle_exit(signal.SIGTERM, None)
-        if self._exit_at is not None and time.monotonic() >= self._exit_at:
+        if self._exit_time_s is not None and time.monotonic() >= self._exit_time_s:
             self.should_exit = True
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the listening sockets and connections while the accepted requests are drained."""
         draining = asyncio.create_task(self._lifecycle.drain())
         await super().shutdown(sockets)
         if self.force_exit:
@@ -83,12 +97,17 @@ def serve(
     on_ready: Callable[[], None] = lambda: None,
     on_version_selected: Callable[[], None] = lambda: None,
 ) -> int:
-    """Serves until told to leave; returns the exit code.
+    """Serve until a signal ends the process.
 
     Args:
-        listener: bound already; without one, the settings' host and port are.
-        on_ready: called when requests are answered.
-        on_version_selected: called when an administrator has chosen a version, for other workers to follow.
+        settings: The settings of the service.
+        listener: A bound socket. By default, one is bound to the host and port of the settings.
+        on_ready: Called once requests are being served.
+        on_version_selected: Called after a client has loaded another version of a model, so that the other server
+            processes can follow.
+
+    Returns:
+        The exit code.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     app = create_app(settings, on_version_selected)
@@ -98,20 +117,20 @@ def serve(
         port=settings.port,
         http=HttpProtocol,
         access_log=False,
-        proxy_headers=False,  # a client is known by its key, not by its address
+        proxy_headers=False,  # clients are identified by API key, not by address
         server_header=False,
         log_config=None,
-        timeout_graceful_shutdown=int(settings.drain_deadline_s) + 1,  # later than the drain, which fails the rest
+        timeout_graceful_shutdown=int(settings.drain_deadline_s) + 1,  # the drain fails late requests before this
     )
     server = GracefulServer(config, app.lifecycle, on_ready)
-    has_supervisor = multiprocessing.parent_process() is not None  # which shows the metrics of all
+    has_supervisor = multiprocessing.parent_process() is not None  # it exposes the metrics of all server processes
     metrics_port = 0 if has_supervisor else settings.metrics_port
     try:
         with metrics_server(settings.metrics_host, metrics_port, app.lifecycle.metrics.registry):
             server.run(None if listener is None else [listener])
     finally:
-        app.lifecycle.flush()
+        app.lifecycle.flush_request_log()
     code = 0 if server.started else 1
     if server.force_exit:
-        os._exit(code)  # the interpreter would wait for a thread that still computes
+        os._exit(code)  # a normal exit would wait for engine threads that are still computing
     return code

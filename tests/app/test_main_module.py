@@ -1,10 +1,10 @@
-"""`python -m app`: which verb does what, and what a mistake in the settings is answered with."""
+"""`python -m app`: the commands, and the messages for invalid settings."""
 
 import os
 
 import pytest
 
-from app import __main__ as verbs
+from app import __main__ as command_line
 from app import api_keys
 from app.server import supervisor, uvicorn_server
 from app.settings import PREFIX, Settings
@@ -17,37 +17,40 @@ def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-# Keys
+# key
 
 
-def test_a_key_is_shown_once_with_what_to_write_into_the_settings(
+def test_key_prints_a_key_and_its_settings_entry(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert verbs.main(["key", "alice"]) == 0
+    assert command_line.main(["key", "alice"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    key_line, setting_line = out.splitlines()
-    key, setting = key_line.rpartition(" ")[2], setting_line.rpartition(" ")[2]
-    assert "PRICECAST_API_KEYS" in setting_line
-    assert "PRICECAST_ADMIN_KEYS" in setting_line
-    monkeypatch.setenv("PRICECAST_API_KEYS", setting)
+    key_line, entry_line = out.splitlines()
+    key, entry = key_line.rpartition(" ")[2], entry_line.rpartition(" ")[2]
+    assert "PRICECAST_API_KEYS" in entry_line
+    assert "PRICECAST_ADMIN_KEYS" in entry_line
+    monkeypatch.setenv("PRICECAST_API_KEYS", entry)
     found = api_keys.find(Settings().api_keys, key.encode())
     assert found is not None
     assert (found.client, found.expires) == ("alice", None)
 
 
 @pytest.mark.parametrize("client", ["Alice", "", "-alice ", "al ice", "alice:bob", "a" * 65, "alice,bob", "älice"])
-def test_a_name_that_is_none_for_a_client_makes_no_key(client: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verbs.main(["key", "--", client]) == 2
+def test_key_rejects_an_invalid_client_name(client: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["key", "--", client]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"{client!r} is no name for a client: lower-case letters, digits, - and _, 64 at most\n"
+    assert err == (
+        f"invalid client name {client!r}: use up to 64 lower-case letters, digits, - and _, "
+        "starting with a letter or digit\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", [["key"], ["serve"], ["key", "alice", "bob"]])
-def test_what_it_does_not_know_it_says(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_print_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        verbs.main(arguments)
+        command_line.main(arguments)
     assert caught.value.code == 2
     assert "usage: python -m app" in capsys.readouterr().err
 
@@ -57,10 +60,10 @@ def test_what_it_does_not_know_it_says(arguments: list[str], capsys: pytest.Capt
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What would have been started: the level of the log, then the server or the supervisor with its settings."""
+    """Replace what `main` starts. Records the log level, then the server or supervisor with its settings."""
     started: list[object] = []
 
-    class Supervisor:
+    class FakeSupervisor:
         def __init__(self, settings: Settings) -> None:
             self._settings = settings
 
@@ -72,32 +75,32 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         started.append(("server", settings))
         return 5
 
-    monkeypatch.setattr(verbs, "log_to_stderr", started.append)
-    monkeypatch.setattr(supervisor, "Supervisor", Supervisor)
+    monkeypatch.setattr(command_line, "configure_logging", started.append)
+    monkeypatch.setattr(supervisor, "Supervisor", FakeSupervisor)
     monkeypatch.setattr(uvicorn_server, "serve", serve)
     return started
 
 
-def test_without_a_verb_it_serves_in_this_process(monkeypatch: pytest.MonkeyPatch, started: list[object]) -> None:
+def test_no_command_serves_in_this_process(monkeypatch: pytest.MonkeyPatch, started: list[object]) -> None:
     monkeypatch.setenv("PRICECAST_PORT", "8123")
     monkeypatch.setenv("PRICECAST_LOG_LEVEL", "warning")
-    assert verbs.main([]) == 5
+    assert command_line.main([]) == 5
     assert started == ["warning", ("server", Settings())]
 
 
-def test_several_workers_have_a_supervisor(monkeypatch: pytest.MonkeyPatch, started: list[object]) -> None:
+def test_several_workers_run_under_a_supervisor(monkeypatch: pytest.MonkeyPatch, started: list[object]) -> None:
     monkeypatch.setenv("PRICECAST_WORKERS", "2")
-    assert verbs.main([]) == 7
+    assert command_line.main([]) == 7
     assert started == ["info", ("supervisor", Settings())]
 
 
-def test_mistakes_in_the_settings_are_said_by_name_and_nothing_is_started(
+def test_invalid_settings_are_named_and_nothing_starts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], started: list[object]
 ) -> None:
-    key, _ = api_keys.new("alice")
+    key, _ = api_keys.generate("alice")
     monkeypatch.setenv("PRICECAST_PORT", "http")
     monkeypatch.setenv("PRICECAST_API_KEYS", key)
-    assert verbs.main([]) == 2
+    assert command_line.main([]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     lines = sorted(err.splitlines())
@@ -109,12 +112,12 @@ def test_mistakes_in_the_settings_are_said_by_name_and_nothing_is_started(
     assert started == []
 
 
-def test_settings_that_disagree_are_said_without_a_name(
+def test_inconsistent_settings_are_reported_together(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], started: list[object]
 ) -> None:
     monkeypatch.setenv("PRICECAST_HOST", "0.0.0.0")
-    assert verbs.main([]) == 2
+    assert command_line.main([]) == 2
     err = capsys.readouterr().err
     assert err.startswith("settings: ")
-    assert "others can reach 0.0.0.0" in err
+    assert "other machines can reach host '0.0.0.0'" in err
     assert started == []

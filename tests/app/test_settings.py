@@ -1,4 +1,4 @@
-"""Settings come from the environment, keep their bounds, agree with each other, and never change."""
+"""Settings: the environment, bounds, consistency, and who may use a public address."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from app import api_keys
 from app.api_keys import Key
 from app.settings import PREFIX, Settings
 
-KEY, KEY_SETTING = api_keys.new("alice")
+KEY, KEY_ENTRY = api_keys.generate("alice")
 DIGEST = hashlib.sha256(KEY.encode()).digest()
 
 
@@ -23,8 +23,8 @@ def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
-    """Why settings with this in the environment, named without the prefix, are refused."""
+def validation_error(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    """Return the error of settings with these environment variables, named without the prefix."""
     for name, value in environment.items():
         monkeypatch.setenv(PREFIX + name, value)
     with pytest.raises(ValidationError) as caught:
@@ -32,7 +32,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
     return str(caught.value)
 
 
-def test_the_defaults_are_valid_and_modest() -> None:
+def test_defaults() -> None:
     settings = Settings()
     assert settings.host == "127.0.0.1"
     assert settings.models_dir == Path("models")
@@ -41,24 +41,27 @@ def test_the_defaults_are_valid_and_modest() -> None:
     assert settings.batch_delay_s == 0
 
 
-def test_the_defaults_keep_the_bounds_that_they_have() -> None:
+def test_defaults_are_within_their_bounds() -> None:
     assert Settings.model_validate(Settings().model_dump()) == Settings()
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_every_setting_says_why(name: str) -> None:
-    assert Settings.model_fields[name].description
+def test_every_setting_has_a_description(name: str) -> None:
+    description = Settings.model_fields[name].description
+    assert description
+    assert description[0].isupper()
+    assert description.endswith(".")
 
 
-READ: list[tuple[str, str, object]] = [
+EXAMPLES: list[tuple[str, str, object]] = [
     ("HOST", "127.0.0.2", "127.0.0.2"),
     ("PORT", "0", 0),
     ("MODELS_DIR", "elsewhere/models", Path("elsewhere/models")),
     ("DEFAULT_MODEL", "tutorial", "tutorial"),
     ("MODELS_POLL_S", "0", 0.0),
     ("VERSIONS_SERVED", "16", 16),
-    ("API_KEYS", KEY_SETTING, (Key("alice", DIGEST, None),)),
-    ("ADMIN_KEYS", f"{KEY_SETTING}:2031-02-03", (Key("alice", DIGEST, date(2031, 2, 3)),)),
+    ("API_KEYS", KEY_ENTRY, (Key("alice", DIGEST, None),)),
+    ("ADMIN_KEYS", f"{KEY_ENTRY}:2031-02-03", (Key("alice", DIGEST, date(2031, 2, 3)),)),
     ("ALLOW_PUBLIC_WITHOUT_KEYS", "true", True),
     ("MAX_REQUESTS_PER_S_PER_CLIENT", "0.5", 0.5),
     ("MAX_WINDOWS_PER_CLIENT", "2048", 2048),
@@ -81,16 +84,16 @@ READ: list[tuple[str, str, object]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "value"), READ)
-def test_a_setting_is_read_from_the_environment(
+@pytest.mark.parametrize(("name", "text", "value"), EXAMPLES)
+def test_setting_is_read_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
 ) -> None:
     monkeypatch.setenv(PREFIX + name, text)
     assert getattr(Settings(), name.lower()) == value
 
 
-def test_no_setting_is_left_out_of_these_tests() -> None:
-    assert {name.lower() for name, _, _ in READ} == set(Settings.model_fields)
+def test_every_setting_has_an_example() -> None:
+    assert {name.lower() for name, _, _ in EXAMPLES} == set(Settings.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -132,140 +135,138 @@ def test_no_setting_is_left_out_of_these_tests() -> None:
         ("LOG_LEVEL", "verbose"),
     ],
 )
-def test_a_value_out_of_bounds_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    reason = refusal(monkeypatch, **{name: value})
+def test_value_out_of_bounds_is_rejected_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    reason = validation_error(monkeypatch, **{name: value})
     assert "1 validation error" in reason
     assert name.lower() in reason
 
 
-def test_a_request_that_could_never_be_queued_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    reason = refusal(monkeypatch, MAX_REQUEST_WINDOWS="101", MAX_QUEUED_WINDOWS="100")
+def test_max_request_windows_above_the_queue_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = validation_error(monkeypatch, MAX_REQUEST_WINDOWS="101", MAX_QUEUED_WINDOWS="100")
     assert "max_request_windows must not exceed max_queued_windows" in reason
 
 
-def test_a_request_that_no_client_could_ever_send_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    reason = refusal(monkeypatch, MAX_REQUEST_WINDOWS="101", MAX_WINDOWS_PER_CLIENT="100")
+def test_max_request_windows_above_the_client_limit_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = validation_error(monkeypatch, MAX_REQUEST_WINDOWS="101", MAX_WINDOWS_PER_CLIENT="100")
     assert "max_request_windows must not exceed max_windows_per_client" in reason
 
 
-def test_a_request_may_take_all_that_a_client_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_max_request_windows_may_equal_the_client_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRICECAST_MAX_REQUEST_WINDOWS", "100")
     monkeypatch.setenv("PRICECAST_MAX_WINDOWS_PER_CLIENT", "100")
     assert Settings().max_windows_per_client == 100
 
 
-def test_a_request_may_fill_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_max_request_windows_may_equal_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRICECAST_MAX_REQUEST_WINDOWS", "100")
     monkeypatch.setenv("PRICECAST_MAX_QUEUED_WINDOWS", "100")
     assert Settings().max_request_windows == Settings().max_queued_windows == 100
 
 
-def test_a_variable_that_is_no_setting_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "no such setting: PRICECAST_PROT" in refusal(monkeypatch, PROT="9000")
+def test_unknown_variable_is_rejected_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "unknown settings: PRICECAST_PROT" in validation_error(monkeypatch, PROT="9000")
 
 
-def test_all_that_are_no_settings_are_named_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "no such setting: PRICECAST_, PRICECAST_A, PRICECAST_B" in refusal(monkeypatch, B="", A="", **{"": ""})
+def test_unknown_variables_are_listed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "unknown settings: PRICECAST_, PRICECAST_A, PRICECAST_B" in validation_error(
+        monkeypatch, B="", A="", **{"": ""}
+    )
 
 
-def test_other_variables_are_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_with_another_prefix_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "1")
     monkeypatch.setenv("XPRICECAST_PORT", "2")
     monkeypatch.setenv("PRICECASTER", "3")
     assert Settings().port == 8000
 
 
-def test_an_argument_that_is_no_setting_is_refused() -> None:
+def test_unknown_argument_is_rejected() -> None:
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         Settings.model_validate({"prot": 9000})
 
 
-def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_argument_takes_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRICECAST_PORT", "1234")
     assert Settings(port=4321).port == 4321
     assert Settings().port == 1234
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_a_setting_never_changes(name: str) -> None:
+def test_setting_is_immutable(name: str) -> None:
     settings = Settings()
     with pytest.raises(ValidationError, match="frozen"):
         setattr(settings, name, getattr(settings, name))
 
 
-# Who may ask
+# Access
 
 LOCAL = ["127.0.0.1", "127.8.9.10", "::1", "localhost"]
 PUBLIC = ["0.0.0.0", "::", "192.168.1.7", "8.8.8.8", "2001:db8::1", "prices.example", "", "localhost.example"]
 
 
 @pytest.mark.parametrize("host", LOCAL)
-def test_whoever_is_on_this_machine_needs_no_key(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_loopback_host_needs_no_keys(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("PRICECAST_HOST", host)
     assert Settings().api_keys == ()
 
 
 @pytest.mark.parametrize("host", PUBLIC)
-def test_an_address_that_others_reach_is_not_served_to_everyone_by_mistake(
-    monkeypatch: pytest.MonkeyPatch, host: str
-) -> None:
-    reason = refusal(monkeypatch, HOST=host)
-    assert f"others can reach {host}, and there are no api_keys" in reason
+def test_public_host_without_keys_is_rejected(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    reason = validation_error(monkeypatch, HOST=host)
+    assert f"other machines can reach host {host!r}, but api_keys is empty" in reason
     assert "python -m app key CLIENT" in reason
     assert "allow_public_without_keys" in reason
 
 
 @pytest.mark.parametrize("host", PUBLIC)
-def test_it_is_served_to_those_with_keys(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_public_host_with_keys_is_accepted(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("PRICECAST_HOST", host)
-    monkeypatch.setenv("PRICECAST_API_KEYS", KEY_SETTING)
+    monkeypatch.setenv("PRICECAST_API_KEYS", KEY_ENTRY)
     assert Settings().host == host
 
 
 @pytest.mark.parametrize("host", PUBLIC)
-def test_it_is_served_to_everyone_if_somebody_says_so(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_public_host_without_keys_is_accepted_if_allowed(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("PRICECAST_HOST", host)
     monkeypatch.setenv("PRICECAST_ALLOW_PUBLIC_WITHOUT_KEYS", "true")
     assert Settings().api_keys == ()
 
 
-def test_keys_of_administrators_alone_leave_it_open_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "there are no api_keys" in refusal(monkeypatch, HOST="0.0.0.0", ADMIN_KEYS=KEY_SETTING)
+def test_public_host_with_admin_keys_only_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "api_keys is empty" in validation_error(monkeypatch, HOST="0.0.0.0", ADMIN_KEYS=KEY_ENTRY)
 
 
-def test_keys_are_read_in_their_order_with_commas_or_blanks_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings_of = [api_keys.new(client)[1] for client in ("alice", "alice", "bob")]
-    monkeypatch.setenv("PRICECAST_API_KEYS", "{},{}:2031-02-03\n {}".format(*settings_of))
+def test_keys_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [api_keys.generate(client)[1] for client in ("alice", "alice", "bob")]
+    monkeypatch.setenv("PRICECAST_API_KEYS", "{},{}:2031-02-03\n {}".format(*entries))
     read = Settings().api_keys
     assert [(key.client, key.expires) for key in read] == [
         ("alice", None),
         ("alice", date(2031, 2, 3)),
         ("bob", None),
     ]
-    assert [f"{key.client}:{key.sha256.hex()}" for key in read] == settings_of
+    assert [f"{key.client}:{key.sha256.hex()}" for key in read] == entries
 
 
 @pytest.mark.parametrize("name", ["API_KEYS", "ADMIN_KEYS"])
-@pytest.mark.parametrize("pasted", [KEY, f"alice:{KEY}", f"{KEY_SETTING},{KEY}", f"{KEY_SETTING}:2031-02-30,{KEY}"])
-def test_a_key_that_was_pasted_instead_of_its_hash_is_never_echoed(
-    monkeypatch: pytest.MonkeyPatch, name: str, pasted: str
-) -> None:
+@pytest.mark.parametrize("pasted", [KEY, f"alice:{KEY}", f"{KEY_ENTRY},{KEY}", f"{KEY_ENTRY}:2031-02-30,{KEY}"])
+def test_key_pasted_in_place_of_its_hash_is_not_echoed(monkeypatch: pytest.MonkeyPatch, name: str, pasted: str) -> None:
     monkeypatch.setenv(PREFIX + name, pasted)
-    for others in ({}, {"PORT": "http"}):  # whatever else is wrong as well
-        reason = refusal(monkeypatch, **others)
+    for others in ({}, {"PORT": "http"}):  # alone, and together with another error
+        reason = validation_error(monkeypatch, **others)
         assert name.lower() in reason
         assert "entry" in reason
         assert KEY not in reason
 
 
-def test_what_disagrees_is_told_without_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    reason = refusal(monkeypatch, API_KEYS=KEY_SETTING, METRICS_PORT="9000", PORT="9000")
-    assert "metrics_port must be another than port, or 0" in reason
-    assert KEY_SETTING.partition(":")[2] not in reason
+def test_consistency_error_does_not_contain_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = validation_error(monkeypatch, API_KEYS=KEY_ENTRY, METRICS_PORT="9000", PORT="9000")
+    assert "metrics_port must differ from port, or be 0" in reason
+    assert KEY_ENTRY.partition(":")[2] not in reason
 
 
-def test_metrics_have_a_port_of_their_own_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "metrics_port must be another than port" in refusal(monkeypatch, METRICS_PORT="8000")
+def test_metrics_port_must_differ_from_port_unless_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "metrics_port must differ from port" in validation_error(monkeypatch, METRICS_PORT="8000")
     monkeypatch.setenv("PRICECAST_METRICS_PORT", "8001")
     assert Settings().metrics_port == 8001
     monkeypatch.setenv("PRICECAST_METRICS_PORT", "0")
@@ -274,11 +275,11 @@ def test_metrics_have_a_port_of_their_own_or_none(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("text", "origins"), [("", ()), ("*", ("*",)), ("https://a.example", ("https://a.example",))])
-def test_origins_are_read_as_words(monkeypatch: pytest.MonkeyPatch, text: str, origins: tuple[str, ...]) -> None:
+def test_cors_origins_are_split(monkeypatch: pytest.MonkeyPatch, text: str, origins: tuple[str, ...]) -> None:
     monkeypatch.setenv("PRICECAST_CORS_ORIGINS", text)
     assert Settings().cors_origins == origins
 
 
-def test_settings_that_are_shown_show_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRICECAST_API_KEYS", KEY_SETTING)
+def test_repr_does_not_contain_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRICECAST_API_KEYS", KEY_ENTRY)
     assert KEY not in repr(Settings())

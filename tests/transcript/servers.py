@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.server_process import running
+from tests.server_process import running_server
 from tests.transcript.answers import Answer
 from tests.transcript.requests import (
     ALLOWED_ORIGIN,
@@ -58,7 +58,7 @@ def _play(name: ServerName, requests: list[Request]) -> list[tuple[Request, Answ
     with TemporaryDirectory() as directory:
         models = Path(directory) / "models"
         lay_out_models(models)
-        with running(models_dir=str(models), **COMMON, **SETTINGS[name]) as (_, client):
+        with running_server(models_dir=str(models), **COMMON, **SETTINGS[name]) as (_, client):
             address = client.base_url.host, client.base_url.port
             assert address[1] is not None
             return [(request, _ask(address[0], address[1], request)) for request in requests]

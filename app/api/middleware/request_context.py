@@ -63,14 +63,14 @@ class RequestContextMiddleware:
             route = getattr(scope.get("route"), "path", "unmatched")
             method = "any" if route == "unmatched" or status == 405 else scope["method"]
             problem = state.get("problem")
-            self._metrics.answered(route, method, status, duration_s, problem)
+            self._metrics.record_request(route, method, status, duration_s, problem)
             if self._log is not None:
                 extra = {} if problem is None else {"problem": problem}
                 if (client := state.get("client")) is not None:
                     extra["client"] = client.name
                 if route == "unmatched":
                     extra["path"] = scope["path"][:MAX_LOGGED_PATH_CHARS]
-                self._log.line(state["request_id"], trace_id.decode(), method, route, status, duration_s, extra)
+                self._log.add(state["request_id"], trace_id.decode(), method, route, status, duration_s, extra)
 
 
 def _trace_id(headers: Mapping[bytes, bytes]) -> bytes:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, Request, sync_playwright
 
-from tests.external_tools import tool
-from tests.server_process import running
+from tests.external_tools import require_tool
+from tests.server_process import running_server
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ INJECTED_SCRIPT = """() => {
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    chromium = tool("chromium", "chromium-browser")
+    chromium = require_tool("chromium", "chromium-browser")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=OFFLINE)
         yield browser.new_page()
@@ -34,7 +34,7 @@ def test_docs_page_runs_its_example_offline_under_its_csp(page: Page) -> None:
     page.on("request", lambda request: requests.append(request))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda line: errors.append(line.text) if line.type in {"error", "warning"} else None)
-    with running() as (server, _):
+    with running_server() as (server, _):
         response = page.goto(f"{server.url}/docs")
         assert response is not None
         assert "default-src 'none'" in response.headers["content-security-policy"]

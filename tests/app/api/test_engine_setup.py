@@ -22,9 +22,9 @@ def test_engine_is_selected_unless_configured(
 ) -> None:
     monkeypatch.setattr(lifecycle, "select_engine", lambda: EngineSelection("keras", "there is a GPU"))
     caplog.set_level("INFO")
-    assert lifecycle._engine(Settings()) == "keras"
+    assert lifecycle._choose_engine(Settings()) == "keras"
     assert "there is a GPU" in caplog.text
-    assert lifecycle._engine(Settings(engine="onnx")) == "onnx"
+    assert lifecycle._choose_engine(Settings(engine="onnx")) == "onnx"
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_load_broken_version_returns_409_and_keeps_serving(
     assert (response.status_code, response.json()["type"]) == (409, "urn:pricecast:artifact-unusable")
     assert "model.onnx: its content differs" in response.json()["detail"]
     assert str(models_dir) not in response.text, "do not expose directory names to clients"
-    assert f"default@{broken} is not served" in caplog.text
+    assert f"cannot load default@{broken}: " in caplog.text
     assert client.metrics()['pricecast_load_failures_total{name="default"}'] == before + 1
 
     windows = different_windows(2)

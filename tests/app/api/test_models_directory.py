@@ -70,7 +70,7 @@ def test_failed_directory_scan_is_logged_and_retried(
 
     with monkeypatch.context() as patched:
         patched.setattr(store, "model_names", fail)
-        wait_until(polling_client, "logged failure", lambda: "could not be looked through" in caplog.text)
+        wait_until(polling_client, "logged failure", lambda: "cannot check the models directory" in caplog.text)
         assert polling_client.post("/predict", json={"prices": PRICES}).status_code == 200
     wide = publish_variant(models, "default", 3.0)
     wait_until(polling_client, "switch to the published version", lambda: live_version(polling_client) == wide)

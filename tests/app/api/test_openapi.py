@@ -14,8 +14,8 @@ from app.settings import Settings
 from tests.app.api.app_client import JSON_HEADERS, AppClient, running_app
 from tests.conftest import version_of
 
-KEY, KEY_SETTING = api_keys.new("alice")
-ADMIN_KEY, ADMIN_KEY_SETTING = api_keys.new("root")
+KEY, KEY_SETTING = api_keys.generate("alice")
+ADMIN_KEY, ADMIN_KEY_SETTING = api_keys.generate("root")
 Operation = tuple[str, str]  # method and path
 
 

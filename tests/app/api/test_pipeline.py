@@ -86,7 +86,7 @@ async def test_read_subtracts_body_time_from_the_deadline() -> None:
     body, remaining_s = await pipeline.read(request, {b"x-request-timeout-ms": b"1000"})
     assert (body, round(remaining_s, 9)) == (b"{}", 0.22)
     for too_short_ms in (b"500", b"770"):  # 770 ms pass between two ticks of the scheduler
-        with pytest.raises(BodyTooSlow, match=r"the body did not come within 0\.\d+ s"):
+        with pytest.raises(BodyTooSlow, match=r"the body was not received within 0\.\d+ s"):
             await pipeline.read(request, {b"x-request-timeout-ms": too_short_ms})
 
 

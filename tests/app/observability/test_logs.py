@@ -1,4 +1,4 @@
-"""Log lines are JSON whatever is in them, and those of requests are written together."""
+"""Log lines are valid JSON, and those of requests are written in batches."""
 
 import asyncio
 import io
@@ -14,68 +14,74 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.observability.logs import AT_ONCE, FLUSH_S, JsonLines, RequestLog, log_to_stderr
+from app.observability.logs import (
+    FLUSH_INTERVAL_S,
+    MAX_WRITE_BYTES,
+    JsonFormatter,
+    RequestLog,
+    configure_logging,
+)
 from tests.virtual_time import in_virtual_time, run, until
 
-COMMON = {"time", "process", "level", "logger", "message"}
+COMMON_FIELDS = {"time", "process", "level", "logger", "message"}
 
 
-class Stream(io.StringIO):
-    """Remembers each write, and can break."""
+class RecordingStream(io.StringIO):
+    """A stream that records each write, and can fail."""
 
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[str] = []
-        self.flushed = 0
-        self.broken: Exception | None = None
+        self.flush_count = 0
+        self.error: Exception | None = None
 
     def write(self, text: str) -> int:
-        if self.broken is not None:
-            raise self.broken
+        if self.error is not None:
+            raise self.error
         self.writes.append(text)
         return super().write(text)
 
     def flush(self) -> None:
-        self.flushed += 1
+        self.flush_count += 1
 
     @property
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.getvalue().splitlines()]
 
 
-def note(log: RequestLog, number: int = 1, more: dict[str, str] | None = None) -> None:
-    log.line(f"request-{number}", "0af7651916cd43dd8448eb211c80319c", "POST", "/predict", 200, 0.0012345, more or {})
+def add_line(log: RequestLog, number: int = 1, extra: dict[str, str] | None = None) -> None:
+    log.add(f"request-{number}", "0af7651916cd43dd8448eb211c80319c", "POST", "/predict", 200, 0.0012345, extra or {})
 
 
-# Of what happens beside requests
+# JsonFormatter and configure_logging
 
 
-def test_a_log_record_is_one_line_of_json_whatever_is_in_it() -> None:
+def test_formatter_escapes_newlines_and_tracebacks() -> None:
     try:
         raise ValueError("two\nlines")
     except ValueError:
         failure = sys.exc_info()
     record = logging.LogRecord("app", logging.ERROR, "", 0, "%s was\nwrong", ("it",), failure)
-    line = JsonLines().format(record)
+    line = JsonFormatter().format(record)
     assert "\n" not in line
-    read = json.loads(line)
-    assert read.keys() == COMMON | {"traceback"}
-    assert (read["level"], read["logger"], read["message"]) == ("error", "app", "it was\nwrong")
-    assert read["process"] == os.getpid()
-    assert read["traceback"].endswith("ValueError: two\nlines")
-    assert read["time"].endswith("+00:00")
+    fields = json.loads(line)
+    assert fields.keys() == COMMON_FIELDS | {"traceback"}
+    assert (fields["level"], fields["logger"], fields["message"]) == ("error", "app", "it was\nwrong")
+    assert fields["process"] == os.getpid()
+    assert fields["traceback"].endswith("ValueError: two\nlines")
+    assert fields["time"].endswith("+00:00")
 
 
 @pytest.fixture
-def _no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The root logger as it is in a fresh process; afterwards as it was."""
+def _fresh_root_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root logger as in a new process. It is restored after the test."""
     monkeypatch.setattr(logging.root, "handlers", [])
     monkeypatch.setattr(logging.root, "level", logging.root.level)
 
 
-@pytest.mark.usefixtures("_no_handlers")
-def test_every_logger_writes_to_standard_error_from_its_level_on(capsys: pytest.CaptureFixture[str]) -> None:
-    log_to_stderr("warning")
+@pytest.mark.usefixtures("_fresh_root_logger")
+def test_configure_logging_writes_records_from_its_level_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("warning")
     logging.getLogger("app.somewhere").warning("it is %s", "odd")
     logging.getLogger("app.somewhere").info("it is even")
     out, err = capsys.readouterr()
@@ -84,68 +90,71 @@ def test_every_logger_writes_to_standard_error_from_its_level_on(capsys: pytest.
     assert json.loads(line)["message"] == "it is odd"
 
 
-# Of requests
+# RequestLog: when it writes
 
 
 @in_virtual_time
-async def test_the_lines_of_requests_are_written_together_a_moment_later() -> None:
-    stream = Stream()
+async def test_request_log_writes_lines_in_batches() -> None:
+    stream = RecordingStream()
     log = RequestLog(stream)
-    note(log, 1)
-    await until(FLUSH_S / 2)
-    note(log, 2)
-    note(log, 3)
-    await until(FLUSH_S * 0.99)
+    add_line(log, 1)
+    await until(FLUSH_INTERVAL_S / 2)
+    add_line(log, 2)
+    add_line(log, 3)
+    await until(FLUSH_INTERVAL_S * 0.99)
     assert stream.writes == []
-    await until(FLUSH_S)
-    assert len(stream.writes) == stream.flushed == 1
+    await until(FLUSH_INTERVAL_S)
+    assert len(stream.writes) == stream.flush_count == 1
     assert [line["request_id"] for line in stream.lines] == ["request-1", "request-2", "request-3"]
     await until(5.0)
-    assert len(stream.writes) == 1  # and nothing polls
-    note(log, 4)
-    await until(5.0 + FLUSH_S)
+    assert len(stream.writes) == 1, "an idle log does not poll"
+    add_line(log, 4)
+    await until(5.0 + FLUSH_INTERVAL_S)
     assert len(stream.writes) == 2
     assert stream.lines[-1]["request_id"] == "request-4"
 
 
 @in_virtual_time
-async def test_what_there_is_can_be_written_at_once_and_is_written_once() -> None:
-    stream = Stream()
+async def test_request_log_flush_writes_each_line_once() -> None:
+    stream = RecordingStream()
     log = RequestLog(stream)
-    note(log, 1)
+    add_line(log, 1)
     log.flush()
     assert len(stream.lines) == 1
-    note(log, 2)
+    add_line(log, 2)
     await until(5.0)
     assert [line["request_id"] for line in stream.lines] == ["request-1", "request-2"]
     log.flush()
     assert len(stream.lines) == 2
 
 
-@given(st.lists(st.integers(0, AT_ONCE + 100), min_size=1, max_size=20))
-def test_more_than_a_pipe_takes_in_one_step_is_written_line_by_whole_line(sizes: list[int]) -> None:
-    async def scenario() -> Stream:
-        stream = Stream()
+@given(st.lists(st.integers(0, MAX_WRITE_BYTES + 100), min_size=1, max_size=20))
+def test_request_log_splits_large_writes_between_lines(sizes: list[int]) -> None:
+    async def scenario() -> RecordingStream:
+        stream = RecordingStream()
         log = RequestLog(stream)
         for number, size in enumerate(sizes):
-            note(log, number, {"path": "x" * size})
+            add_line(log, number, {"path": "x" * size})
         log.flush()
         return stream
 
     stream = run(scenario())
     assert [line["request_id"] for line in stream.lines] == [f"request-{number}" for number in range(len(sizes))]
-    assert stream.flushed == len(stream.writes)
+    assert stream.flush_count == len(stream.writes)
     for written, following in zip(stream.writes, [*stream.writes[1:], ""], strict=True):
         assert written == "" or written.endswith("\n")
-        assert len(written) <= AT_ONCE or written.count("\n") == 1  # a line that is too long goes alone
-        assert not following or len(written) + len(following.splitlines(keepends=True)[0]) > AT_ONCE
+        assert len(written) <= MAX_WRITE_BYTES or written.count("\n") == 1, "only a single line may exceed the limit"
+        assert not following or len(written) + len(following.splitlines(keepends=True)[0]) > MAX_WRITE_BYTES
+
+
+# RequestLog: what a line contains
 
 
 @in_virtual_time
-async def test_a_line_says_what_was_asked_and_what_came_of_it() -> None:
-    stream = Stream()
+async def test_request_log_line_has_all_fields() -> None:
+    stream = RecordingStream()
     log = RequestLog(stream)
-    log.line("my-id", "0af7651916cd43dd8448eb211c80319c", "GET", "/models/{name}", 404, 0.0012345, {"problem": "gone"})
+    log.add("my-id", "0af7651916cd43dd8448eb211c80319c", "GET", "/models/{name}", 404, 0.0012345, {"problem": "gone"})
     log.flush()
     (line,) = stream.lines
     datetime.fromisoformat(line.pop("time"))
@@ -165,26 +174,27 @@ async def test_a_line_says_what_was_asked_and_what_came_of_it() -> None:
 
 
 @in_virtual_time
-async def test_it_is_in_the_form_of_every_other_line() -> None:
-    stream = Stream()
+async def test_request_log_line_matches_json_formatter() -> None:
+    stream = RecordingStream()
     log = RequestLog(stream)
-    note(log)
+    add_line(log)
     log.flush()
     record = logging.LogRecord("app.request", logging.INFO, "", 0, "POST /predict 200", (), None)
-    other = json.loads(JsonLines().format(record))
+    other = json.loads(JsonFormatter().format(record))
     (line,) = stream.lines
+    fields = COMMON_FIELDS - {"time"}
     assert list(line)[: len(other)] == list(other)
-    assert {name: line[name] for name in COMMON - {"time"}} == {name: other[name] for name in COMMON - {"time"}}
+    assert {name: line[name] for name in fields} == {name: other[name] for name in fields}
     assert len(line["time"]) == len(other["time"])
     assert line["time"][-6:] == other["time"][-6:] == "+00:00"
 
 
 @given(st.dictionaries(st.sampled_from(["problem", "client", "path"]), st.text()))
-def test_whatever_else_is_known_is_written_as_it_is_on_one_line(more: dict[str, str]) -> None:
-    async def scenario() -> Stream:
-        stream = Stream()
+def test_request_log_escapes_extra_fields(extra: dict[str, str]) -> None:
+    async def scenario() -> RecordingStream:
+        stream = RecordingStream()
         log = RequestLog(stream)
-        note(log, more=more)
+        add_line(log, extra=extra)
         log.flush()
         return stream
 
@@ -192,9 +202,11 @@ def test_whatever_else_is_known_is_written_as_it_is_on_one_line(more: dict[str, 
     assert stream.getvalue().count("\n") == 1
     (line,) = stream.lines
     assert {name: line[name] for name in line.keys() & {"problem", "client", "path"}} == {
-        name: value for name, value in more.items() if value
+        name: value for name, value in extra.items() if value
     }
-    assert line.keys() - more.keys() == COMMON | {"request_id", "trace_id", "method", "route", "status", "took_ms"}
+    assert line.keys() - extra.keys() == COMMON_FIELDS | {
+        "request_id", "trace_id", "method", "route", "status", "took_ms",
+    }  # fmt: skip
 
 
 @given(
@@ -202,60 +214,63 @@ def test_whatever_else_is_known_is_written_as_it_is_on_one_line(more: dict[str, 
         st.one_of(
             st.floats(0, 4e9),
             st.integers(0, 4 * 10**9).map(float),
-            st.integers(1, 4 * 10**9).map(lambda second: second - 2.0**-20),  # a microsecond before
+            st.integers(1, 4 * 10**9).map(lambda second: second - 2.0**-20),  # a microsecond before a full second
         ),
         min_size=1,
         max_size=5,
     )
 )
-def test_its_time_is_that_of_the_clock_cut_to_the_millisecond(times: list[float]) -> None:
-    async def scenario() -> Stream:
-        stream = Stream()
+def test_request_log_truncates_the_time_to_milliseconds(times: list[float]) -> None:
+    async def scenario() -> RecordingStream:
+        stream = RecordingStream()
         log = RequestLog(stream)
         with pytest.MonkeyPatch.context() as patch:
             for now in times:
                 patch.setattr(time, "time", lambda now=now: now)
-                note(log)
+                add_line(log)
         log.flush()
         return stream
 
     for now, line in zip(times, run(scenario()).lines, strict=True):
         assert len(line["time"]) == len("2031-02-03T04:05:06.007+00:00")
-        noted = datetime.fromisoformat(line["time"])
-        assert noted.tzinfo == UTC
-        assert 0 <= now - noted.timestamp() < 0.001 + 1e-6
+        logged = datetime.fromisoformat(line["time"])
+        assert logged.tzinfo == UTC
+        assert 0 <= now - logged.timestamp() < 0.001 + 1e-6
+
+
+# RequestLog: where it writes
 
 
 @in_virtual_time
 @pytest.mark.parametrize("error", [BrokenPipeError("the reader has gone"), OSError("full"), ValueError("closed")])
-async def test_a_log_that_cannot_be_written_keeps_nobody_from_being_answered(error: Exception) -> None:
-    stream = Stream()
+async def test_request_log_drops_lines_that_cannot_be_written(error: Exception) -> None:
+    stream = RecordingStream()
     log = RequestLog(stream)
-    stream.broken = error
-    note(log, 1)
+    stream.error = error
+    add_line(log, 1)
     await until(1.0)
-    note(log, 2)
+    add_line(log, 2)
     log.flush()
-    stream.broken = None
-    note(log, 3)
+    stream.error = None
+    add_line(log, 3)
     await until(2.0)
-    assert [line["request_id"] for line in stream.lines] == ["request-3"]  # and lines do not pile up meanwhile
+    assert [line["request_id"] for line in stream.lines] == ["request-3"], "failed lines do not pile up"
 
 
 @in_virtual_time
-async def test_a_closed_stream_harms_nobody() -> None:
-    stream = Stream()
+async def test_request_log_ignores_a_closed_stream() -> None:
+    stream = RecordingStream()
     log = RequestLog(stream)
     stream.close()
-    note(log)
+    add_line(log)
     await asyncio.sleep(1.0)
     log.flush()
 
 
 @in_virtual_time
-async def test_it_writes_to_standard_error_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_request_log_writes_to_stderr_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     log = RequestLog()
-    note(log)
+    add_line(log)
     log.flush()
     out, err = capsys.readouterr()
     assert out == ""

@@ -1,4 +1,4 @@
-"""Spans: what a trace shows of a request, and that they reach a collector."""
+"""Tracing: the spans of requests, and their export to a collector."""
 
 import asyncio
 import sys
@@ -26,25 +26,24 @@ from tests.app.api.app_client import AppClient, running_app
 
 PRICES = [100.0 + i % 7 for i in range(60)]
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-ENDPOINT: Any = "http://127.0.0.1:9/v1/traces"  # where nobody listens
+ENDPOINT: Any = "http://127.0.0.1:9/v1/traces"  # nothing listens here
 
 
 @pytest.fixture(scope="module")
 def traced(shipped: Path) -> Iterator[tuple[AppClient, InMemorySpanExporter]]:
-    """A server whose spans are kept, and where."""
+    """A started application, and the exporter that keeps its spans."""
     exporter = InMemorySpanExporter()
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(
                 "app.observability.tracing.Tracing", lambda endpoint: Tracing(endpoint, SimpleSpanProcessor(exporter))
             )
-            starting = running_app(Settings(models_dir=shipped, otlp_endpoint=ENDPOINT))
-            client = stack.enter_context(starting)
+            client = stack.enter_context(running_app(Settings(models_dir=shipped, otlp_endpoint=ENDPOINT)))
         yield client, exporter
 
 
-def the_span(traced: tuple[AppClient, InMemorySpanExporter], method: str, path: str, **how: Any) -> ReadableSpan:
-    """The one span of a request."""
+def only_span(traced: tuple[AppClient, InMemorySpanExporter], method: str, path: str, **how: Any) -> ReadableSpan:
+    """Send a request and return its only span."""
     client, exporter = traced
     exporter.clear()
     client.request(method, path, **how)
@@ -52,10 +51,10 @@ def the_span(traced: tuple[AppClient, InMemorySpanExporter], method: str, path: 
     return span
 
 
-def test_a_span_is_named_for_its_route_and_says_what_became_of_the_request(
+def test_span_has_the_route_and_the_status(
     traced: tuple[AppClient, InMemorySpanExporter],
 ) -> None:
-    span = the_span(traced, "GET", "/models/default")
+    span = only_span(traced, "GET", "/models/default")
     assert (span.name, span.kind) == ("GET /models/{name}", SpanKind.SERVER)
     assert dict(span.attributes or {}) == {
         "http.request.method": "GET",
@@ -68,18 +67,18 @@ def test_a_span_is_named_for_its_route_and_says_what_became_of_the_request(
     assert span.resource.attributes["service.version"] == __version__
 
 
-def test_a_forecast_has_a_span_too(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
-    assert the_span(traced, "POST", "/predict", json={"prices": PRICES}).name == "POST /predict"
+def test_fast_path_has_a_span(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
+    assert only_span(traced, "POST", "/predict", json={"prices": PRICES}).name == "POST /predict"
 
 
-def test_a_span_is_part_of_its_callers_trace(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
-    span = the_span(traced, "GET", "/health/live", headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
+def test_span_joins_the_trace_of_the_caller(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
+    span = only_span(traced, "GET", "/health/live", headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
     assert span.parent is not None
     assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, SPAN)
     assert f"{span.context.span_id:016x}" != SPAN
 
 
-def test_a_caller_who_does_not_record_is_not_recorded(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
+def test_unsampled_trace_is_not_recorded(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
     client, exporter = traced
     exporter.clear()
     response = client.get("/health/live", headers={"traceparent": f"00-{TRACE}-{SPAN}-00"})
@@ -87,7 +86,7 @@ def test_a_caller_who_does_not_record_is_not_recorded(traced: tuple[AppClient, I
     assert response.headers["x-request-id"] == TRACE
 
 
-def test_the_id_of_a_request_and_of_its_line_in_the_log_are_those_of_its_trace(
+def test_request_id_defaults_to_the_trace_id(
     traced: tuple[AppClient, InMemorySpanExporter],
 ) -> None:
     client, exporter = traced
@@ -100,7 +99,7 @@ def test_the_id_of_a_request_and_of_its_line_in_the_log_are_those_of_its_trace(
     assert line["trace_id"] == line["request_id"] == trace_id
 
 
-def test_a_request_that_states_its_own_id_keeps_it_and_is_found_by_its_trace_as_well(
+def test_log_line_has_a_sent_request_id_and_the_trace_id(
     traced: tuple[AppClient, InMemorySpanExporter],
 ) -> None:
     client, exporter = traced
@@ -113,46 +112,46 @@ def test_a_request_that_states_its_own_id_keeps_it_and_is_found_by_its_trace_as_
 @pytest.mark.parametrize(
     ("body", "status", "problem"), [({"prices": [1]}, 422, "invalid-content"), ({"model": "x"}, 422, "invalid-content")]
 )
-def test_what_a_client_did_wrong_is_named_and_no_error_of_the_server(
+def test_client_error_is_recorded_but_does_not_fail_the_span(
     traced: tuple[AppClient, InMemorySpanExporter], body: Any, status: int, problem: str
 ) -> None:
-    span = the_span(traced, "POST", "/predict", json=body)
+    span = only_span(traced, "POST", "/predict", json=body)
     assert span.attributes is not None
     assert (span.attributes["http.response.status_code"], span.attributes["error.type"]) == (status, problem)
     assert span.status.status_code is StatusCode.UNSET
 
 
-def test_what_the_server_did_wrong_is_an_error(
+def test_server_error_fails_the_span(
     traced: tuple[AppClient, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: Forecaster, batch: PreprocessedBatch) -> None:
         raise RuntimeError("secret-4711")
 
     monkeypatch.setattr(Forecaster, "infer", broken)
-    span = the_span(traced, "POST", "/predict", json={"prices": PRICES})
+    span = only_span(traced, "POST", "/predict", json={"prices": PRICES})
     assert span.attributes is not None
     assert (span.attributes["http.response.status_code"], span.attributes["error.type"]) == (500, "internal-error")
     assert span.status.status_code is StatusCode.ERROR
     assert "secret-4711" not in span.to_json()
 
 
-def test_a_request_that_fails_is_named_for_its_route_as_well(
+def test_failed_request_has_the_route_in_its_span(
     traced: tuple[AppClient, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Registry, "published", None)
-    span = the_span(traced, "GET", "/models")
+    span = only_span(traced, "GET", "/models")
     assert span.name == "GET /models"
     assert span.attributes is not None
     assert (span.attributes["http.route"], span.attributes["error.type"]) == ("/models", "internal-error")
 
 
-def test_a_path_that_nothing_has_names_no_span(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
-    span = the_span(traced, "GET", "/invented")
+def test_unmatched_path_is_not_in_the_span(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
+    span = only_span(traced, "GET", "/invented")
     assert span.name == "GET"
     assert "invented" not in span.to_json()
 
 
-def test_what_is_no_request_has_no_span() -> None:
+def test_websocket_has_no_span() -> None:
     exporter = InMemorySpanExporter()
     seen: list[str] = []
 
@@ -163,18 +162,18 @@ def test_what_is_no_request_has_no_span() -> None:
         raise AssertionError
 
     async def connect() -> None:
-        await Tracing(ENDPOINT, SimpleSpanProcessor(exporter)).around(behind)({"type": "websocket"}, nothing, nothing)
+        await Tracing(ENDPOINT, SimpleSpanProcessor(exporter)).wrap(behind)({"type": "websocket"}, nothing, nothing)
 
     asyncio.run(connect())
     assert (seen, exporter.get_finished_spans()) == (["websocket"], ())
 
 
-# A collector
+# Export
 
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[tuple[str, ExportTraceServiceRequest]]]]:
-    """Its address, and what has been sent to it: path and content."""
+    """Run a collector. Yield its URL and the (path, content) of each request it receives."""
     received: list[tuple[str, ExportTraceServiceRequest]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -198,13 +197,11 @@ def collector() -> Iterator[tuple[str, list[tuple[str, ExportTraceServiceRequest
             thread.join()
 
 
-def test_spans_are_sent_to_the_collector_before_the_end(shipped: Path) -> None:
-    with (
-        collector() as (endpoint, received),
-        running_app(Settings.model_validate({"models_dir": shipped, "otlp_endpoint": endpoint})) as client,
-    ):
-        headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
-        assert client.post("/predict", json={"prices": PRICES}, headers=headers).status_code == 200
+def test_spans_are_exported_at_shutdown(shipped: Path) -> None:
+    with collector() as (endpoint, received):
+        with running_app(Settings.model_validate({"models_dir": shipped, "otlp_endpoint": endpoint})) as client:
+            headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+            assert client.post("/predict", json={"prices": PRICES}, headers=headers).status_code == 200
     [(path, content)] = received
     [span] = content.resource_spans[0].scope_spans[0].spans
     assert path == "/v1/traces"
@@ -212,7 +209,7 @@ def test_spans_are_sent_to_the_collector_before_the_end(shipped: Path) -> None:
     assert span.end_time_unix_nano > span.start_time_unix_nano
 
 
-def test_without_an_endpoint_nothing_of_it_is_needed(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_endpoint_opentelemetry_is_not_imported(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "app.observability.tracing")
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with running_app(Settings(models_dir=shipped)) as client:
@@ -220,9 +217,7 @@ def test_without_an_endpoint_nothing_of_it_is_needed(shipped: Path, monkeypatch:
     assert "app.observability.tracing" not in sys.modules
 
 
-def test_without_its_packages_an_endpoint_stops_the_start_and_the_line_says_what_is_missing(
-    shipped: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endpoint_without_the_otel_packages_fails_at_startup(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "app.observability.tracing")
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(SystemExit, match=r"PRICECAST_OTLP_ENDPOINT needs the packages of requirements/otel\.txt: "):

@@ -1,4 +1,4 @@
-"""Several server processes on one port: they share work and metrics, are replaced when they die, and stop together."""
+"""The supervisor: server processes share work and metrics, are replaced when they die, and stop together."""
 
 import asyncio
 import json
@@ -20,101 +20,110 @@ from app.artifact import store
 from app.server import supervisor as supervisor_module
 from app.settings import Settings
 from benchmarks.model_variants import publish_variant
+from tests.app.server.conftest import PRICES
 from tests.conftest import version_of
-from tests.server_process import PATIENCE_S, Connection, ServerProcess, free_port, running, until
+from tests.server_process import TIMEOUT_S, HttpConnection, ServerProcess, free_port, running_server, wait_until
 
 pytestmark = pytest.mark.slow
 
-PRICES = [100.0 + i % 7 for i in range(60)]
 
-
-def workers_of(server: ServerProcess) -> list[psutil.Process]:
-    """The server's own processes, less the helper that Python keeps beside them."""
+def server_processes_of(supervisor: ServerProcess) -> list[psutil.Process]:
+    """Return the server processes, without the resource tracker that multiprocessing starts too."""
     found = []
-    for child in psutil.Process(server.process.pid).children():
-        with suppress(psutil.NoSuchProcess):  # a zombie counts as none
+    for child in psutil.Process(supervisor.process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # also raised for zombies
             if "spawn_main" in " ".join(child.cmdline()):
                 found.append(child)
     return found
 
 
-def ask(server: ServerProcess, times: int = 1) -> list[int]:
-    """Status codes of requests, each over a connection of its own, so that the kernel spreads them."""
+def has_ended(process: psutil.Process) -> bool:
+    """Return whether a process has exited. As a zombie, it only waits for its parent to collect its exit code."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def predict(server: ServerProcess, times: int = 1) -> list[int]:
+    """Send requests, each over a new connection so that the kernel distributes them. Return the status codes."""
     found = []
     for _ in range(times):
-        with httpx.Client(trust_env=False, verify=False, timeout=PATIENCE_S) as client:
+        with httpx.Client(trust_env=False, verify=False, timeout=TIMEOUT_S) as client:
             found.append(client.post(f"{server.url}/predict", json={"prices": PRICES}).status_code)
     return found
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[tuple[ServerProcess, httpx.Client]]:
-    with running(measured=True, workers="2") as both:
-        yield both
+def two_processes() -> Iterator[ServerProcess]:
+    """A supervisor with two server processes."""
+    with running_server(with_coverage=True, workers="2") as (server, _):
+        yield server
 
 
-def test_metrics_are_those_of_all_workers_whichever_is_asked(two: tuple[ServerProcess, httpx.Client]) -> None:
-    server, _ = two
-    assert ask(server, 40) == [200] * 40
+# Sharing one port
+
+
+def test_metrics_are_summed_whichever_process_is_scraped(two_processes: ServerProcess) -> None:
+    assert predict(two_processes, 40) == [200] * 40
+    model = f'pricecast_model_info{{engine="onnx",name="default",version="{version_of("default")}"}}'
     for _ in range(10):
         with httpx.Client(trust_env=False, verify=False) as client:
-            lines = client.get(f"{server.url}/metrics").text.splitlines()
-        values = dict(line.rsplit(" ", 1) for line in lines if line[0] != "#")
-        assert float(values['pricecast_requests_total{method="POST",route="/predict",status="200"}']) == 40
-        assert float(values["pricecast_call_windows_sum"]) == 40
-        assert (
-            float(values[f'pricecast_model_info{{engine="onnx",name="default",version="{version_of("default")}"}}'])
-            == 1
-        )
+            lines = client.get(f"{two_processes.url}/metrics").text.splitlines()
+        samples = dict(line.rsplit(" ", 1) for line in lines if line[0] != "#")
+        assert float(samples['pricecast_requests_total{method="POST",route="/predict",status="200"}']) == 40
+        assert float(samples["pricecast_call_windows_sum"]) == 40
+        assert float(samples[model]) == 1
 
 
-def test_lines_of_several_workers_never_mix(two: tuple[ServerProcess, httpx.Client]) -> None:
-    server, _ = two
-
-    async def ask() -> None:
-        connection = await Connection.to(server)
+def test_log_lines_of_several_processes_do_not_mix(two_processes: ServerProcess) -> None:
+    async def send_requests() -> None:
+        connection = await HttpConnection.open(two_processes)
         for _ in range(50):
             assert (await connection.post("/predict", {"prices": PRICES}, X_Request_ID="mixed"))[0] == 200
         connection.close()
 
-    async def together() -> None:
-        await asyncio.gather(*(ask() for _ in range(32)))
+    async def run_connections() -> None:
+        await asyncio.gather(*(send_requests() for _ in range(32)))
 
-    asyncio.run(together())
-    until("a line for each", lambda: sum('"mixed"' in line for line in server.log) >= 32 * 50)
-    for line in list(server.log):
+    asyncio.run(run_connections())
+    wait_until("a line for each", lambda: sum('"mixed"' in line for line in two_processes.log) >= 32 * 50)
+    for line in list(two_processes.log):
         assert json.loads(line)["process"]
 
 
-def test_a_worker_that_dies_is_replaced_and_the_others_go_on(two: tuple[ServerProcess, httpx.Client]) -> None:
-    server, _ = two
-    before = workers_of(server)
+def test_killed_process_is_replaced(two_processes: ServerProcess) -> None:
+    before = server_processes_of(two_processes)
     assert len(before) == 2
+    pids = {process.pid for process in before}
     before[0].kill()
-    until("a new worker", lambda: {each.pid for each in workers_of(server)} - {each.pid for each in before})
-    until("a line of it", lambda: server.has_said("and is replaced"))
-    until("two that serve", lambda: sum("Application startup complete" in line for line in server.log) == 3)
-    assert ask(server, 20) == [200] * 20
-    assert len(workers_of(server)) == 2
+    wait_until("a new process", lambda: {process.pid for process in server_processes_of(two_processes)} - pids)
+    wait_until("its log line", lambda: two_processes.has_logged("starting a replacement"))
+    wait_until("its startup", lambda: sum("Application startup complete" in line for line in two_processes.log) == 3)
+    assert predict(two_processes, 20) == [200] * 20
+    assert len(server_processes_of(two_processes)) == 2
 
 
-def each(server: ServerProcess, method: str, path: str, **how: Any) -> list[httpx.Response]:
-    """The answers to many requests, each over a connection of its own: no worker is left out of so many."""
+# Version changes
+
+
+def responses_of_all(server: ServerProcess, method: str, path: str, **options: Any) -> list[httpx.Response]:
+    """Send so many requests over new connections that each process answers at least one of them."""
     found = []
     for _ in range(24):
-        with httpx.Client(trust_env=False, verify=False, timeout=PATIENCE_S) as client:
-            found.append(client.request(method, f"{server.url}{path}", **how))
+        with httpx.Client(trust_env=False, verify=False, timeout=TIMEOUT_S) as client:
+            found.append(client.request(method, f"{server.url}{path}", **options))
     return found
 
 
-def live(server: ServerProcess) -> set[str]:
-    """The versions of the default model that the workers answer with."""
-    answers = each(server, "POST", "/predict", json={"prices": PRICES})
+def live_versions(server: ServerProcess) -> set[str]:
+    """Return the versions of the default model that the processes answer with."""
+    answers = responses_of_all(server, "POST", "/predict", json={"prices": PRICES})
     assert {answer.status_code for answer in answers} == {200}
     return {answer.json()["model"]["version"] for answer in answers}
 
 
-LOCKABLE = """
+LOCKABLE_MODELS_DIR = """
 from app.artifact import store
 
 write = store.write_current
@@ -128,143 +137,153 @@ store.write_current = write_unless_locked
 """
 
 
-def test_what_one_worker_is_told_all_do_and_so_do_they_what_their_supervisor_is_told(models: Path) -> None:
-    first, home = version_of("default"), models / "default"
+def test_all_processes_follow_a_load_request_and_sighup(models: Path) -> None:
+    first, model_dir = version_of("default"), models / "default"
     wide = publish_variant(models, "default", 3.0, is_current=False)
     port = free_port()
     settings = {"workers": "2", "models_dir": str(models), "models_poll_s": "0", "metrics_port": str(port)}
-    with running(measured=True, first=LOCKABLE, **settings) as (server, client):
-        assert live(server) == {first}
+    with running_server(with_coverage=True, startup_code=LOCKABLE_MODELS_DIR, **settings) as (server, client):
+        assert live_versions(server) == {first}
         assert client.post("/models/default/load", json={"version": wide}).status_code == 200
-        until("all answer with what one was told to", lambda: live(server) == {wide})
+        wait_until("the loaded version everywhere", lambda: live_versions(server) == {wide})
         assert store.current_version(models, "default") == wide
 
-        (home / "locked").touch()  # as where the server may not write there
+        (model_dir / "locked").touch()  # from here on, the server may not write to the models directory
         assert client.post("/models/default/load", json={"version": first}).status_code == 200
-        until("all answer with what one was told to", lambda: live(server) == {first})
+        wait_until("the loaded version everywhere", lambda: live_versions(server) == {first})
         assert store.current_version(models, "default") == wide
-        (home / "locked").unlink()
+        (model_dir / "locked").unlink()
 
-        another = publish_variant(models, "default", 2.0)
+        published = publish_variant(models, "default", 2.0)
         server.process.send_signal(signal.SIGHUP)
-        until("all have looked again", lambda: live(server) == {another})
+        wait_until("the published version everywhere", lambda: live_versions(server) == {published})
 
-        (home / "current").write_text("nonsense", encoding="ascii")
+        (model_dir / "current").write_text("nonsense", encoding="ascii")
         server.process.send_signal(signal.SIGHUP)
-        until(
-            "all say why",
-            lambda: all("default" in told.json()["failures"] for told in each(server, "GET", "/models")),
+        wait_until(
+            "a failure everywhere",
+            lambda: all(
+                "default" in answer.json()["failures"] for answer in responses_of_all(server, "GET", "/models")
+            ),
         )
-        assert live(server) == {another}
+        assert live_versions(server) == {published}
 
-        shown = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text.splitlines()
-        samples = dict(line.rsplit(" ", 1) for line in shown if line[0] != "#")
-        assert samples[f'pricecast_model_info{{engine="onnx",name="default",version="{another}"}}'] == "1.0"
-        assert {answer.status_code for answer in each(server, "GET", "/metrics")} == {404}
+        exposition = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text.splitlines()
+        samples = dict(line.rsplit(" ", 1) for line in exposition if line[0] != "#")
+        assert samples[f'pricecast_model_info{{engine="onnx",name="default",version="{published}"}}'] == "1.0"
+        assert {answer.status_code for answer in responses_of_all(server, "GET", "/metrics")} == {404}
         assert server.stop() == 0
-        logged = server.requests("/predict")
-        assert len({line["process"] for line in logged}) == 2, "both have answered"
+        logged = server.logged_requests("/predict")
+        assert len({line["process"] for line in logged}) == 2, "both processes have answered"
         counted = float(samples['pricecast_requests_total{method="POST",route="/predict",status="200"}'])
         assert len(logged) == counted >= 4 * 24
 
 
+def test_sighup_is_forwarded_only_to_started_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    signals: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
+    supervisor = supervisor_module.Supervisor(Settings(workers=2))
+    for pid, has_started in ((11, False), (12, True)):
+        server: Any = SimpleNamespace(process=SimpleNamespace(pid=pid), has_started=has_started)
+        supervisor._servers.append(server)
+    supervisor._forward_sighup(signal.SIGHUP, None)
+    assert signals == [(12, signal.SIGHUP)], "SIGHUP would kill a starting process, which reads the directory anyway"
+
+
+# Shutdown
+
+
 @pytest.mark.parametrize("to_all", [False, True], ids=["SIGTERM to the supervisor", "Ctrl-C to every process"])
-def test_on_a_signal_all_finish_what_they_accepted_and_end_well(to_all: bool) -> None:
-    with running(measured=True, workers="2", batch_delay_s="1.0", drain_grace_s="0.1") as (server, _):
-        workers = workers_of(server)
-        said: list[int] = []
-        asking = [threading.Thread(target=lambda: said.extend(ask(server))) for _ in range(4)]
-        for each in asking:
-            each.start()
-        until("all accepted", lambda: sum(len(worker.net_connections()) for worker in workers) >= 2 + len(asking))
+def test_stop_signal_drains_all_processes_and_exits_with_0(to_all: bool) -> None:
+    with running_server(with_coverage=to_all, workers="2", batch_delay_s="1.0", drain_grace_s="0.1") as (server, _):
+        processes = server_processes_of(server)
+        statuses: list[int] = []
+        requesting = [threading.Thread(target=lambda: statuses.extend(predict(server))) for _ in range(4)]
+        for thread in requesting:
+            thread.start()
+        wait_until(
+            "all connections",
+            lambda: sum(len(process.net_connections()) for process in processes) >= 2 + len(requesting),
+        )
         if to_all:
-            for pid in (server.process.pid, *(worker.pid for worker in workers)):
+            for pid in (server.process.pid, *(process.pid for process in processes)):
                 os.kill(pid, signal.SIGINT)
-            code = server.process.wait(PATIENCE_S)
+            code = server.process.wait(TIMEOUT_S)
         else:
             code = server.stop()
-        for each in asking:
-            each.join()
-        assert said == [200] * 4
+        for thread in requesting:
+            thread.join()
+        assert statuses == [200] * 4
         assert code == 0
-        assert not any(worker.is_running() for worker in workers)
+        assert not any(process.is_running() for process in processes)
 
 
-def test_a_second_signal_ends_all_at_once() -> None:
-    with running(measured=True, workers="2", drain_grace_s="60") as (server, _):
-        workers = workers_of(server)
+def test_second_signal_stops_all_processes_at_once() -> None:
+    with running_server(workers="2", drain_grace_s="60") as (server, _):
+        processes = server_processes_of(server)
         server.process.send_signal(signal.SIGTERM)
-        until("unready_reason", lambda: httpx.get(f"{server.url}/health/ready", trust_env=False).status_code == 503)
+        ready_url = f"{server.url}/health/ready"
+        wait_until("unready", lambda: httpx.get(ready_url, trust_env=False).status_code == 503)
         server.stop()
-        assert not any(worker.is_running() for worker in workers)
+        assert not any(process.is_running() for process in processes)
 
 
-def test_workers_leave_when_their_supervisor_is_gone() -> None:
-    with running(measured=True, workers="2", drain_grace_s="0") as (server, _):
-        workers = workers_of(server)
+def test_processes_exit_when_the_supervisor_has_died() -> None:
+    with running_server(with_coverage=True, workers="2", drain_grace_s="0") as (server, _):
+        processes = server_processes_of(server)
         server.process.kill()
         server.process.wait()
-        until("no worker", lambda: not any(worker.is_running() for worker in workers))
+        wait_until("the end of all processes", lambda: all(map(has_ended, processes)))
 
 
-def test_a_worker_that_cannot_start_stops_all() -> None:
-    server = ServerProcess(measured=True, workers="2")
+def test_process_created_during_the_shutdown_is_terminated(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+
+    class FakeProcess:
+        def terminate(self) -> None:
+            events.append("terminated")
+
+    class FakeServerProcess:
+        def __init__(self, settings: Settings) -> None:
+            self.process = FakeProcess()
+
+    monkeypatch.setattr(supervisor_module, "_ServerProcess", FakeServerProcess)
+    supervisor = supervisor_module.Supervisor(Settings(workers=2))
+    supervisor._start_server()
+    assert not events
+    supervisor._forward_sigterm(signal.SIGTERM, None)
+    supervisor._start_server()
+    assert events == ["terminated"] * 2
+
+
+# Failed startups
+
+
+def test_process_killed_during_its_startup_stops_all() -> None:
+    server = ServerProcess(with_coverage=True, workers="2")
     try:
-        until("two workers", lambda: len(workers_of(server)) == 2)
-        first, other = workers_of(server)
+        wait_until("two processes", lambda: len(server_processes_of(server)) == 2)
+        first, other = server_processes_of(server)
         first.kill()
-        assert server.process.wait(PATIENCE_S) == 1
+        assert server.process.wait(TIMEOUT_S) == 1
         assert not other.is_running()
     finally:
         server.stop()
-    assert server.has_said("could not start")
+    assert server.has_logged("failed to start")
 
 
-def test_a_signal_during_the_start_stops_all() -> None:
-    server = ServerProcess(measured=True, workers="2")
+def test_stop_signal_during_the_startup_stops_all() -> None:
+    server = ServerProcess(with_coverage=True, workers="2")
     try:
-        until("a worker", lambda: workers_of(server))
+        wait_until("a process", lambda: server_processes_of(server))
         assert server.stop() == 0
     finally:
         server.stop()
 
 
-def test_a_port_that_is_taken_is_told_and_stops_the_start() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = ServerProcess(measured=True, workers="2", port=str(taken.getsockname()[1]))
+def test_port_in_use_stops_the_startup() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        server = ServerProcess(with_coverage=True, workers="2", port=str(used.getsockname()[1]))
         with pytest.raises(AssertionError, match="cannot listen on"):
             server.wait_until_listening()
         assert server.stop() == 1
-
-
-def test_a_worker_that_is_started_while_all_are_leaving_leaves_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended: list[str] = []
-
-    class Process:
-        def terminate(self) -> None:
-            ended.append("terminated")
-
-    class Worker:
-        def __init__(self, settings: Settings) -> None:
-            self.process = Process()
-
-    monkeypatch.setattr(supervisor_module, "_Worker", Worker)
-    supervisor = supervisor_module.Supervisor(Settings(workers=2))
-    supervisor._start_one()
-    assert not ended
-    supervisor._pass_on(signal.SIGTERM, None)
-    supervisor._start_one()
-    assert ended == ["terminated"] * 2
-
-
-def test_word_of_other_versions_goes_to_the_workers_that_have_started(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    told: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda pid, number: told.append((pid, number)))
-    supervisor = supervisor_module.Supervisor(Settings(workers=2))
-    for pid, has_started in ((11, False), (12, True)):
-        worker: Any = SimpleNamespace(process=SimpleNamespace(pid=pid), has_started=has_started)
-        supervisor._workers.append(worker)
-    supervisor._pass_on_news(signal.SIGHUP, None)
-    assert told == [(12, signal.SIGHUP)], "another would not survive it, and will look for itself"

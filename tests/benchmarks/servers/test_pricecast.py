@@ -8,7 +8,7 @@ import pytest
 from benchmarks.processes import RunningServer, free_port
 from benchmarks.servers.pricecast import StartFailed, running_pricecast, wait_until_ready
 from tests.benchmarks.http_server import stub_server
-from tests.server_process import until
+from tests.server_process import wait_until
 
 OUTPUT = "cannot find the model"
 
@@ -18,7 +18,7 @@ def printing_process(tmp_path: Path) -> Iterator[RunningServer]:
     """A process that has printed a line and keeps running."""
     server = RunningServer([sys.executable, "-uc", f"import time; print({OUTPUT!r}); time.sleep(600)"], {}, tmp_path)
     try:
-        until("the process prints its line", server.output_tail)
+        wait_until("the process prints its line", server.output_tail)
         yield server
     finally:
         server.stop()

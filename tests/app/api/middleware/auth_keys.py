@@ -5,7 +5,7 @@ from typing import Any
 from app import api_keys
 
 # Each is a pair of the key and its entry in the settings. Alice has two keys, as during a key rotation.
-ALICE, ALICE_2, BOB, EXPIRED, ADMIN = (api_keys.new(name) for name in ("alice", "alice", "bob", "carol", "root"))
+ALICE, ALICE_2, BOB, EXPIRED, ADMIN = (api_keys.generate(name) for name in ("alice", "alice", "bob", "carol", "root"))
 
 
 def parse_keys(*settings: str) -> Any:

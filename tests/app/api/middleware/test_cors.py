@@ -10,7 +10,7 @@ from app.settings import Settings
 from tests.app.api.app_client import PRICES, AppClient, running_app
 
 ALLOWED_ORIGIN, OTHER_ORIGIN = "https://prices.example", "https://elsewhere.example"
-KEY, KEY_SETTING = api_keys.new("alice")
+KEY, KEY_SETTING = api_keys.generate("alice")
 PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
 
 

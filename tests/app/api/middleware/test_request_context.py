@@ -14,7 +14,7 @@ from tests.app.api.app_client import PRICES, AppClient, running_app, send_messag
 from tests.app.artifact.artifact_files import current_path
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-KEY, KEY_SETTING = api_keys.new("alice")
+KEY, KEY_SETTING = api_keys.generate("alice")
 HEX = re.compile("[0-9a-f]{32}")
 
 

@@ -16,7 +16,7 @@ from app import __version__
 from app.artifact.transform import F64
 from benchmarks.model_variants import publish_variant
 from tests.conftest import MODELS, version_of
-from tests.server_process import running
+from tests.server_process import running_server
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(models: Path) -> Iterator[httpx.Client]:
-    with running(models_dir=str(models)) as (_, client):
+    with running_server(models_dir=str(models)) as (_, client):
         yield client
 
 
