@@ -34,9 +34,9 @@ class Lifecycle:
             settings.default_model,
             _engine(settings),
             self._run,
-            retire=self._retire,
+            on_retire=self._retire,
             on_failure=self._failed,
-            is_healthy=lambda runner: runner.healthy,
+            is_healthy=lambda runner: runner.is_healthy,
             versions_served=settings.versions_served,
             overrides=overrides,
         )
@@ -75,7 +75,7 @@ class Lifecycle:
             model = self.registry.get()
         except (NotReady, UnknownModel) as error:
             return str(error)
-        return None if model.runner.healthy else f"the batcher of the model {default!r} has stopped"
+        return None if model.runner.is_healthy else f"the batcher of the model {default!r} has stopped"
 
     async def _follow_the_directory(self) -> None:
         """Serves what is published, and what another worker was told to."""
@@ -98,7 +98,7 @@ class Lifecycle:
             max_queued_windows=self.settings.max_queued_windows,
             delay_s=self.settings.batch_delay_s,
             on_call=self.metrics.called,
-            on_joined=self.metrics.joined,
+            on_coalesced=self.metrics.joined,
             on_death=_log_death,
         )
 

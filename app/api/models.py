@@ -10,7 +10,7 @@ from app.api.problems import documented
 from app.api.request_body import RequestBodyReader, check_json, documented_body, parse
 from app.api.schemas import LoadRequest, ModelDetail, ModelList, ModelSummary
 from app.serving.model_runner import ModelRegistry, ServedModel
-from app.serving.registry import Published
+from app.serving.published_versions import PublishedVersions
 
 
 def router(
@@ -69,7 +69,7 @@ def router(
     return routes
 
 
-def _summary(registry: ModelRegistry, model: ServedModel, published: Mapping[str, Published]) -> ModelSummary:
+def _summary(registry: ModelRegistry, model: ServedModel, published: Mapping[str, PublishedVersions]) -> ModelSummary:
     manifest = model.manifest
     name = manifest.name
     return ModelSummary(
@@ -86,7 +86,7 @@ def _summary(registry: ModelRegistry, model: ServedModel, published: Mapping[str
     )
 
 
-def _detail(registry: ModelRegistry, model: ServedModel, published: Mapping[str, Published]) -> ModelDetail:
+def _detail(registry: ModelRegistry, model: ServedModel, published: Mapping[str, PublishedVersions]) -> ModelDetail:
     manifest = model.manifest
     name = manifest.name
     failures = {which: why for which, why in registry.failures.items() if which.partition("@")[0] == name}

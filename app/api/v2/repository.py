@@ -22,7 +22,7 @@ from app.api.v2.schemas import (
 )
 from app.errors import FieldError, InvalidContent
 from app.serving.model_runner import ModelRegistry
-from app.serving.registry import Published
+from app.serving.published_versions import PublishedVersions
 
 Asked = TypeVar("Asked", bound=BaseModel)
 
@@ -106,9 +106,9 @@ def router(
     return routes
 
 
-def _entries(registry: ModelRegistry, published: dict[str, Published]) -> list[IndexEntry]:
+def _entries(registry: ModelRegistry, published: dict[str, PublishedVersions]) -> list[IndexEntry]:
     """One for each version, by name and oldest first, and one for each model that has none and should be served."""
-    unhealthy = {model.reference: "its batcher has stopped" for model in registry.served if not model.runner.healthy}
+    unhealthy = {model.reference: "its batcher has stopped" for model in registry.served if not model.runner.is_healthy}
     ready = {model.reference for model in registry.served} - unhealthy.keys()
     reasons = registry.failures | unhealthy
     for name, (current, _) in published.items():  # what should be live has failed under the model's name

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.observability.logs import AT_ONCE, FLUSH_S, JsonLines, RequestLog, log_to_stderr
-from tests.virtual_time import in_virtual_time, run, until
+from tests.virtual_time import in_virtual_time, run, sleep_until
 
 COMMON = {"time", "process", "level", "logger", "message"}
 
@@ -92,18 +92,18 @@ async def test_the_lines_of_requests_are_written_together_a_moment_later() -> No
     stream = Stream()
     log = RequestLog(stream)
     note(log, 1)
-    await until(FLUSH_S / 2)
+    await sleep_until(FLUSH_S / 2)
     note(log, 2)
     note(log, 3)
-    await until(FLUSH_S * 0.99)
+    await sleep_until(FLUSH_S * 0.99)
     assert stream.writes == []
-    await until(FLUSH_S)
+    await sleep_until(FLUSH_S)
     assert len(stream.writes) == stream.flushed == 1
     assert [line["request_id"] for line in stream.lines] == ["request-1", "request-2", "request-3"]
-    await until(5.0)
+    await sleep_until(5.0)
     assert len(stream.writes) == 1  # and nothing polls
     note(log, 4)
-    await until(5.0 + FLUSH_S)
+    await sleep_until(5.0 + FLUSH_S)
     assert len(stream.writes) == 2
     assert stream.lines[-1]["request_id"] == "request-4"
 
@@ -116,7 +116,7 @@ async def test_what_there_is_can_be_written_at_once_and_is_written_once() -> Non
     log.flush()
     assert len(stream.lines) == 1
     note(log, 2)
-    await until(5.0)
+    await sleep_until(5.0)
     assert [line["request_id"] for line in stream.lines] == ["request-1", "request-2"]
     log.flush()
     assert len(stream.lines) == 2
@@ -233,12 +233,12 @@ async def test_a_log_that_cannot_be_written_keeps_nobody_from_being_answered(err
     log = RequestLog(stream)
     stream.broken = error
     note(log, 1)
-    await until(1.0)
+    await sleep_until(1.0)
     note(log, 2)
     log.flush()
     stream.broken = None
     note(log, 3)
-    await until(2.0)
+    await sleep_until(2.0)
     assert [line["request_id"] for line in stream.lines] == ["request-3"]  # and lines do not pile up meanwhile
 
 

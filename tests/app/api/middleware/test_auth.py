@@ -27,7 +27,7 @@ from app.observability.metrics import Metrics
 from app.settings import Settings
 from tests.app.api.conftest import Client, start
 from tests.conftest import version_of
-from tests.fakes import TurnedClock
+from tests.fakes import ManualClock
 
 PRICES = [100.0 + i % 7 for i in range(60)]
 OPEN_OPERATIONS = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
@@ -254,9 +254,9 @@ def test_who_comes_back_when_told_is_let_through_and_nobody_sooner(
     rate: float, began_s: float, waited: list[float]
 ) -> None:
     client = ClientLimiter("alice", rate, 0)
-    clock = TurnedClock(began_s)
+    clock = ManualClock(began_s)
     for wait_s in waited:
-        clock.turn(wait_s)
+        clock.advance(wait_s)
         for _ in range(2000):
             try:
                 client.count_request(clock())
@@ -265,7 +265,7 @@ def test_who_comes_back_when_told_is_let_through_and_nobody_sooner(
                 if early_s > 1e-6:
                     with pytest.raises(RateLimited):
                         client.count_request(clock() + refused.retry_after_s - early_s / 1000)
-                clock.turn(refused.retry_after_s)
+                clock.advance(refused.retry_after_s)
                 client.count_request(clock())
                 break
 
@@ -338,24 +338,24 @@ def asked(guard: AuthMiddleware, *requests: tuple[str, str]) -> list[httpx.Respo
     return asyncio.run(ask())
 
 
-def guard(behind: Behind, clock: TurnedClock, *settings: str, requests_per_s: float) -> AuthMiddleware:
+def guard(behind: Behind, clock: ManualClock, *settings: str, requests_per_s: float) -> AuthMiddleware:
     api_keys: list[Key] = list(parsed(*settings))
     return AuthMiddleware(behind, Authenticator(api_keys, ()), requests_per_s, 0, clock)
 
 
 def test_the_keys_of_a_client_share_its_rate_and_another_client_has_its_own() -> None:
-    behind, clock = Behind(), TurnedClock(1e5)
+    behind, clock = Behind(), ManualClock(1e5)
     guarding = guard(behind, clock, FIRST[1], SECOND[1], BOB[1], requests_per_s=2)
     alice, again, bob = ("/models", FIRST[0]), ("/models", SECOND[0]), ("/models", BOB[0])
     responses = asked(guarding, alice, again, alice, again, bob, bob, bob)
     assert [response.status_code for response in responses] == [200, 200, 429, 429, 200, 200, 429]
     assert behind.let_through == ["alice", "alice", "bob", "bob"]
-    clock.turn(0.5)
+    clock.advance(0.5)
     assert [response.status_code for response in asked(guarding, again, alice, bob)] == [200, 429, 200]
 
 
 def test_who_is_refused_is_told_when_to_come_back_and_then_is_let_through() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     guarding = guard(Behind(), clock, FIRST[1], requests_per_s=0.1)
     alice = ("/models", FIRST[0])
     _, refused = asked(guarding, alice, alice)
@@ -363,13 +363,13 @@ def test_who_is_refused_is_told_when_to_come_back_and_then_is_let_through() -> N
     assert (refused.status_code, problem["type"]) == (429, "urn:pricecast:rate-limited")
     assert problem["detail"] == "more than 0.1 requests per second of alice"
     assert refused.headers["retry-after"] == "10"
-    clock.turn(float(refused.headers["retry-after"]))
+    clock.advance(float(refused.headers["retry-after"]))
     assert asked(guarding, alice)[0].status_code == 200
 
 
 def test_probes_and_pages_and_wrong_keys_use_up_nothing_of_a_rate() -> None:
     behind = Behind()
-    guarding = guard(behind, TurnedClock(), FIRST[1], requests_per_s=1)
+    guarding = guard(behind, ManualClock(), FIRST[1], requests_per_s=1)
     free = asked(guarding, *[(path, FIRST[0]) for path in ("/health/ready", "/docs", "/")] * 3)
     assert {response.status_code for response in free} == {200}
     assert {response.status_code for response in asked(guarding, *[("/models", "wrong")] * 9)} == {401}

@@ -110,7 +110,7 @@ def test_a_lone_window_is_computed_in_the_loop_once_the_model_is_known_to_be_qui
 ) -> None:
     client, names = watched
     assert client.post("/predict", json={"prices": PRICES}).status_code == 200
-    client.app.lifecycle.registry.get().runner.batcher.throughput.windows_per_s = model_runner.QUICK_WINDOWS_PER_S * 2
+    client.app.lifecycle.registry.get().runner.batcher.throughput.windows_per_s = model_runner.INLINE_WINDOWS_PER_S * 2
     assert client.post("/predict", json={"prices": PRICES}).status_code == 200
     assert names == ["engine", threading.current_thread().name.partition("_")[0]]
 
@@ -120,7 +120,7 @@ def test_a_slow_model_never_holds_up_the_loop(watched: tuple[Client, list[str]])
     for _ in range(3):
         assert client.post("/predict", json={"prices": PRICES}).status_code == 200
         client.app.lifecycle.registry.get().runner.batcher.throughput.windows_per_s = (
-            model_runner.QUICK_WINDOWS_PER_S / 2
+            model_runner.INLINE_WINDOWS_PER_S / 2
         )
     assert names == ["engine"] * 3
 

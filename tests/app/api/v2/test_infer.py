@@ -162,7 +162,7 @@ def test_a_version_is_asked_by_its_number_and_is_not_ready_where_it_is_published
 
 
 def test_a_model_whose_batcher_has_stopped_is_not_ready(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ModelRunner, "healthy", property(lambda runner: False))
+    monkeypatch.setattr(ModelRunner, "is_healthy", property(lambda runner: False))
     response = client.get("/v2/models/default/ready")
     assert (response.status_code, response.json()) == (503, {"name": "default", "ready": False})
     assert "has stopped" in refusal(client.get("/v2/health/ready"), 503)

@@ -76,7 +76,7 @@ def test_a_model_of_no_readable_version_is_listed_without_one(models: Path, tmp_
 
 
 def test_a_version_whose_batcher_has_stopped_is_unavailable(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ModelRunner, "healthy", property(lambda runner: False))
+    monkeypatch.setattr(ModelRunner, "is_healthy", property(lambda runner: False))
     assert set(index(client).values()) == {("UNAVAILABLE", "its batcher has stopped")}
 
 
