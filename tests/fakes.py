@@ -80,7 +80,7 @@ class FakeCall:
 
 @dataclass
 class ManualClock:
-    """A clock that moves only when told to, or relative to another clock.
+    """A clock that a test advances by hand, optionally on top of another clock.
 
     Attributes:
         now_s: What the clock reads, before the other clock's time is added.

@@ -221,7 +221,7 @@ class Batcher(Generic[Item, Result]):
         if len(items) <= free and (
             deadline_s is None or not self.throughput.predicted_overrun_s(ahead, len(items), deadline_s)
         ):
-            return  # accepted even if no window is in flight yet, so they need not be counted
+            return  # there is room and time even if none of the windows is in flight yet
         new = self._queue.count_new(items)
         if new > free:
             raise Overloaded(QUEUE_FULL, self.throughput.drain_time_s(waiting, self._call_limit()))
@@ -317,7 +317,7 @@ class Batcher(Generic[Item, Result]):
         started_s = self._clock()
         results: Sequence[Result] | Exception
         try:
-            results = await self._call([window.item for window in windows])  # type: ignore[misc]  # None only once idle
+            results = await self._call([window.item for window in windows])  # type: ignore[misc]  # None only if idle
             if len(results) != len(windows):
                 results = EngineFailed(f"the engine returned {len(results)} forecasts for {len(windows)} windows")
         except asyncio.CancelledError:

@@ -25,7 +25,7 @@ class ModelRunner:
     - One core is left to the event loop, unless requests are bulk: those use all cores.
     - A lone window of a fast model is computed in the event loop, because waking a thread would take longer than the
       computation blocks the loop.
-    - A device takes so many windows per call that all of the call, preprocessing included, runs in an engine thread.
+    - On a device, calls are so large that preprocessing would block the event loop: an engine thread runs all of it.
 
     Args:
         forecaster: The model to run.
@@ -85,7 +85,7 @@ class ModelRunner:
     async def close(self, drain_s: float) -> None:
         """Refuse new requests, wait until the accepted ones are finished, and stop the engine threads.
 
-        A thread that is still in a call stops after it; nobody waits for that.
+        A thread that is still in a call stops when the call ends. That is not waited for.
 
         Args:
             drain_s: Requests that are not finished after this time fail.

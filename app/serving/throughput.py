@@ -9,7 +9,7 @@ class ThroughputEstimator:
 
     Two rates are kept. The rate of single calls (`windows_per_s`) says when a full queue will be empty. The drain rate
     counts the windows that all concurrent calls finish while a queue exists. Only the drain rate predicts delays: calls
-    that run next to an empty queue hold few windows and would make the engine look slower than it is.
+    without a queue behind them hold few windows and would make the engine look slower than it is.
 
     Attributes:
         windows_per_s: Running mean of the rate of one engine call; 0 until the first call has succeeded.
@@ -20,8 +20,8 @@ class ThroughputEstimator:
         self._drain_windows_per_s = 0.0  # of all concurrent calls together; 0 until a queue has been measured
         self._drained_windows = 0.0
         self._drained_s = 0.0
-        self._queued_since_s: float | None = None  # end of the first of the calls in a row that left a queue
-        self._queued_until_s = 0.0  # end of the last of them
+        self._queued_since_s: float | None = None  # end of the first in the current run of calls that left a queue
+        self._queued_until_s = 0.0  # end of the last in that run
 
     def record_call(self, windows: int, started_s: float, ended_s: float, *, failed: bool, leaves_queue: bool) -> None:
         """Update the estimates with a finished engine call.

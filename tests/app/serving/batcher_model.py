@@ -1,8 +1,8 @@
 """A model of the batcher's promises: it predicts how each request ends, and which calls are made.
 
-The model is told of each arrival and of the start and end of each engine call. It knows what the batcher promises, but
-not how. In one respect it cannot predict: a waiting window whose requests were all cancelled is dropped when a batcher
-task next looks at the queue, which cannot be observed. Where that makes a difference, either outcome is accepted.
+The test reports each arrival, and the start and end of each engine call. The model knows what the batcher promises, but
+not how it keeps the promise. One thing it cannot know: a waiting window whose requests were all cancelled is dropped
+when a batcher task next takes windows, and that cannot be observed. Where it matters, either outcome is accepted.
 """
 
 import asyncio

@@ -2,14 +2,13 @@
 
 from tests.app.serving.batcher_harness import (
     BatcherHarness,
-    Outcome,
     answered,
     assert_rejected,
     deadline_for,
     measured_harness,
     outcomes_of,
 )
-from tests.fakes import BadItems, result_of
+from tests.fakes import BadItems
 from tests.virtual_time import in_virtual_time, sleep_until
 
 
@@ -18,7 +17,7 @@ async def test_identical_windows_in_flight_share_one_result() -> None:
     harness = BatcherHarness()
     requests = [
         harness.request(1, 7),
-        harness.request(7, at_s=0.25),  # is being computed
+        harness.request(7, at_s=0.25),  # 7 is being computed
         harness.request(2, 3, at_s=0.25),
         harness.request(3, 7, 4, 3, at_s=0.5),  # 3 waits, 7 is being computed, 4 is new, 3 is a duplicate
     ]
@@ -79,9 +78,8 @@ async def test_new_windows_add_predicted_delay_once() -> None:
     harness.request(*range(4, 8), at_s=2.25)
     retry_after_s = await assert_rejected(harness, 0, 4, 8, 8, 9, at_s=2.5, deadline_s=deadline_for(2.0))
     assert retry_after_s == 0.5  # 10 windows instead of 8
-    assert await harness.request(*range(8), 8, 8, 8, 8, at_s=2.5, deadline_s=deadline_for(2.4)) == Outcome(
-        [result_of(item) for item in (*range(8), 8, 8, 8, 8)], 5.0
-    )
+    items = (*range(8), 8, 8, 8, 8)  # 9 windows
+    assert await harness.request(*items, at_s=2.5, deadline_s=deadline_for(2.4)) == answered(*items, at_s=5.0)
 
 
 @in_virtual_time

@@ -12,11 +12,9 @@ from tests.virtual_time import Deadlock, in_virtual_time, now, run
 @in_virtual_time
 async def test_deadline_in_the_queue_drops_the_request() -> None:
     harness = BatcherHarness(max_queued_windows=4)
-    first, expired, other = (
-        harness.request(1),
-        harness.request(2, 3, at_s=0.125, deadline_s=0.5),
-        harness.request(4, 5, at_s=0.125),
-    )
+    first = harness.request(1)
+    expired = harness.request(2, 3, at_s=0.125, deadline_s=0.5)
+    other = harness.request(4, 5, at_s=0.125)
     late = harness.request(6, 7, at_s=0.75)
     outcome = await expired
     assert outcome.kind == (DeadlineExceeded, 0.625)
@@ -33,11 +31,9 @@ async def test_deadline_in_the_queue_drops_the_request() -> None:
 @in_virtual_time
 async def test_deadline_covers_queueing_and_computing() -> None:
     harness = BatcherHarness()
-    first, expired, other = (
-        harness.request(1),
-        harness.request(2, at_s=0.25, deadline_s=1.5),
-        harness.request(3, at_s=0.25, deadline_s=2.0),
-    )
+    first = harness.request(1)
+    expired = harness.request(2, at_s=0.25, deadline_s=1.5)
+    other = harness.request(3, at_s=0.25, deadline_s=2.0)
     assert (await expired).kind == (DeadlineExceeded, 1.75)
     assert await first == answered(1, at_s=1.0)
     assert await other == answered(3, at_s=2.0)

@@ -12,16 +12,16 @@ from tests.virtual_time import in_virtual_time, now, sleep_until
 
 
 async def assert_dead(harness: BatcherHarness, error: BaseException) -> None:
-    """The batcher reported its death once and accepts no requests."""
+    """Check that the batcher has reported its death once, and that it accepts no request."""
     assert not harness.batcher.is_healthy
     assert harness.deaths == [error]
     assert harness.batcher.queued_windows == 0
-    seen = len(harness.call.starts)
+    calls = len(harness.call.starts)
     dead_since_s = now()
     assert (await harness.request(99, at_s=dead_since_s)).kind == (NotReady, dead_since_s)
     await sleep_until(dead_since_s + HOUR_S)
     assert harness.deaths == [error]
-    assert len(harness.call.starts) == seen
+    assert len(harness.call.starts) == calls
 
 
 @in_virtual_time
@@ -34,7 +34,7 @@ async def test_working_batcher_is_healthy() -> None:
 
 
 @in_virtual_time
-async def test_on_call_that_fails_fails_all_requests() -> None:
+async def test_on_call_error_fails_all_requests() -> None:
     error = LookupError("no such metric")
 
     def fail(call: Call) -> None:
@@ -48,7 +48,7 @@ async def test_on_call_that_fails_fails_all_requests() -> None:
 
 
 @in_virtual_time
-async def test_on_coalesced_that_fails_fails_all_requests() -> None:
+async def test_on_coalesced_error_fails_all_requests() -> None:
     error = LookupError("no such metric")
 
     def fail(windows: int) -> None:
@@ -100,7 +100,7 @@ async def test_clock_error_at_an_arrival_fails_all_requests() -> None:
 
 
 @in_virtual_time
-async def test_on_death_that_fails_still_fails_all_requests() -> None:
+async def test_on_death_error_still_fails_all_requests() -> None:
     unhandled: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context["exception"]))
     error = LookupError("no listener")

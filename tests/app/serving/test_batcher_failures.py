@@ -79,7 +79,7 @@ async def test_cancel_during_failed_call_does_not_blame_the_others() -> None:
 
 
 @in_virtual_time
-async def test_cancelled_or_expired_request_is_dropped_from_retries() -> None:
+async def test_expired_request_is_dropped_from_retries() -> None:
     harness = BatcherHarness()
     harness.call.bad_items = {1}
     requests = [
@@ -130,10 +130,10 @@ async def test_wrong_number_of_results_is_isolated_by_halves() -> None:
 
 @in_virtual_time
 async def test_engine_call_that_was_cancelled_counts_as_failed() -> None:
-    seen: list[list[int]] = []
+    calls: list[list[int]] = []
 
     async def cancel_itself(items: list[int]) -> list[str]:
-        seen.append(items)
+        calls.append(items)
         if 1 in items:
             raise asyncio.CancelledError  # like an executor shut down with `cancel_futures`
         return [result_of(item) for item in items]
@@ -143,7 +143,7 @@ async def test_engine_call_that_was_cancelled_counts_as_failed() -> None:
     with pytest.raises(EngineFailed, match="the engine call was cancelled"):
         await one
     assert await two == [result_of(2)]
-    assert seen == [[1, 2], [1], [2]]
+    assert calls == [[1, 2], [1], [2]]
     assert batcher.is_healthy
 
 
