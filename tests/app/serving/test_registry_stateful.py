@@ -8,6 +8,7 @@ model says, a model that is live must never be missing in between, and no served
 import asyncio
 import itertools
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Coroutine
@@ -30,6 +31,7 @@ from tests.virtual_time import VirtualTimeLoop
 
 NAMES = ("a", "a", "b")
 VERSIONS = ("1", "2", "10")
+IN_MEMORY = "/dev/shm"  # on Linux, a file system in memory: on a disk, these tests would mostly wait for it
 Step = tuple[Any, ...]  # the name of a method, and its arguments
 
 
@@ -82,7 +84,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualTimeLoop()
-        self.directory = Path(tempfile.mkdtemp())
+        self.directory = Path(tempfile.mkdtemp(dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None))
         self.model_store = FakeModelStore(self.directory / "models")
         self.operations: list[Operation] = []
         # The live version of each model: the one now, followed by those that the running operations will bring.
