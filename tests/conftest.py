@@ -18,7 +18,7 @@ MODELS = ROOT / "models"
 
 def version_of(name: str) -> str:
     """The version of a shipped model that is served: no test spells it, for training moves it."""
-    return store.current(MODELS, name)
+    return store.current_version(MODELS, name)
 
 
 @pytest.fixture(scope="session")

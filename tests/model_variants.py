@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from app.artifact import store
-from app.artifact.manifest import Draft, Golden
+from app.artifact.staging import staging_directory
+from app.artifact.manifest import ManifestDraft, GoldenForecasts
 from app.artifact.transform import F64
-from app.inference.forecaster import Forecaster, load
+from app.inference.forecaster import Forecaster, load_forecaster
 
 
 def publish_variant(models_dir: Path, name: str, factor: float, *, is_current: bool = True) -> str:
@@ -22,12 +23,12 @@ def publish_variant(models_dir: Path, name: str, factor: float, *, is_current: b
         factor: by which its intervals are wider, in the network's output units and on average over the golden windows.
         is_current: whether `current` names it afterwards; else it names what it named before.
     """
-    before = store.current(models_dir, name)
+    before = store.current_version(models_dir, name)
     artifact = store.read_version(models_dir, name, before)
     manifest = artifact.manifest
     if not manifest.levels:
         raise ValueError(f"the model {name!r} has no intervals that could be wider")
-    forecaster = load(artifact, "onnx")
+    forecaster = load_forecaster(artifact, "onnx")
     windows = np.array(manifest.golden.windows)  # (G, W)
 
     outputs = forecaster.engine.run(artifact.transform.encode(windows).inputs)
@@ -41,13 +42,13 @@ def publish_variant(models_dir: Path, name: str, factor: float, *, is_current: b
     forecasts = Forecaster(
         artifact.transform, forecaster.engine, calibration, manifest.quantiles, manifest.training_ranges
     ).forecast(windows)
-    golden = Golden(windows=manifest.golden.windows, forecasts=forecasts.tolist())
-    same = {field: getattr(manifest, field) for field in Draft.model_fields}
-    with store.staging(models_dir, name) as stage:
+    golden = GoldenForecasts(windows=manifest.golden.windows, forecasts=forecasts.tolist())
+    same = {field: getattr(manifest, field) for field in ManifestDraft.model_fields}
+    with staging_directory(models_dir, name) as stage:
         for file in manifest.files:
             shutil.copyfile(artifact.path / file, stage.path / file)
         version = stage.publish(
-            Draft(**same | {"calibration": calibration, "golden": golden}), lambda path: load(store.read(path), "onnx")
+            ManifestDraft(**same | {"calibration": calibration, "golden": golden}), lambda path: load_forecaster(store.read_artifact(path), "onnx")
         )
     if not is_current:
         store.write_current(models_dir, name, before)
@@ -57,7 +58,7 @@ def publish_variant(models_dir: Path, name: str, factor: float, *, is_current: b
 def widths(models_dir: Path, name: str, version: str, windows: F64) -> F64:
     """(B, H, L) how wide a version's intervals are, from the narrowest level to the widest, as part of the median."""
     artifact = store.read_version(models_dir, name, version)
-    quantiles = load(artifact, "onnx").forecast(windows)  # (B, H, Q)
+    quantiles = load_forecaster(artifact, "onnx").forecast(windows)  # (B, H, Q)
     middle = len(artifact.manifest.levels)
     ends: F64 = quantiles[:, :, middle + 1 :] - quantiles[:, :, middle - 1 :: -1]
     return ends / quantiles[:, :, middle, None]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.artifact import store
-from app.inference.forecaster import load
+from app.inference.forecaster import load_forecaster
 from tests.server_process import ROOT, running
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ def test_what_is_trained_is_what_is_served(tmp_path: Path) -> None:
     artifact = store.read_version(models, "seconds", "1")
     rng = np.random.default_rng(3)
     windows = 0.05 * np.exp(rng.normal(scale=0.01, size=(257, 60)).cumsum(axis=1))
-    expected = {engine: load(artifact, engine).forecast(windows) for engine in ("onnx", "keras")}
+    expected = {engine: load_forecaster(artifact, engine).forecast(windows) for engine in ("onnx", "keras")}
     with running(models_dir=str(models), default_model="seconds") as (_, client):
         for size in (1, 2, 63, 64, 65, 257):
             said = _forecasts(client, windows[:size].tolist())

@@ -119,13 +119,13 @@ def test_fake_model_store_is_a_valid_models_directory(tmp_path: Path) -> None:
     model_store.publish("a", "1")
     model_store.publish("a", "2", is_current=False)
     model_store.publish("b", "7")
-    assert store.names(model_store.directory) == ["a", "b"]
+    assert store.model_names(model_store.directory) == ["a", "b"]
     assert store.versions(model_store.directory, "a") == ["1", "2"]
-    assert store.current(model_store.directory, "a") == model_store.current("a") == "1"
+    assert store.current_version(model_store.directory, "a") == model_store.current("a") == "1"
     model_store.set_current("a", "2")
     model_store.remove("b")
-    assert store.current(model_store.directory, "a") == "2"
-    assert store.names(model_store.directory) == ["a"]
+    assert store.current_version(model_store.directory, "a") == "2"
+    assert store.model_names(model_store.directory) == ["a"]
 
 
 def test_fake_registry_loads_from_the_store_and_records(tmp_path: Path) -> None:

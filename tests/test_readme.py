@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.artifact import store
-from app.inference.input_checks import CODES
+from app.inference.input_checks import WARNING_CODES
 from app.settings import PREFIX, Settings
 from tests.conftest import MODELS, version_of
 from tests.external_tools import tool
@@ -76,7 +76,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert rows == {name.upper(): str(field.default) for name, field in Settings.model_fields.items()}
 
 
-@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("code", WARNING_CODES)
 def test_every_code_of_a_warning_is_documented(code: str) -> None:
     assert f"`{code}`" in README
 

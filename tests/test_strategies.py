@@ -5,8 +5,9 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from app.artifact.manifest import LogReturnTransform
-from app.artifact.transform import Affine, LogReturn
+from app.artifact.manifest import LogReturnParameters
+from app.artifact.affine import Affine
+from app.artifact.transform import LogReturn
 from tests.strategies import (
     F64,
     LARGEST_SCALE,
@@ -40,7 +41,7 @@ def test_windows_are_arrays_that_every_transform_accepts(long: F64, short: F64) 
         assert prices.ndim == 2
         assert 1 <= prices.shape[0] <= 3
         assert prices.shape[1] == window
-        assert LogReturn(LogReturnTransform(), Affine(1.0, 0.0)).invalid_prices(prices) == []
+        assert LogReturn(LogReturnParameters(), Affine(1.0, 0.0)).invalid_prices(prices) == []
 
 
 @quick

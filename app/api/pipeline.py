@@ -10,7 +10,7 @@ from app.api.middleware.rate_limit import ClientLimiter
 from app.api.request_body import RequestBodyReader
 from app.api.timeouts import CancelOnDisconnect, TimeoutScheduler
 from app.errors import BodyTooSlow, InvalidHeader, Overloaded, PricecastError
-from app.inference.forecaster import Answer
+from app.inference.forecaster import WindowForecast
 from app.serving.model_runner import ModelRegistry, ServedModel
 
 TIMEOUT = b"x-request-timeout-ms"
@@ -73,7 +73,7 @@ class RequestPipeline:
 
     async def answers(
         self, request: Request, model: ServedModel, windows: Sequence[bytes], deadline_s: float
-    ) -> list[Answer]:
+    ) -> list[WindowForecast]:
         """One answer for each window, in order.
 
         Raises:

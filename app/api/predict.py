@@ -20,9 +20,9 @@ from app.api.validation import (
     read_windows,
     refuse_oversize,
 )
-from app.artifact.manifest import columns_of
+from app.artifact.manifest import interval_columns
 from app.errors import InvalidContent
-from app.inference.forecaster import Answer
+from app.inference.forecaster import WindowForecast
 from app.serving.model_runner import ModelRegistry, ServedModel
 from app.settings import Settings
 
@@ -121,13 +121,13 @@ def _query(
     return ForecastQuery(model, body.horizon, body.levels, [asked.id for asked in series], windows)
 
 
-def _select(answer: Answer, query: ForecastQuery) -> dict[str, Any]:
+def _select(answer: WindowForecast, query: ForecastQuery) -> dict[str, Any]:
     """What was asked for, of what the model says."""
     published = query.model.manifest.levels
     columns = answer.quantiles[: query.horizon].T.tolist()  # (Q, h)
     selected: dict[str, Any] = {"forecast": columns[len(published)]}
     if query.levels:
-        ends = {level: columns_of(level, published) for level in query.levels}
+        ends = {level: interval_columns(level, published) for level in query.levels}
         selected["intervals"] = {
             str(level): {"lower": columns[lower], "upper": columns[upper]} for level, (lower, upper) in ends.items()
         }

@@ -6,15 +6,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.artifact.evidence import Curve, Evidence
-from app.artifact.manifest import (
-    Calibration,
-    Instrument,
-    Network,
-    Range,
-    TransformParameters,
-    Version,
-)
-from app.inference.input_checks import Code
+from app.artifact.manifest import Calibration, Instrument, NetworkSummary, TrainingRange, TransformParameters, Version
+from app.inference.input_checks import WarningCode
 
 LONGEST_SERIES = 4096
 
@@ -108,7 +101,7 @@ class Interval(BaseModel):
 
 
 class WarningBody(BaseModel):
-    code: Code = Field(
+    code: WarningCode = Field(
         description="`outside_training_range`: volatility, last step or prices are unlike all that was trained on; "
         "`constant_window`: all prices are equal; `stale_tail`: the last five or more are; "
         "`likely_split`: a jump by a simple ratio, as after a stock split"
@@ -170,9 +163,9 @@ class ModelDetail(ModelSummary):
     engine: str
     quantiles: list[float]
     transform: TransformParameters
-    network: Network
+    network: NetworkSummary
     calibration: Calibration
-    training_ranges: list[Range]
+    training_ranges: list[TrainingRange]
     data: list[Instrument]
     evidence: Evidence
     curve: Curve | None = Field(description="loss by epoch; null where it is not known")

@@ -10,7 +10,7 @@ from app.api.request_body import MAX_FIELD_ERRORS, field_errors_of
 from app.api.schemas import Series
 from app.artifact.manifest import Manifest
 from app.errors import FieldError, InvalidContent, PricecastError
-from app.inference.forecaster import pack
+from app.inference.forecaster import pack_window
 from app.serving.model_runner import ModelRegistry, ServedModel
 
 
@@ -62,7 +62,7 @@ def read_windows(model: ServedModel, series: Iterable[RequestedSeries]) -> tuple
             index, reason = found
             field_errors.append(FieldError(f"{pointer}/prices/{len(prices) - size + index}", reason, name))
         else:
-            windows.append(pack(window))
+            windows.append(pack_window(window))
     return windows, field_errors
 
 

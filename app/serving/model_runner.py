@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from app.inference.forecaster import Answer, Forecaster
+from app.inference.forecaster import WindowForecast, Forecaster
 from app.serving.batcher import Batcher, Call
 from app.serving.registry import Registry
 from app.serving.served_models import LoadedModel
@@ -66,7 +66,7 @@ class ModelRunner:
             # Twice the number of threads, so that a thread finds its next call ready even if the event loop is busy.
             concurrent_calls=max(bulk_threads, 2 * threads),
             bulk_concurrent_calls=2 * bulk_threads,
-            max_batch_windows=max_batch_windows or engine.batch_windows,
+            max_batch_windows=max_batch_windows or engine.preferred_batch_windows,
             max_queued_windows=max_queued_windows,
             delay_s=delay_s,
             clock=time.monotonic,  # the clock of uvloop has a resolution of a millisecond only
@@ -94,16 +94,16 @@ class ModelRunner:
         for threads in (self._threads, self._bulk_threads):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _call(self, windows: list[bytes]) -> Sequence[Answer]:
+    async def _call(self, windows: list[bytes]) -> Sequence[WindowForecast]:
         """Run one engine call where that blocks the least."""
         batcher, forecaster = self.batcher, self._forecaster
         if forecaster.engine.is_on_device:
-            return await self._loop.run_in_executor(self._threads, forecaster.answers, windows)
+            return await self._loop.run_in_executor(self._threads, forecaster.forecast_packed, windows)
         if len(windows) == 1 == batcher.windows_in_flight and batcher.throughput.windows_per_s > INLINE_WINDOWS_PER_S:
-            return forecaster.answers(windows)
+            return forecaster.forecast_packed(windows)
         threads = self._bulk_threads if batcher.is_bulk else self._threads
-        batch = forecaster.prepare(windows)
-        return forecaster.read(batch, await self._loop.run_in_executor(threads, forecaster.compute, batch))
+        batch = forecaster.preprocess(windows)
+        return forecaster.postprocess(batch, await self._loop.run_in_executor(threads, forecaster.infer, batch))
 
 
 ServedModel = LoadedModel[ModelRunner]

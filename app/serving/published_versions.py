@@ -27,9 +27,9 @@ def scan(models_dir: Path) -> dict[str, PublishedVersions]:
         ArtifactError: The models directory does not exist.
     """
     published = {}
-    for name in store.names(models_dir):
+    for name in store.model_names(models_dir):
         current = None
         with suppress(ArtifactError):
-            current = store.current(models_dir, name)
+            current = store.current_version(models_dir, name)
         published[name] = PublishedVersions(current, store.versions(models_dir, name))
     return published

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.artifact import store
 from app.artifact.manifest import Manifest
 from app.errors import ArtifactError, UnknownModel
-from app.inference.forecaster import EngineName, Forecaster, load
+from app.inference.forecaster import EngineName, Forecaster, load_forecaster
 from app.serving.published_versions import PublishedVersions, scan
 from app.serving.served_models import LoadedModel, Runner, ServedModels
 from app.serving.version_overrides import VersionOverride
@@ -109,7 +109,7 @@ class Registry(ServedModels[Runner]):
             if published is None:
                 raise UnknownModel(f"no such model is published: {name}")
             current = published.current
-            version = version or current or store.current(self._models_dir, name)  # raises the reason if unreadable
+            version = version or current or store.current_version(self._models_dir, name)  # raises the reason if unreadable
             if version not in published.versions:
                 raise UnknownModel(f"the model {name!r} has no published version {version}")
             try:
@@ -166,7 +166,7 @@ class Registry(ServedModels[Runner]):
                 self._remove(name)
                 return
         try:
-            version = version or store.current(self._models_dir, name)  # raises the reason if unreadable
+            version = version or store.current_version(self._models_dir, name)  # raises the reason if unreadable
             self._make_live(await self._ensure_loaded(name, version))
         except ArtifactError as error:
             self._record_failure(name, error)
@@ -193,7 +193,7 @@ class Registry(ServedModels[Runner]):
 
     def _read(self, name: str, version: str) -> tuple[Manifest, Forecaster]:
         artifact = store.read_version(self._models_dir, name, version)
-        return artifact.manifest, load(artifact, self._engine)
+        return artifact.manifest, load_forecaster(artifact, self._engine)
 
     async def _adjust_versions(self, name: str, versions: Sequence[str]) -> None:
         """Serve the live, the previous and the newest of `versions`, up to the limit, and retire all others."""

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from app.artifact import store
-from app.artifact.manifest import LogReturnTransform
+from app.artifact.manifest import LogReturnParameters
 from app.artifact.store import Artifact
-from app.artifact.transform import Affine, build
+from app.artifact.affine import Affine
+from app.artifact.transform import build_transform
 from benchmarks.device import Device
 from benchmarks.gpu import Work, requests, timed
 from tests.conftest import version_of
@@ -26,7 +27,7 @@ def test_features_and_a_head_count_as_well(shipped: Path) -> None:
     artifact = store.read_version(shipped, "default", version_of("default"))
     network = artifact.manifest.network.model_copy(update={"units": [48], "head": 64, "parameters": 1000})
     manifest = artifact.manifest.model_copy(update={"network": network, "levels": [50, 80, 90, 95], "horizon": 20})
-    transform = build(LogReturnTransform(level=True), Affine(1.0, 0.0))
+    transform = build_transform(LogReturnParameters(level=True), Affine(1.0, 0.0))
     work = Work.of(Artifact(artifact.path, manifest, transform, artifact.onnx))
     assert work.flops == 2 * (59 * 4 * 48 * (2 + 48) + 48 * 64 + 64 * 180)
     assert work.bytes == 4 * (2 * 59 + 180)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.artifact.manifest import Calibration, LogReturnTransform, Range
-from app.artifact.transform import F32, F64, Affine, LogReturn
+from app.artifact.manifest import Calibration, LogReturnParameters, TrainingRange
+from app.artifact.affine import Affine
+from app.artifact.transform import F32, F64, LogReturn
 from app.inference.forecaster import Forecaster
 from tests.training.conftest import RECIPES, SayingEngine, a_series, days, samples_of
 from training import calibrate, recipe, split
@@ -88,7 +89,7 @@ def test_every_horizon_and_level_has_its_own_offset() -> None:
 
 # Within a run
 
-TRANSFORM = LogReturn(LogReturnTransform(), Affine(1.0, 0.0))
+TRANSFORM = LogReturn(LogReturnParameters(), Affine(1.0, 0.0))
 NORMAL = [-1.2816, -0.6745, 0.0, 0.6745, 1.2816]  # the quantiles of 50% and 80%
 
 
@@ -98,7 +99,7 @@ def calibrated(say: Callable[[F32], F64], series: Series, **changes: Any) -> Cal
     _, judged = split.blocks([series], [], wanted.split, wanted.window, 1)
 
     def forecaster(calibration: Calibration) -> Forecaster:
-        ranges = [Range(quantity=quantity, low=-100.0, high=100.0) for quantity in TRANSFORM.quantities]
+        ranges = [TrainingRange(quantity=quantity, low=-100.0, high=100.0) for quantity in TRANSFORM.quantities]
         return Forecaster(TRANSFORM, SayingEngine(say), calibration, wanted.quantiles, ranges)
 
     return calibrate.measure(wanted, forecaster, TRANSFORM, judged.validation, judged.calibration)

@@ -66,7 +66,7 @@ def test_every_step_of_a_window_has_its_own_targets(name: str) -> None:
         price = samples.windows[:, -1 - back, None, None]
         prices = np.concatenate([samples.windows, samples.futures], axis=1)
         came = prices[:, wanted.window - back : wanted.window - back + 3]
-        assert transform.decode(outputs, replace(encoded, price=price))[:, :, 0] == pytest.approx(came)
+        assert transform.decode(outputs, replace(encoded, last_price=price))[:, :, 0] == pytest.approx(came)
 
 
 def numbers_of(batches: Redrawn) -> list[set[bytes]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.artifact.manifest import LogReturnTransform, MinMaxPriceTransform
+from app.artifact.manifest import LogReturnParameters, MinMaxPriceParameters
 from training import recipe
 from training.data import STOCK_NAMES, UNSEEN
 from training.recipe import Network, Recipe, RecipeError, Reservoir, Split, load
@@ -82,7 +82,7 @@ def test_the_default_and_the_tutorial_are_shipped() -> None:
 def test_the_tutorial_has_the_numbers_of_the_tutorial() -> None:
     tutorial = load("tutorial")
     assert (tutorial.window, tutorial.horizon, tutorial.levels, tutorial.quantiles) == (60, 1, [], [0.5])
-    assert tutorial.transform == MinMaxPriceTransform()
+    assert tutorial.transform == MinMaxPriceParameters()
     assert tutorial.data.model_dump(exclude={"synthetic_length", "synthetic_stride"}) == {
         "stocks": ["GOOG"],
         "csv": None,
@@ -118,7 +118,7 @@ def test_the_tutorial_has_the_numbers_of_the_tutorial() -> None:
 
 def test_the_default_works_at_any_scale_and_knows_intervals() -> None:
     default = load("default")
-    assert isinstance(default.transform, LogReturnTransform)
+    assert isinstance(default.transform, LogReturnParameters)
     assert {80, 95} <= set(default.levels)
     assert default.training.loss == "pinball"
     assert default.auto

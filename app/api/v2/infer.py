@@ -17,7 +17,7 @@ from app.api.validation import horizon_field_errors
 from app.artifact.manifest import Manifest
 from app.artifact.transform import F64
 from app.errors import FieldError, InvalidContent
-from app.inference.forecaster import Answer
+from app.inference.forecaster import WindowForecast
 from app.serving.model_runner import ModelRegistry, ServedModel
 from app.settings import Settings
 
@@ -126,12 +126,12 @@ def _name_field_errors(kind: str, names: Sequence[str], known: Sequence[str]) ->
     return field_errors
 
 
-def _tensors(answers: Sequence[Answer], horizon: int | None, median: int) -> dict[str, F64]:
+def _tensors(answers: Sequence[WindowForecast], horizon: int | None, median: int) -> dict[str, F64]:
     quantiles = np.stack([answer.quantiles[:horizon] for answer in answers])  # (B, H, Q)
     return {"forecast": quantiles[:, :, median], "quantiles": quantiles}
 
 
-def _head(asked: InferRequest, model: ServedModel, answers: Sequence[Answer]) -> dict[str, Any]:
+def _head(asked: InferRequest, model: ServedModel, answers: Sequence[WindowForecast]) -> dict[str, Any]:
     """All of a response but its outputs."""
     head: dict[str, Any] = {"model_name": model.manifest.name, "model_version": model.manifest.version}
     if asked.id is not None:

@@ -12,10 +12,10 @@ import pytest
 
 from app.artifact import store
 from app.artifact.transform import F64
-from app.inference.forecaster import load
+from app.inference.forecaster import load_forecaster
 from app.settings import Settings
 from tests.app.api.conftest import Client, start
-from tests.app.artifact.test_store import place
+from tests.app.artifact.artifact_files import current_path
 from tests.conftest import version_of
 from tests.model_variants import publish_variant
 
@@ -38,7 +38,7 @@ class Swappable(NamedTuple):
 
     def expected(self, version: str, windows: F64) -> list[list[float]]:
         """The ends of the widest interval one step ahead, of each window."""
-        quantiles = load(store.read_version(self.models_dir, "default", version), "onnx").forecast(windows)
+        quantiles = load_forecaster(store.read_version(self.models_dir, "default", version), "onnx").forecast(windows)
         return list(quantiles[:, 0, [0, -1]].tolist())
 
 
@@ -127,7 +127,7 @@ def test_what_is_not_served_is_not_found(client: Client) -> None:
 
 
 def test_a_broken_model_is_told_and_the_others_are_served(models: Path) -> None:
-    (place(models, "tutorial") / "model.onnx").write_bytes(b"nothing")
+    (current_path(models, "tutorial") / "model.onnx").write_bytes(b"nothing")
     for client in start(Settings(models_dir=models)):
         body = client.get("/models").json()
         assert [each["name"] for each in body["models"]] == ["default"]
@@ -137,7 +137,7 @@ def test_a_broken_model_is_told_and_the_others_are_served(models: Path) -> None:
 
 
 def test_without_its_default_model_the_server_is_not_ready_and_says_why(models: Path) -> None:
-    (place(models, "default") / "scaler.joblib").unlink()
+    (current_path(models, "default") / "scaler.joblib").unlink()
     for client in start(Settings(models_dir=models)):
         response = client.get("/health/ready")
         assert response.status_code == 503
@@ -166,7 +166,7 @@ def test_a_version_is_put_in_the_place_of_another_and_back(swappable: Swappable)
         assert (response.status_code, response.json()["version"]) == (200, version)
         assert response.json()["versions"] == [first, wide, broken]
         assert response.json()["served_versions"] == [first, wide]
-        assert store.current(models_dir, "default") == version
+        assert store.current_version(models_dir, "default") == version
         assert client.get("/models/default").json()["version"] == version
         after = client.post("/predict/batch", json=question(rows)).json()
         assert assert_from_one_version(swappable, after, rows) == version
@@ -221,7 +221,7 @@ def test_a_version_that_must_not_be_served_is_refused_with_the_reason_and_the_li
     assert client.get("/models").json()["failures"] == detail["failures"]
     assert client.get("/models/tutorial").json()["failures"] == {}
     assert client.get("/health/ready").status_code == 200
-    assert store.current(models_dir, "default") == first
+    assert store.current_version(models_dir, "default") == first
     assert chosen == []
 
 
@@ -385,7 +385,7 @@ def test_a_look_that_fails_is_told_and_is_not_the_last(
         raise RuntimeError("secret-4711")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "names", broken)
+        patched.setattr(store, "model_names", broken)
         wait_until(watching, "a line of it", lambda: "could not be looked through" in caplog.text)
         assert watching.post("/predict", json={"prices": PRICES}).status_code == 200
     wide = publish_variant(models, "default", 3.0)

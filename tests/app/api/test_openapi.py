@@ -9,7 +9,7 @@ import pytest
 
 from app import api_keys
 from app.api.openapi import DESCRIPTION
-from app.inference.input_checks import CODES
+from app.inference.input_checks import WARNING_CODES
 from app.settings import Settings
 from tests.app.api.conftest import Client, start
 from tests.conftest import version_of
@@ -187,15 +187,15 @@ def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
 def test_every_figure_of_the_evidence_is_described(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     bases = ("PointBaseline", "IntervalBaseline")
-    for part in ("Score", "Fold", "Share", "Tercile", "Direction", *bases, "Evidence", "Curve"):
+    for part in ("Score", "Fold", "Proportion", "VolatilityTercile", "DirectionalAccuracy", *bases, "Evidence", "Curve"):
         for name, field in schemas[part]["properties"].items():
             assert field.get("description"), f"{part}.{name}"
 
 
 def test_every_code_of_a_warning_is_described(document: dict[str, Any]) -> None:
     code = document["components"]["schemas"]["WarningBody"]["properties"]["code"]
-    assert set(code["enum"]) == set(CODES)
-    for each in CODES:
+    assert set(code["enum"]) == set(WARNING_CODES)
+    for each in WARNING_CODES:
         assert f"`{each}`: " in code["description"]
 
 

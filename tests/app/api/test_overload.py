@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.artifact.transform import F32
-from app.inference.forecaster import Batch, Forecaster
+from app.inference.forecaster import PreprocessedBatch, Forecaster
 from app.settings import Settings
 from tests.app.api.conftest import Client, start
 
@@ -71,14 +71,14 @@ def test_while_draining_new_work_is_refused(waiting: Client) -> None:
 @pytest.fixture
 def poisoned(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A server whose engine fails on any call that holds a window ending at 666."""
-    healthy = Forecaster.compute
+    healthy = Forecaster.infer
 
-    def compute(self: Forecaster, batch: Batch) -> F32:
-        if 666 in batch.encoded.price:
+    def infer(self: Forecaster, batch: PreprocessedBatch) -> F32:
+        if 666 in batch.encoded.last_price:
             raise RuntimeError("secret-4711")
         return healthy(self, batch)
 
-    monkeypatch.setattr(Forecaster, "compute", compute)
+    monkeypatch.setattr(Forecaster, "infer", infer)
     yield from start(Settings(models_dir=shipped, batch_delay_s=0.05))
 
 

@@ -18,7 +18,7 @@ from app.api.pipeline import RequestPipeline
 from app.api.request_body import RequestBodyReader
 from app.api.timeouts import UNWATCHED_S, TimeoutScheduler
 from app.errors import BodyTooSlow, EngineFailed, TooManyWindows
-from app.inference.forecaster import Answer
+from app.inference.forecaster import WindowForecast
 from app.inference.input_checks import ForecastWarning
 from app.settings import Settings
 from tests.app.api.conftest import Client, start
@@ -190,7 +190,7 @@ class Runner:
         await asyncio.sleep(10 * UNWATCHED_S)
         if isinstance(self.outcome, Exception):
             raise self.outcome
-        return [Answer(np.zeros((1, 1)), [ForecastWarning("constant_window", "all")]) for _ in windows]
+        return [WindowForecast(np.zeros((1, 1)), [ForecastWarning("constant_window", "all")]) for _ in windows]
 
 
 class Scenario:

@@ -73,7 +73,7 @@ def test_the_tutorial_model_warns_outside_its_training_range_and_default_does_no
     far = [price * 1000 for price in PRICES]
     [warning] = client.post("/predict", json={"prices": far, "model": "tutorial"}).json()["warnings"]
     assert warning["code"] == "outside_training_range"
-    assert "price of the window" in warning["detail"]
+    assert "the window's price" in warning["detail"]
     assert client.post("/predict", json={"prices": far}).json()["warnings"] == []
 
 

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from app import __version__, main
-from app.inference.forecaster import Batch, Forecaster
+from app.inference.forecaster import PreprocessedBatch, Forecaster
 from app.observability.tracing import Tracing
 from app.serving.registry import Registry
 from app.settings import Settings
@@ -125,10 +125,10 @@ def test_what_a_client_did_wrong_is_named_and_no_error_of_the_server(
 def test_what_the_server_did_wrong_is_an_error(
     traced: tuple[Client, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: Forecaster, batch: Batch) -> None:
+    def broken(self: Forecaster, batch: PreprocessedBatch) -> None:
         raise RuntimeError("secret-4711")
 
-    monkeypatch.setattr(Forecaster, "compute", broken)
+    monkeypatch.setattr(Forecaster, "infer", broken)
     span = the_span(traced, "POST", "/predict", json={"prices": PRICES})
     assert span.attributes is not None
     assert (span.attributes["http.response.status_code"], span.attributes["error.type"]) == (500, "internal-error")

@@ -137,12 +137,12 @@ def test_what_one_worker_is_told_all_do_and_so_do_they_what_their_supervisor_is_
         assert live(server) == {first}
         assert client.post("/models/default/load", json={"version": wide}).status_code == 200
         until("all answer with what one was told to", lambda: live(server) == {wide})
-        assert store.current(models, "default") == wide
+        assert store.current_version(models, "default") == wide
 
         (home / "locked").touch()  # as where the server may not write there
         assert client.post("/models/default/load", json={"version": first}).status_code == 200
         until("all answer with what one was told to", lambda: live(server) == {first})
-        assert store.current(models, "default") == wide
+        assert store.current_version(models, "default") == wide
         (home / "locked").unlink()
 
         another = publish_variant(models, "default", 2.0)

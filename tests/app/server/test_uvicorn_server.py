@@ -27,7 +27,7 @@ import uvicorn
 from app import api_keys
 from app.artifact import store
 from app.artifact.transform import F64
-from app.inference.forecaster import load
+from app.inference.forecaster import load_forecaster
 from app.server.uvicorn_server import GracefulServer
 from tests.conftest import version_of
 from tests.server_process import ROOT, Connection, ServerProcess, free_port, running, until
@@ -71,9 +71,9 @@ def test_http_says_what_the_forecaster_says_and_what_keras_says(shipped: Path, e
     rows = windows(257)
     with running(engine=engine) as (_, client):
         for name in ("default", "tutorial"):
-            manifest = store.read_version(shipped, name, store.current(shipped, name)).manifest
+            manifest = store.read_version(shipped, name, store.current_version(shipped, name)).manifest
             artifact = store.read_version(shipped, name, manifest.version)
-            expected = {kind: load(artifact, kind).forecast(rows) for kind in ("onnx", "keras")}
+            expected = {kind: load_forecaster(artifact, kind).forecast(rows) for kind in ("onnx", "keras")}
             for size in SIZES:
                 said = answered(client, name, rows[:size], list(manifest.levels), manifest.horizon)
                 for forecast in expected.values():
@@ -89,7 +89,7 @@ def test_ten_thousand_requests_from_sixty_four_connections_each_get_their_own_an
 ) -> None:
     requests, connections = 10_000, 64
     rows = windows(requests, seed=11)
-    forecaster = load(store.read_version(shipped, "default", store.current(shipped, "default")), "onnx")
+    forecaster = load_forecaster(store.read_version(shipped, "default", store.current_version(shipped, "default")), "onnx")
     expected = np.concatenate([forecaster.forecast(rows[i : i + 500]) for i in range(0, requests, 500)])
     said = np.empty((requests, 3))
 
@@ -335,7 +335,7 @@ def hang(*_):
     print("computing", file=sys.stderr, flush=True)
     time.sleep(600)
 
-Forecaster.compute = hang
+Forecaster.infer = hang
 """
     server = ServerProcess(measured=True, first=hangs, drain_grace_s="0", drain_deadline_s="300")
     url = server.wait_until_listening()

@@ -13,7 +13,7 @@ import pytest
 
 from app.artifact import store
 from app.artifact.transform import F64
-from app.inference.forecaster import load
+from app.inference.forecaster import load_forecaster
 from tests.conftest import version_of
 from tests.model_variants import publish_variant
 from tests.server_process import Connection, ServerProcess, running, until
@@ -57,7 +57,7 @@ def test_on_sighup_it_looks_at_once_and_what_is_broken_is_told_and_not_served(mo
 
 def own_answers(models_dir: Path, version: str, rows: F64) -> F64:
     """(B, 3): the lower end, the median and the upper end of the widest interval, one step ahead."""
-    quantiles = load(store.read_version(models_dir, "default", version), "onnx").forecast(rows)
+    quantiles = load_forecaster(store.read_version(models_dir, "default", version), "onnx").forecast(rows)
     ends: F64 = quantiles[:, 0, [0, quantiles.shape[2] // 2, -1]]
     return ends
 

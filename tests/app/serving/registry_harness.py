@@ -13,7 +13,7 @@ from app.errors import PricecastError
 from app.inference.forecaster import Forecaster
 from app.serving.registry import Registry
 from app.serving.served_models import LoadedModel
-from tests.app.artifact.test_store import place
+from tests.app.artifact.artifact_files import current_path
 from tests.fakes import FakeRegistry
 
 
@@ -68,7 +68,7 @@ def load_registry(
 
 def corrupt(models_dir: Path, name: str, file: str = "model.onnx") -> None:
     """Overwrite a file of a model's current version with garbage."""
-    (place(models_dir, name) / file).write_bytes(b"garbage")
+    (current_path(models_dir, name) / file).write_bytes(b"garbage")
 
 
 def refreshed(registry: FakeRegistry, *, only_if_changed: bool = False) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from app.errors import ArtifactError, PricecastError, UnknownModel
 
 UNREADABLE = "latest"  # what a `current` file holds that names no version
-NO_DIRECTORY = ".: there is no such directory of models"
+NO_DIRECTORY = ".: the models directory does not exist"
 
 
 @dataclass

@@ -21,7 +21,7 @@ class FakeEngine:
     """The properties of an engine that a runner uses."""
 
     concurrent_calls: int = 2
-    batch_windows: int = 32
+    preferred_batch_windows: int = 32
     is_on_device: bool = False
 
 
@@ -48,21 +48,21 @@ class FakeForecaster:
     def __post_init__(self) -> None:
         self.may_finish.set()
 
-    def answers(self, windows: list[bytes]) -> list[bytes]:
-        return self.read(self.prepare(windows), self.compute(windows))
+    def forecast_packed(self, windows: list[bytes]) -> list[bytes]:
+        return self.postprocess(self.preprocess(windows), self.infer(windows))
 
-    def prepare(self, windows: list[bytes]) -> list[bytes]:
+    def preprocess(self, windows: list[bytes]) -> list[bytes]:
         self.other_threads.append(this_thread())
         return windows
 
-    def compute(self, windows: list[bytes]) -> int:
+    def infer(self, windows: list[bytes]) -> int:
         self.calls.append(windows)
         self.compute_threads.append(this_thread())
         self.started.release()
         assert self.may_finish.wait(60)
         return len(windows)
 
-    def read(self, windows: list[bytes], outputs: int) -> list[bytes]:
+    def postprocess(self, windows: list[bytes], outputs: int) -> list[bytes]:
         self.other_threads.append(this_thread())
         assert outputs == len(windows)
         return [window.upper() for window in windows]
@@ -261,7 +261,7 @@ def test_callbacks_report_calls_and_coalesced_windows() -> None:
 
 def test_full_queue_rejects_submit_and_reject_early() -> None:
     async def scenario() -> None:
-        forecaster = FakeForecaster(FakeEngine(concurrent_calls=1, batch_windows=1))
+        forecaster = FakeForecaster(FakeEngine(concurrent_calls=1, preferred_batch_windows=1))
         forecaster.may_finish.clear()
         runner = start_runner(forecaster, max_queued_windows=2)
         runner.reject_early(2, 1.0)
@@ -349,7 +349,7 @@ def test_close_releases_the_forecaster_immediately() -> None:
 
 def test_close_does_not_wait_for_a_hanging_call() -> None:
     async def scenario() -> None:
-        forecaster = FakeForecaster(FakeEngine(concurrent_calls=1, batch_windows=1))
+        forecaster = FakeForecaster(FakeEngine(concurrent_calls=1, preferred_batch_windows=1))
         runner = start_runner(forecaster)
         forecaster.may_finish.clear()
         accepted = asyncio.create_task(runner.submit(windows(5)))

@@ -15,7 +15,7 @@ from app.artifact.manifest import Manifest
 from app.errors import ArtifactError
 from app.inference.forecaster import Forecaster
 from app.serving.registry import Registry
-from tests.app.artifact.test_store import place, reseal
+from tests.app.artifact.artifact_files import current_path, reseal_manifest
 from tests.app.serving.registry_harness import EventRecorder, FakeRunner, corrupt, create_registry, load_registry
 from tests.model_variants import publish_variant
 
@@ -26,11 +26,11 @@ def registry(shipped: Path) -> Registry[FakeRunner]:
 
 
 def test_refresh_serves_the_current_version_of_each_model(registry: Registry[FakeRunner], shipped: Path) -> None:
-    assert sorted(registry.models) == store.names(shipped)
+    assert sorted(registry.models) == store.model_names(shipped)
     assert registry.failures == {}
     for name, model in registry.models.items():
-        assert (model.manifest.name, model.manifest.version) == (name, store.current(shipped, name))
-        assert model.reference == f"{name}@{store.current(shipped, name)}"
+        assert (model.manifest.name, model.manifest.version) == (name, store.current_version(shipped, name))
+        assert model.reference == f"{name}@{store.current_version(shipped, name)}"
         assert model.forecaster.engine.name == "onnx"
         assert model.runner.forecaster is model.forecaster
         assert model.runner.manifest is model.manifest
@@ -65,7 +65,7 @@ def test_refresh_with_broken_model_serves_the_others(models: Path, broken: str, 
     registry = load_registry(models, events=events)
     assert intact in registry.models
     assert broken not in registry.models
-    version = store.current(models, broken)
+    version = store.current_version(models, broken)
     assert registry.failures == {
         broken: f"{broken}/{version}/model.onnx: its content differs from what was published (size or SHA-256)"
     }
@@ -78,10 +78,10 @@ def test_refresh_with_broken_model_serves_the_others(models: Path, broken: str, 
 @pytest.mark.parametrize("file", ["model.onnx", "scaler.joblib"])
 def test_failure_names_file_and_reason_but_no_absolute_path(models: Path, file: str) -> None:
     corrupt(models, "tutorial", file)
-    reseal(place(models, "tutorial"))
+    reseal_manifest(current_path(models, "tutorial"))
     registry = load_registry(models)
     failure = registry.failures["tutorial"]
-    assert failure.startswith(f"tutorial/{store.current(models, 'tutorial')}/{file}: ")
+    assert failure.startswith(f"tutorial/{store.current_version(models, 'tutorial')}/{file}: ")
     assert str(models) not in failure
 
 
@@ -104,11 +104,11 @@ def test_refresh_with_version_under_another_name_fails_it(models: Path) -> None:
 
 def test_refresh_with_all_models_broken_serves_none(models: Path) -> None:
     events = EventRecorder()
-    for name in store.names(models):
+    for name in store.model_names(models):
         corrupt(models, name)
     registry = load_registry(models, events=events)
     assert registry.models == {}
-    assert sorted(registry.failures) == sorted(name for name, _ in events.failures) == store.names(models)
+    assert sorted(registry.failures) == sorted(name for name, _ in events.failures) == store.model_names(models)
 
 
 def test_refresh_without_default_model_reports_it(shipped: Path) -> None:
@@ -134,7 +134,7 @@ def test_refresh_without_directory_fails_the_default_model(tmp_path: Path) -> No
     events = EventRecorder()
     registry = load_registry(tmp_path / "models", events=events)
     assert registry.models == {}
-    assert registry.failures == {"default": ".: there is no such directory of models"}
+    assert registry.failures == {"default": ".: the models directory does not exist"}
     assert [name for name, _ in events.failures] == ["default"]
 
 
@@ -158,10 +158,10 @@ def test_new_version_goes_live_and_the_previous_still_answers(models: Path) -> N
 
 def publish_copy(models: Path, name: str) -> Path:
     """Publish a copy of the current version as the next version, and make that current."""
-    original = place(models, name)
+    original = current_path(models, name)
     version = str(int(original.name) + 1)
     path = Path(shutil.copytree(original, original.parent / version))
-    reseal(path, version=version)
+    reseal_manifest(path, version=version)
     store.write_current(models, name, version)
     return path
 
@@ -171,7 +171,7 @@ def break_json(path: Path) -> None:
 
 
 def change_format_version(path: Path) -> None:
-    reseal(path, format_version=99)
+    reseal_manifest(path, format_version=99)
 
 
 def alter_network(path: Path) -> None:
@@ -184,17 +184,17 @@ def delete_scaler(path: Path) -> None:
 
 def replace_network(path: Path) -> None:
     alter_network(path)
-    reseal(path)
+    reseal_manifest(path)
 
 
 def change_golden_forecast(path: Path) -> None:
     golden = json.loads((path / store.MANIFEST).read_text())["golden"]
     golden["forecasts"][0][0][0] *= 0.99
-    reseal(path, golden=golden)
+    reseal_manifest(path, golden=golden)
 
 
 def change_version(path: Path) -> None:
-    reseal(path, version="77")
+    reseal_manifest(path, version="77")
 
 
 def break_current(path: Path) -> None:
@@ -209,7 +209,7 @@ def break_current(path: Path) -> None:
         (alter_network, "model.onnx: its content differs from what was published"),
         (delete_scaler, "scaler.joblib: No such file or directory"),
         (replace_network, "model.onnx: the network cannot be loaded"),
-        (change_golden_forecast, "model.onnx: the golden forecasts are not met"),
+        (change_golden_forecast, "model.onnx: the golden forecasts are not reproduced"),
         (change_version, "manifest.json: it names another model or version than its directory"),
         (break_current, "current: it must hold a version number, such as 1"),
     ],

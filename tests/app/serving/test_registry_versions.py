@@ -170,7 +170,7 @@ def test_refresh_without_directory_keeps_loaded_models(model_store: FakeModelSto
     model_store.directory.rename(tmp_path / "elsewhere")
     for _ in range(2):
         assert refreshed(registry, only_if_changed=True) == {"a": ["1"], "b": ["1"]}
-    assert registry.failures == dict.fromkeys("ab", ".: there is no such directory of models")
+    assert registry.failures == dict.fromkeys("ab", ".: the models directory does not exist")
     assert sorted(registry.reported) == ["a", "b"]  # reported once
     assert registry.retired == []
     (tmp_path / "elsewhere").rename(model_store.directory)

@@ -51,7 +51,7 @@ def test_get_finds_a_model_by_name_or_reference(registry: Registry[FakeRunner], 
 def test_get_unknown_model_lists_the_served_models(registry: Registry[FakeRunner], shipped: Path) -> None:
     with pytest.raises(UnknownModel) as caught:
         registry.get("absent")
-    assert str(caught.value) == f"no such model is served; served models: {', '.join(store.names(shipped))}"
+    assert str(caught.value) == f"no such model is served; served models: {', '.join(store.model_names(shipped))}"
 
 
 @pytest.mark.parametrize("reference", ["absent@1", "@1", "Default", "default/1", "../default"])

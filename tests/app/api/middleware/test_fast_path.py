@@ -16,7 +16,7 @@ from app.api.middleware.request_context import RequestContextMiddleware
 from app.api.middleware.security_headers import SecurityHeadersMiddleware
 from app.artifact.transform import F32
 from app.inference.engines.select import EngineSelection
-from app.inference.forecaster import Batch, Forecaster
+from app.inference.forecaster import PreprocessedBatch, Forecaster
 from app.main import Application
 from app.serving import model_runner
 from app.settings import Settings
@@ -93,13 +93,13 @@ def test_an_error_that_nobody_expected_is_logged_and_tells_nothing(
 def watched(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Client, list[str]]]:
     """A server with a core beside that of the event loop, and the names of the threads that computed."""
     names: list[str] = []
-    healthy = Forecaster.compute
+    healthy = Forecaster.infer
 
-    def compute(self: Forecaster, batch: Batch) -> F32:
+    def infer(self: Forecaster, batch: PreprocessedBatch) -> F32:
         names.append(threading.current_thread().name.partition("_")[0])
         return healthy(self, batch)
 
-    monkeypatch.setattr(Forecaster, "compute", compute)
+    monkeypatch.setattr(Forecaster, "infer", infer)
     monkeypatch.setattr("app.inference.engines.onnx._cores", lambda: 2)
     for client in start(Settings(models_dir=shipped)):
         yield client, names

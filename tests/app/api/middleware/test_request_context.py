@@ -11,7 +11,7 @@ import pytest
 from app import api_keys
 from app.settings import Settings
 from tests.app.api.conftest import Client, exchange, start
-from tests.app.artifact.test_store import place
+from tests.app.artifact.artifact_files import current_path
 
 PRICES = [100.0 + i % 7 for i in range(60)]
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -150,7 +150,7 @@ def test_the_lines_of_the_last_requests_are_written_before_the_end(
 
 
 def test_after_a_known_load_the_metrics_are_that_load(models: Path) -> None:
-    (place(models, "tutorial") / "model.onnx").write_bytes(b"nothing")
+    (current_path(models, "tutorial") / "model.onnx").write_bytes(b"nothing")
     constant = [5.0] * 60
     for client in start(Settings(models_dir=models, api_keys=api_keys.parse(SETTING))):
         key = {"authorization": f"Bearer {KEY}"}

@@ -18,7 +18,7 @@ from app.serving.model_runner import ModelRunner
 from app.settings import Settings
 from tests.app.api.conftest import Client, start
 from tests.app.api.test_predict import MOST, PRICES
-from tests.app.artifact.test_store import place
+from tests.app.artifact.artifact_files import current_path
 from tests.conftest import version_of
 from tests.model_variants import publish_variant
 from tests.strategies import seeds
@@ -134,7 +134,7 @@ def test_paths_and_methods_that_are_not_there_are_told_in_the_protocols_form(cli
 
 
 def test_without_its_default_model_the_server_is_not_ready(models: Path) -> None:
-    (place(models, "default") / "model.onnx").write_bytes(b"nothing")
+    (current_path(models, "default") / "model.onnx").write_bytes(b"nothing")
     for client in start(Settings(models_dir=models)):
         assert "model.onnx" in refusal(client.get("/v2/health/ready"), 503)
         assert client.get("/v2/health/live").json() == {"live": True}

@@ -9,7 +9,7 @@ from app.serving.model_runner import ModelRunner
 from app.settings import Settings
 from tests.app.api.conftest import Client, start
 from tests.app.api.v2.test_infer import INFER, asked, refusal
-from tests.app.artifact.test_store import place
+from tests.app.artifact.artifact_files import current_path
 from tests.conftest import version_of
 from tests.model_variants import publish_variant
 
@@ -44,7 +44,7 @@ def test_what_is_published_and_not_served_is_listed_with_the_reason(models: Path
     served = version_of("default")
     surplus, beside, broken = (publish_variant(models, "default", 2.0, is_current=False) for _ in range(3))
     (models / "default" / broken / "model.onnx").write_bytes(b"nothing")
-    (place(models, "tutorial") / "scaler.joblib").unlink()
+    (current_path(models, "tutorial") / "scaler.joblib").unlink()
     for client in start(Settings(models_dir=models, versions_served=2)):
         found = index(client)
         assert list(found) == [
