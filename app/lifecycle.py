@@ -49,9 +49,9 @@ class Lifecycle:
             settings.default_model,
             _choose_engine(settings),
             self._start_runner,
-            retire=self._retire,
+            on_retire=self._retire,
             on_failure=self._on_load_failure,
-            is_healthy=lambda runner: runner.healthy,
+            is_healthy=lambda runner: runner.is_healthy,
             versions_served=settings.versions_served,
             overrides=overrides,
         )
@@ -90,7 +90,7 @@ class Lifecycle:
             model = self.registry.get()
         except (NotReady, UnknownModel) as error:
             return str(error)
-        return None if model.runner.healthy else f"the batcher of the model {default!r} has stopped"
+        return None if model.runner.is_healthy else f"the batcher of the model {default!r} has stopped"
 
     async def _watch_models_dir(self) -> None:
         """Refresh the registry whenever the models directory or a shared version override has changed."""
@@ -113,7 +113,7 @@ class Lifecycle:
             max_queued_windows=self.settings.max_queued_windows,
             delay_s=self.settings.batch_delay_s,
             on_call=self.metrics.record_engine_call,
-            on_joined=self.metrics.record_coalesced_windows,
+            on_coalesced=self.metrics.record_coalesced_windows,
             on_death=_log_batcher_death,
         )
 

@@ -1,4 +1,4 @@
-"""Stand-ins for what is slow, random or out of reach: each does as it is told, and remembers what was asked of it."""
+"""Fakes of what is slow, random or unavailable in tests. Each behaves as configured and records how it was used."""
 
 import asyncio
 import shutil
@@ -17,13 +17,13 @@ Returned = TypeVar("Returned")
 Parameters = ParamSpec("Parameters")
 
 
-def answer(item: int) -> str:
-    """What `FakeCall` makes of one item."""
+def result_of(item: int) -> str:
+    """Return the result that `FakeCall` computes for an item."""
     return f"<{item}>"
 
 
 class BadItems(Exception):
-    """What `FakeCall` raises for the items it was told to fail on."""
+    """Raised by a `FakeCall` that is configured to fail on some of its items."""
 
     def __init__(self, items: list[int]) -> None:
         self.items = items
@@ -31,8 +31,8 @@ class BadItems(Exception):
 
 
 @dataclass
-class Made:
-    """One call that was made of a `FakeCall`."""
+class RecordedCall:
+    """One call of a `FakeCall`."""
 
     started_s: float
     items: list[int]
@@ -41,57 +41,74 @@ class Made:
 
 @dataclass
 class FakeCall:
-    """The async callable behind a batcher: items in, as many answers out, after a while on the loop's clock."""
+    """Stands in for the engine call of a batcher. Takes its time on the event loop's clock.
 
-    takes_s: float = 1.0  # each call
-    takes_s_per_item: float = 0.0  # and for each item in it
-    bad: set[int] = field(default_factory=set)  # a call that holds one of these raises BadItems
-    lost: set[int] = field(default_factory=set)  # these get no answer, so the others come back too few
-    hangs: bool = False  # a call made while this holds never ends
-    made: list[Made] = field(default_factory=list)
+    Attributes:
+        takes_s: Duration of a call.
+        takes_s_per_item: Additional duration for each item in it.
+        bad_items: A call that contains one of these raises `BadItems`.
+        dropped_items: These get no result, so the call returns too few.
+        hangs: Whether a call that starts now never ends.
+        calls: The calls so far.
+    """
+
+    takes_s: float = 1.0
+    takes_s_per_item: float = 0.0
+    bad_items: set[int] = field(default_factory=set)
+    dropped_items: set[int] = field(default_factory=set)
+    hangs: bool = False
+    calls: list[RecordedCall] = field(default_factory=list)
 
     @property
-    def seen(self) -> list[tuple[float, list[int]]]:
-        """When each call started, and with what."""
-        return [(call.started_s, call.items) for call in self.made]
+    def starts(self) -> list[tuple[float, list[int]]]:
+        """The start time and the items of each call."""
+        return [(call.started_s, call.items) for call in self.calls]
 
     async def __call__(self, items: list[int]) -> list[str]:
         loop = asyncio.get_running_loop()
         items = list(items)
-        call = Made(loop.time(), items)
-        self.made.append(call)
+        call = RecordedCall(loop.time(), items)
+        self.calls.append(call)
         if self.hangs:
             await loop.create_future()
         await asyncio.sleep(self.takes_s + self.takes_s_per_item * len(items))
         call.ended_s = loop.time()
-        if bad := [item for item in items if item in self.bad]:
+        if bad := [item for item in items if item in self.bad_items]:
             raise BadItems(bad)
-        return [answer(item) for item in items if item not in self.lost]
+        return [result_of(item) for item in items if item not in self.dropped_items]
 
 
 @dataclass
-class TurnedClock:
-    """A clock turned by hand, or one that follows another; it can break."""
+class ManualClock:
+    """A clock that a test advances by hand, optionally on top of another clock.
+
+    Attributes:
+        now_s: What the clock reads, before the other clock's time is added.
+        base: The other clock.
+        error: Raised by the next readings, if set.
+        reads: How often the clock was read.
+    """
 
     now_s: float = 0.0
-    follows: Callable[[], float] = lambda: 0.0
-    broken: Exception | None = None
-    read: int = 0  # how often
+    base: Callable[[], float] = lambda: 0.0
+    error: Exception | None = None
+    reads: int = 0
 
     def __call__(self) -> float:
-        self.read += 1
-        if self.broken is not None:
-            raise self.broken
-        return self.now_s + self.follows()
+        self.reads += 1
+        if self.error is not None:
+            raise self.error
+        return self.now_s + self.base()
 
-    def turn(self, by_s: float) -> None:
+    def advance(self, by_s: float) -> None:
+        """Move the clock forward."""
         self.now_s += by_s
 
 
-async def in_turns(
+async def fake_to_thread(
     function: Callable[Parameters, Returned], *args: Parameters.args, **kwargs: Parameters.kwargs
 ) -> Returned:
-    """What stands for `asyncio.to_thread` where there are no threads: others have a turn before and after."""
+    """Stand in for `asyncio.to_thread` without threads. Other tasks run before and after the function."""
     await asyncio.sleep(0)
     try:
         return function(*args, **kwargs)
@@ -99,29 +116,31 @@ async def in_turns(
         await asyncio.sleep(0)
 
 
-class Shelf:
-    """A models directory whose versions are empty: `QuickRegistry` reads them in no time."""
+class FakeModelStore:
+    """A models directory whose versions are empty, so that `FakeRegistry` loads them instantly."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         directory.mkdir(exist_ok=True)
 
     def publish(self, name: str, version: str, *, fault: str | None = None, is_current: bool = True) -> None:
+        """Publish a version, which may have a fault from the start."""
         path = self.directory / name / version
         path.mkdir(parents=True)
-        self.spoil(name, version, fault)
+        self.set_fault(name, version, fault)
         if is_current:
-            self.point(name, version)
+            self.set_current(name, version)
 
-    def point(self, name: str, current: str) -> None:
-        (self.directory / name / "current").write_text(current)
+    def set_current(self, name: str, version: str) -> None:
+        """Write a model's `current` file."""
+        (self.directory / name / "current").write_text(version)
 
-    def pointed(self, name: str) -> str:
-        """What `current` says."""
+    def current(self, name: str) -> str:
+        """Read a model's `current` file."""
         return (self.directory / name / "current").read_text().strip()
 
-    def spoil(self, name: str, version: str, fault: str | None) -> None:
-        """Gives a version this fault; none mends it."""
+    def set_fault(self, name: str, version: str, fault: str | None) -> None:
+        """Let a version fail to load for this reason; None lets it load again."""
         file = self.directory / name / version / "fault"
         if fault is None:
             file.unlink(missing_ok=True)
@@ -129,25 +148,33 @@ class Shelf:
             file.write_text(fault)
 
     def remove(self, name: str) -> None:
+        """Delete a model with all its versions."""
         shutil.rmtree(self.directory / name)
 
 
-class QuickRegistry(Registry[int]):
-    """A registry of what lies on a `Shelf`; its runners are numbers, in the order in which they were started."""
+class FakeRegistry(Registry[int]):
+    """A registry of the models in a `FakeModelStore`. Its runners are numbers, counted from 0 in order of their start.
 
-    def __init__(self, directory: Path, default_model: str = "a", **how: Any) -> None:
+    Attributes:
+        started: The reference of each version that a runner was started for.
+        retired: The runners of the versions that were retired.
+        reported: The failures that were reported, by name or reference.
+        read: The reference of each version that was read, successfully or not.
+    """
+
+    def __init__(self, directory: Path, default_model: str = "a", **options: Any) -> None:
         self.started: list[str] = []
         self.retired: list[int] = []
-        self.told: list[str] = []
-        self.read: list[str] = []  # whether or not it could be
+        self.reported: list[str] = []
+        self.read: list[str] = []
         super().__init__(
             directory,
             default_model,
             "onnx",
             self._start,
-            retire=lambda model: self.retired.append(model.runner),
-            on_failure=lambda reference, error: self.told.append(reference),
-            **how,
+            on_retire=lambda model: self.retired.append(model.runner),
+            on_failure=lambda reference, error: self.reported.append(reference),
+            **options,
         )
 
     def _start(self, manifest: Manifest, forecaster: Forecaster) -> int:

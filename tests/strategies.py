@@ -1,7 +1,7 @@
-"""Hypothesis strategies for windows of prices: (B, W) arrays that every transform takes.
+"""Hypothesis strategies for windows of prices, as (B, W) arrays that every transform accepts.
 
-Hypothesis draws what matters (scale, volatility, place and size of a jump); the wandering in between comes from a seed,
-so that a window of 60 prices is a handful of draws, and shrinks to a quiet one.
+Hypothesis draws what matters: scale, volatility, and the position and size of a jump. The random walk in between comes
+from a drawn seed. A window of 60 prices therefore takes only a few draws, and shrinks towards a quiet one.
 """
 
 import numpy as np
@@ -12,19 +12,21 @@ F64 = npt.NDArray[np.float64]
 
 WINDOW = 60
 SMALLEST_SCALE, LARGEST_SCALE = 1e-6, 1e9
-LARGEST_JUMP = 1e5  # as a factor; together with the wandering around it still less than a transform refuses
+LARGEST_JUMP = 1e5  # a factor; even together with the walk around it, less than a transform rejects
 
 seeds = st.integers(0, 2**32 - 1)
-scales = st.floats(np.log10(SMALLEST_SCALE), np.log10(LARGEST_SCALE)).map(lambda power: float(10**power))
-volatilities = st.floats(-7, -1).map(lambda power: float(10**power))  # per step, from a pegged currency to a panic
+scales = st.floats(np.log10(SMALLEST_SCALE), np.log10(LARGEST_SCALE)).map(lambda exponent: float(10**exponent))
+# Per step: from a pegged currency to a market crash.
+volatilities = st.floats(-7, -1).map(lambda exponent: float(10**exponent))
+# A factor of at least 1.25, up or down.
 jumps = st.tuples(st.floats(0.1, np.log10(LARGEST_JUMP)), st.sampled_from([-1, 1])).map(
-    lambda drawn: float(10 ** (drawn[0] * drawn[1]))  # a factor, up or down, of a quarter at the least
+    lambda drawn: float(10 ** (drawn[0] * drawn[1]))
 )
 
 
 @st.composite
 def walks(draw: st.DrawFn, window: int = WINDOW) -> F64:
-    """(W,) a random walk of log prices with one volatility, beginning near its scale."""
+    """(W,) prices: a random walk of log prices with constant volatility, starting near a drawn scale."""
     returns = np.random.default_rng(draw(seeds)).normal(0.0, draw(volatilities), window)
     walk: F64 = draw(scales) * np.exp(returns.clip(-1, 1).cumsum())
     return walk
@@ -32,22 +34,25 @@ def walks(draw: st.DrawFn, window: int = WINDOW) -> F64:
 
 @st.composite
 def constants(draw: st.DrawFn, window: int = WINDOW) -> F64:
-    """(W,) the same price again and again."""
+    """(W,) prices: one price, repeated."""
     return np.full(window, draw(scales))
 
 
 @st.composite
-def ticked(draw: st.DrawFn, window: int = WINDOW) -> F64:
-    """(W,) a walk in whole ticks, of half its lowest price at most: many prices are those of the step before."""
+def rounded_walks(draw: st.DrawFn, window: int = WINDOW) -> F64:
+    """(W,) prices: a walk rounded to multiples of a tick size, so that many prices repeat.
+
+    The tick size is at most half of the walk's lowest price.
+    """
     walk = draw(walks(window))
-    tick = walk.min() * draw(st.floats(-4, np.log10(0.5)).map(lambda power: float(10**power)))
-    prices: F64 = tick * np.round(walk / tick)
+    tick_size = walk.min() * draw(st.floats(-4, np.log10(0.5)).map(lambda exponent: float(10**exponent)))
+    prices: F64 = tick_size * np.round(walk / tick_size)
     return prices
 
 
 @st.composite
 def single_jumps(draw: st.DrawFn, window: int = WINDOW) -> F64:
-    """(W,) a walk or a constant, all of it multiplied by one factor from one place on."""
+    """(W,) prices: a walk or a constant, multiplied by a factor from some position on."""
     prices: F64 = draw(st.one_of(constants(window), walks(window))).copy()
     prices[draw(st.integers(1, window - 1)) :] *= draw(jumps)
     return prices
@@ -55,13 +60,13 @@ def single_jumps(draw: st.DrawFn, window: int = WINDOW) -> F64:
 
 @st.composite
 def zigzags(draw: st.DrawFn, window: int = WINDOW) -> F64:
-    """(W,) two prices in turn: as volatile as a window can be."""
+    """(W,) prices: two prices that alternate, as volatile as a window can be."""
     prices: F64 = draw(scales) * np.where(np.arange(window) % 2, draw(jumps), 1.0)
     return prices
 
 
 def windows(rows: int = 4, window: int = WINDOW, zigzag: bool = True) -> st.SearchStrategy[F64]:
-    """(B, W) up to `rows` windows, each of any kind."""
-    kinds = [constants(window), walks(window), ticked(window), single_jumps(window)]
+    """(B, W) prices: up to `rows` windows, each of any kind; zigzags only if `zigzag` is true."""
+    kinds = [constants(window), walks(window), rounded_walks(window), single_jumps(window)]
     kinds += [zigzags(window)] if zigzag else []
     return st.lists(st.one_of(kinds), min_size=1, max_size=rows).map(np.array)

@@ -1,4 +1,4 @@
-"""The strategies make what they say, and reach the corners that they are there for."""
+"""Tests of the strategies: they draw what they promise, and reach the corner cases they exist for."""
 
 import numpy as np
 import pytest
@@ -15,9 +15,9 @@ from tests.strategies import (
     WINDOW,
     constants,
     jumps,
+    rounded_walks,
     scales,
     single_jumps,
-    ticked,
     volatilities,
     walks,
     windows,
@@ -27,15 +27,15 @@ from tests.strategies import (
 quick = settings(max_examples=30, deadline=None)
 
 
-def steps(prices: F64) -> F64:
-    """The factor of each step, up or down alike: never below 1."""
+def step_factors(prices: F64) -> F64:
+    """Return the factor of each step; a fall counts like a rise, so no factor is below 1."""
     factors: F64 = np.exp(np.abs(np.diff(np.log(prices))))
     return factors
 
 
 @quick
 @given(windows(rows=3), windows(rows=3, window=7))
-def test_windows_are_arrays_of_prices_that_every_transform_takes(long: F64, short: F64) -> None:
+def test_windows_are_arrays_that_every_transform_accepts(long: F64, short: F64) -> None:
     for prices, window in ((long, WINDOW), (short, 7)):
         assert prices.dtype == np.float64
         assert prices.ndim == 2
@@ -46,7 +46,7 @@ def test_windows_are_arrays_of_prices_that_every_transform_takes(long: F64, shor
 
 @quick
 @given(scales, volatilities, jumps)
-def test_drawn_parameters_keep_their_bounds(scale: float, volatility: float, jump: float) -> None:
+def test_parameters_stay_within_their_bounds(scale: float, volatility: float, jump: float) -> None:
     assert SMALLEST_SCALE * 0.999 <= scale <= LARGEST_SCALE * 1.001
     assert 0.999e-7 <= volatility <= 0.1001
     assert max(jump, 1 / jump) >= 1.25
@@ -54,65 +54,67 @@ def test_drawn_parameters_keep_their_bounds(scale: float, volatility: float, jum
 
 @quick
 @given(constants())
-def test_a_constant_window_never_changes(prices: F64) -> None:
+def test_constants_never_change(prices: F64) -> None:
     assert prices.shape == (WINDOW,)
     assert np.ptp(prices) == 0
 
 
 @quick
 @given(walks())
-def test_a_walk_has_no_jump(prices: F64) -> None:
+def test_walks_have_no_jump(prices: F64) -> None:
     assert prices.shape == (WINDOW,)
-    assert steps(prices).max() <= np.e * 1.001
+    assert step_factors(prices).max() <= np.e * 1.001
 
 
 @quick
-@given(ticked())
-def test_ticked_prices_are_few_and_have_no_jump(prices: F64) -> None:
+@given(rounded_walks())
+def test_rounded_walks_are_positive_and_have_no_jump(prices: F64) -> None:
     assert prices.shape == (WINDOW,)
     assert (prices > 0).all()
-    assert steps(prices).max() <= np.e * 1.001
+    assert step_factors(prices).max() <= np.e * 1.001
 
 
 @quick
 @given(zigzags())
-def test_a_zigzag_goes_back_and_forth(prices: F64) -> None:
-    assert steps(prices).min() >= 1.25
+def test_zigzags_alternate_between_two_prices(prices: F64) -> None:
+    assert step_factors(prices).min() >= 1.25
     assert len(set(prices)) == 2
 
 
 @quick
 @given(single_jumps())
-def test_a_single_jump_is_the_only_step_that_no_walk_could_do(prices: F64) -> None:
-    taken = np.sort(steps(prices))
-    assert taken[-1] > 1
-    assert taken[-2] <= np.e * 1.001
+def test_single_jumps_have_at_most_one_jump(prices: F64) -> None:
+    factors = np.sort(step_factors(prices))
+    assert factors[-1] > 1
+    assert factors[-2] <= np.e * 1.001
 
 
-CORNERS: dict[str, st.SearchStrategy[F64]] = {
+CORNER_CASES: dict[str, st.SearchStrategy[F64]] = {
     "tiny prices": windows().filter(lambda prices: bool(prices.max() < 1e-4)),
     "huge prices": windows().filter(lambda prices: bool(prices.min() > 1e7)),
     "a constant row": windows().filter(lambda prices: bool((np.ptp(prices, axis=1) == 0).any())),
-    "a quiet row": windows().filter(lambda prices: bool((steps(prices).max(axis=1) < 1.0001).any())),
-    "a row of a few ticks": windows().filter(lambda prices: any(2 < len(set(row)) < 10 for row in prices.tolist())),
+    "a quiet row": windows().filter(lambda prices: bool((step_factors(prices).max(axis=1) < 1.0001).any())),
+    "a row of few distinct prices": windows().filter(
+        lambda prices: any(2 < len(set(row)) < 10 for row in prices.tolist())
+    ),
     "several rows": windows().filter(lambda prices: len(prices) > 1),
-    "a jump from calm": single_jumps().filter(lambda prices: len(set(prices)) == 2),
-    "a jump amid a walk": single_jumps().filter(lambda prices: len(set(prices)) > 2),
-    "a fall by more than a thousand": single_jumps().filter(lambda prices: bool(prices[-1] < prices[0] / 1e3)),
-    "a wild zigzag": zigzags().filter(lambda prices: bool(steps(prices).max() > 1e4)),
+    "a jump in a constant window": single_jumps().filter(lambda prices: len(set(prices)) == 2),
+    "a jump in a walk": single_jumps().filter(lambda prices: len(set(prices)) > 2),
+    "a fall to less than a thousandth": single_jumps().filter(lambda prices: bool(prices[-1] < prices[0] / 1e3)),
+    "a wild zigzag": zigzags().filter(lambda prices: bool(step_factors(prices).max() > 1e4)),
 }
 
 
-@pytest.mark.parametrize("corner", CORNERS)
-def test_every_corner_is_reached(corner: str) -> None:
-    find(CORNERS[corner], lambda prices: True, settings=settings(database=None, phases=[Phase.generate]))
+@pytest.mark.parametrize("corner_case", CORNER_CASES)
+def test_corner_case_is_reached(corner_case: str) -> None:
+    find(CORNER_CASES[corner_case], lambda prices: True, settings=settings(database=None, phases=[Phase.generate]))
 
 
-def test_zigzags_can_be_left_out() -> None:
+def test_windows_without_zigzags_have_none() -> None:
     @quick
     @given(windows(zigzag=False))
-    def none_is_a_zigzag(prices: F64) -> None:
+    def check(prices: F64) -> None:
         for row in prices:
-            assert np.sort(steps(row))[-2] <= np.e * 1.001
+            assert np.sort(step_factors(row))[-2] <= np.e * 1.001
 
-    none_is_a_zigzag()
+    check()

@@ -1,17 +1,17 @@
-"""The virtual loop: time that jumps, timers in order, and no waiting for what cannot come."""
+"""Tests of the event loop with virtual time."""
 
 import asyncio
 from collections.abc import Iterator
 
 import pytest
 
-from tests.virtual_time import Deadlock, Unhandled, VirtualTimeLoop, in_virtual_time, now, run, until
+from tests.virtual_time import Deadlock, Unhandled, VirtualTimeLoop, in_virtual_time, now, run, sleep_until
 
 HOUR_S = 3600.0
 MONTH_S = 30 * 24 * HOUR_S
 
 
-def test_time_starts_at_zero_and_stands_still_while_something_is_ready() -> None:
+def test_time_stands_still_while_callbacks_are_ready() -> None:
     async def busy() -> float:
         for _ in range(100):
             await asyncio.sleep(0)
@@ -21,15 +21,15 @@ def test_time_starts_at_zero_and_stands_still_while_something_is_ready() -> None
 
 
 @pytest.mark.parametrize("seconds", [2**-30, 0.1, HOUR_S, MONTH_S])
-def test_a_sleep_takes_its_virtual_time_and_no_other(seconds: float) -> None:
+def test_sleep_takes_virtual_time_only(seconds: float) -> None:
     async def sleeper() -> float:
         await asyncio.sleep(seconds)
         return now()
 
-    assert run(sleeper()) == seconds  # if it really slept, a month would be noticed
+    assert run(sleeper()) == seconds  # a real sleep of a month would not go unnoticed
 
 
-def test_timers_fire_in_the_order_of_their_times_each_at_its_own() -> None:
+def test_timers_fire_in_order_at_their_times() -> None:
     async def sleepers() -> list[tuple[str, float]]:
         fired: list[tuple[str, float]] = []
 
@@ -43,7 +43,7 @@ def test_timers_fire_in_the_order_of_their_times_each_at_its_own() -> None:
     assert run(sleepers()) == [("soon", 0.25), ("later", 1.5), ("late", 2 * HOUR_S)]
 
 
-def test_a_cancelled_timer_does_not_carry_the_clock_along() -> None:
+def test_cancelled_timer_does_not_move_the_clock() -> None:
     async def scenario() -> float:
         asyncio.get_running_loop().call_later(HOUR_S, lambda: None).cancel()
         await asyncio.sleep(1)
@@ -52,7 +52,7 @@ def test_a_cancelled_timer_does_not_carry_the_clock_along() -> None:
     assert run(scenario()) == 1.0
 
 
-def test_a_timeout_works_in_virtual_time() -> None:
+def test_timeout_fires_in_virtual_time() -> None:
     async def scenario() -> float:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(HOUR_S):
@@ -62,18 +62,18 @@ def test_a_timeout_works_in_virtual_time() -> None:
     assert run(scenario()) == HOUR_S
 
 
-def test_until_sleeps_to_a_time_and_not_back() -> None:
+def test_sleep_until_past_time_does_not_turn_back() -> None:
     async def scenario() -> list[float]:
         times = []
         for at_s in (1.0, 3.5, 2.0):
-            await until(at_s)
+            await sleep_until(at_s)
             times.append(now())
         return times
 
     assert run(scenario()) == [1.0, 3.5, 3.5]
 
 
-def test_a_wake_up_through_the_pipe_is_neither_a_deadlock_nor_time() -> None:
+def test_threadsafe_wake_up_is_no_deadlock_and_takes_no_time() -> None:
     async def scenario() -> float:
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
@@ -86,17 +86,17 @@ def test_a_wake_up_through_the_pipe_is_neither_a_deadlock_nor_time() -> None:
     assert run(scenario()) == 1.0
 
 
-def test_waiting_for_what_cannot_come_is_a_deadlock() -> None:
+def test_run_waiting_forever_raises_deadlock() -> None:
     async def scenario() -> None:
         await asyncio.sleep(1)
         await asyncio.Event().wait()
 
-    with pytest.raises(Deadlock, match="deadlock: nothing is ready and nothing is scheduled"):
+    with pytest.raises(Deadlock, match="deadlock: no callback is ready and no timer is scheduled"):
         run(scenario())
 
 
-def test_time_ends_for_what_never_does() -> None:
-    async def polls() -> None:
+def test_run_that_never_ends_raises_overflow() -> None:
+    async def poll_forever() -> None:
         def again() -> None:
             asyncio.get_running_loop().call_later(HOUR_S, again)
 
@@ -104,13 +104,13 @@ def test_time_ends_for_what_never_does() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(OverflowError, match="still not done after 4194304 s"):
-        run(polls())
+        run(poll_forever())
 
 
-def test_what_is_left_behind_is_cancelled() -> None:
+def test_run_cancels_the_tasks_left_behind() -> None:
     ends: list[str] = []
 
-    async def left() -> None:
+    async def wait_forever() -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -118,7 +118,7 @@ def test_what_is_left_behind_is_cancelled() -> None:
             raise
 
     async def scenario() -> asyncio.Task[None]:
-        task = asyncio.create_task(left())
+        task = asyncio.create_task(wait_forever())
         await asyncio.sleep(1)
         return task
 
@@ -126,7 +126,7 @@ def test_what_is_left_behind_is_cancelled() -> None:
     assert ends == ["cancelled"]
 
 
-def test_a_failure_comes_through_and_the_loop_is_closed() -> None:
+def test_run_that_fails_raises_and_closes_the_loop() -> None:
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def scenario() -> None:
@@ -138,7 +138,7 @@ def test_a_failure_comes_through_and_the_loop_is_closed() -> None:
     assert [loop.is_closed() for loop in loops] == [True]
 
 
-def test_a_callback_that_fails_unseen_is_told() -> None:
+def test_run_with_failed_callback_raises_unhandled() -> None:
     async def scenario() -> None:
         asyncio.get_running_loop().call_soon(lambda: 1 // 0)
         await asyncio.sleep(1)
@@ -148,9 +148,9 @@ def test_a_callback_that_fails_unseen_is_told() -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_a_task_that_fails_unseen_is_told() -> None:
+def test_run_with_failed_task_raises_unhandled() -> None:
     async def fails() -> None:
-        raise LookupError("unseen")
+        raise LookupError("unnoticed")
 
     async def scenario() -> None:
         task = asyncio.create_task(fails())
@@ -162,7 +162,7 @@ def test_a_task_that_fails_unseen_is_told() -> None:
     assert isinstance(caught.value.__cause__, LookupError)
 
 
-def test_the_decorator_makes_an_async_function_a_plain_one() -> None:
+def test_in_virtual_time_makes_an_async_function_plain() -> None:
     @in_virtual_time
     async def sleeps(seconds: float, *, twice: bool) -> float:
         await asyncio.sleep(seconds * (2 if twice else 1))
@@ -174,23 +174,23 @@ def test_the_decorator_makes_an_async_function_a_plain_one() -> None:
 
 @pytest.fixture
 def loop() -> Iterator[VirtualTimeLoop]:
-    """One to be driven from outside."""
+    """A loop that the test drives itself."""
     loop = VirtualTimeLoop()
     yield loop
     loop.close()
 
 
-def test_a_turn_runs_what_is_ready_and_not_what_that_makes_ready(loop: VirtualTimeLoop) -> None:
+def test_run_once_runs_ready_callbacks_only(loop: VirtualTimeLoop) -> None:
     happened: list[str] = []
     loop.call_soon(lambda: loop.call_soon(happened.append, "next"))
     loop.call_soon(happened.append, "now")
-    loop.turn()
+    loop.run_once()
     assert happened == ["now"]
-    loop.turn()
+    loop.run_once()
     assert happened == ["now", "next"]
 
 
-def test_settling_runs_all_that_needs_no_time(loop: VirtualTimeLoop) -> None:
+def test_settle_runs_everything_that_takes_no_time(loop: VirtualTimeLoop) -> None:
     async def counts(turns: int) -> int:
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -201,25 +201,25 @@ def test_settling_runs_all_that_needs_no_time(loop: VirtualTimeLoop) -> None:
     assert counting.result() == 100
     assert not sleeping.done()
     assert loop.time() == 0.0
-    loop.run_until_complete(sleeping)  # and afterwards time jumps as ever
+    loop.run_until_complete(sleeping)  # afterwards, time jumps as usual
     assert loop.time() == HOUR_S
 
 
-def test_settling_where_nothing_is_left_to_do_is_no_deadlock(loop: VirtualTimeLoop) -> None:
+def test_settle_with_nothing_to_do_is_no_deadlock(loop: VirtualTimeLoop) -> None:
     loop.settle()
     loop.settle()
     assert loop.time() == 0.0
 
 
-def test_time_advances_by_what_was_asked_and_what_happens_at_its_end_settles(loop: VirtualTimeLoop) -> None:
+def test_advance_runs_due_timers_and_settles(loop: VirtualTimeLoop) -> None:
     happened: list[tuple[str, float]] = []
 
-    def note(what: str) -> None:
-        happened.append((what, loop.time()))
+    def record(event: str) -> None:
+        happened.append((event, loop.time()))
 
-    loop.call_later(1.0, note, "before")
-    loop.call_later(2.0, lambda: loop.call_soon(note, "just now"))
-    loop.call_later(2.25, note, "after")
+    loop.call_later(1.0, record, "before")
+    loop.call_later(2.0, lambda: loop.call_soon(record, "just now"))
+    loop.call_later(2.25, record, "after")
     loop.advance(2.0)
     assert happened == [("before", 1.0), ("just now", 2.0)]
     assert loop.time() == 2.0

@@ -10,7 +10,7 @@ from app.api.problems import error_responses
 from app.api.request_body import RequestBodyReader, openapi_request_body, parse_json, require_json
 from app.api.schemas import LoadRequest, ModelDetail, ModelList, ModelSummary
 from app.serving.model_runner import ModelRegistry, ServedModel
-from app.serving.registry import Published
+from app.serving.published_versions import PublishedVersions
 
 
 def router(
@@ -74,7 +74,7 @@ def router(
     return routes
 
 
-def _summary(registry: ModelRegistry, model: ServedModel, published: Mapping[str, Published]) -> ModelSummary:
+def _summary(registry: ModelRegistry, model: ServedModel, published: Mapping[str, PublishedVersions]) -> ModelSummary:
     manifest = model.manifest
     name = manifest.name
     return ModelSummary(
@@ -91,7 +91,7 @@ def _summary(registry: ModelRegistry, model: ServedModel, published: Mapping[str
     )
 
 
-def _detail(registry: ModelRegistry, model: ServedModel, published: Mapping[str, Published]) -> ModelDetail:
+def _detail(registry: ModelRegistry, model: ServedModel, published: Mapping[str, PublishedVersions]) -> ModelDetail:
     manifest = model.manifest
     name = manifest.name
     failures = {

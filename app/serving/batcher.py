@@ -1,93 +1,78 @@
-"""The batcher: many callers, few engine calls.
+"""The batcher joins the windows of many concurrent requests into few engine calls.
 
 What it promises:
 
-1. The engine has one or more concurrent_calls, and may have more while requests are large. It dispatches the moment a lane is
-   free, and concurrent_calls that are free together share what waits; while all are busy, arrivals wait and go together in the
-   next call, oldest first. An optional delay (0 unless asked for) counts from the oldest waiting arrival. Nothing
-   polls.
-2. It counts windows, not requests. A call never holds more than `max_batch_windows`; a larger request is computed in
-   pieces, which may run in several concurrent_calls, and is answered in order.
-3. The queue is bounded in windows, and in time: whom the measured rate tells to come too late for its own deadline is
-   refused as well. Either means `Overloaded` at once, and says when to come back.
-4. Each caller gets exactly its own results, once. Who cancels or runs out of time is dropped before the call, and
-   nobody else notices. A deadline covers queue and computing.
-5. If a call fails, it is repeated in halves until the request that fails is alone: only that one fails.
-6. If the batcher's own bookkeeping fails, every waiter fails with it, `healthy` turns false, and `on_death` is told.
-7. `close` refuses new work, lets what was accepted finish until a deadline, and fails the rest.
-8. Identical windows in flight are computed once: who asks for what already waits, or is being computed, joins.
+1. The engine runs one or more concurrent calls, and may run more while requests are large. The batcher dispatches the
+   moment a call is free and never polls. Free calls share the waiting windows evenly. While all calls are busy,
+   arrivals wait and go into the next call together, oldest first. An optional delay (off by default) counts from the
+   oldest waiting arrival.
+2. It counts windows, not requests. A call never exceeds `max_batch_windows`. A larger request is split, its parts may
+   run in several concurrent calls, and its results are rejoined in order.
+3. The queue is bounded in windows. A request predicted to miss its deadline is rejected as well. Either raises
+   `Overloaded` immediately and says when to retry.
+4. Each caller gets exactly its own results, once. A cancelled or expired request is dropped before the call and affects
+   no other. A deadline covers queueing and computing.
+5. If a call fails, it is retried in halves until the failing request is alone: only that request fails.
+6. If the batcher itself fails, every waiting request fails, `is_healthy` turns false, and `on_death` is called.
+7. `close` refuses new requests, lets the accepted ones finish until a deadline, and fails the rest.
+8. Identical windows in flight are computed once. A request for a window that waits or is being computed shares its
+   result.
 
-It knows no model, no server and no metrics: the engine is an async callable, the clock is a parameter, and whoever
-wants to count is called back.
+The batcher knows no model, no server and no metrics. The engine is an async callable, the clock is a parameter, and
+metrics are reported through callbacks.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 from app.errors import DeadlineExceeded, Draining, EngineFailed, NotReady, Overloaded
 from app.serving.throughput import ThroughputEstimator
+from app.serving.window_queue import Item, PendingRequest, PendingWindow, Result, WindowQueue
 
-Item = TypeVar("Item", bound=Hashable)
-Result = TypeVar("Result")
-
-BULK_WINDOWS = 8  # in a request make it a large one: it costs a lane far more than the event loop
+# A mean of this many windows per request counts as bulk: such requests cost the engine far more than the event loop.
+BULK_WINDOWS = 8
 
 STOPPED = "the batcher of this model has stopped"
-FULL = "too many windows are waiting already"
-TOO_LATE = "too many windows are waiting already for an answer to come in time"
+SHUTTING_DOWN = "the server is shutting down"
+QUEUE_FULL = "the queue is full"
+DEADLINE_TOO_SHORT = "the queue is too long to answer this request within its deadline"
 
 
 @dataclass(frozen=True)
 class Call:
-    """One engine call, as told to `on_call` after it."""
+    """One finished engine call.
+
+    Attributes:
+        windows: Number of windows in the call.
+        waited_s: Time that its oldest window spent in the queue.
+        took_s: Duration of the call.
+        failed: Whether the call raised, or returned a wrong number of results.
+    """
 
     windows: int
-    waited_s: float  # of the oldest window in it
+    waited_s: float
     took_s: float
     failed: bool
 
 
-class _Request(Generic[Item, Result]):
-    """One caller's items, and what has become of them."""
-
-    __slots__ = ("future", "items", "missing", "results")
-
-    def __init__(self, items: Sequence[Item], future: "asyncio.Future[list[Result]]") -> None:
-        self.items = items
-        self.future = future
-        self.missing = len(items)
-        self.results: list[Result | None] = [None] * len(items)
-
-    def fill(self, index: int, result: Result) -> None:
-        self.results[index] = result
-        self.missing -= 1
-        if not self.missing and not self.future.done():
-            self.future.set_result(self.results)  # type: ignore[arg-type]  # nothing is missing, so nothing is None
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-class _Window(Generic[Item, Result]):
-    """One item in flight, and the callers that wait for its result: each with the item's place in its request."""
-
-    __slots__ = ("arrived", "callers", "item")
-
-    def __init__(self, item: Item, arrived: float) -> None:
-        self.item = item
-        self.arrived = arrived
-        self.callers: list[tuple[_Request[Item, Result], int]] = []
-
-    def wanted_by(self) -> list[_Request[Item, Result]]:
-        """Those of the callers that have not left."""
-        return [request for request, _ in self.callers if not request.future.done()]
-
-
 class Batcher(Generic[Item, Result]):
-    """Joins concurrent `submit`s into calls of `call`. Lives on one event loop; see the module for its promises."""
+    """Joins concurrent `submit`s into engine calls. Belongs to the event loop that created it.
+
+    Args:
+        call: The engine: takes items, returns one result per item, in order. Runs as often at once as the limits on
+            concurrent calls allow.
+        concurrent_calls: Maximum number of calls at once.
+        bulk_concurrent_calls: The same limit while requests are bulk; ignored if it is lower.
+        max_batch_windows: Maximum number of windows in one call.
+        max_queued_windows: Maximum number of windows that wait for a call.
+        delay_s: Time the oldest window waits for others before a call that is not full.
+        clock: Returns monotonic seconds; defaults to the event loop's clock.
+        on_call: Called after each engine call.
+        on_coalesced: Called with the number of a request's windows that were in flight already.
+        on_death: Called once with the error that stopped the batcher.
+    """
 
     def __init__(
         self,
@@ -100,72 +85,65 @@ class Batcher(Generic[Item, Result]):
         delay_s: float = 0.0,
         clock: Callable[[], float] | None = None,
         on_call: Callable[[Call], None] = lambda call: None,
-        on_joined: Callable[[int], None] = lambda windows: None,
+        on_coalesced: Callable[[int], None] = lambda windows: None,
         on_death: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
-        """
-        Args:
-            call: items to as many results, in order. May run `concurrent_calls` times at once, or `bulk_concurrent_calls` times.
-            bulk_concurrent_calls: concurrent_calls while requests are large, where that is more.
-            clock: seconds, never going back; the event loop's own unless given.
-            on_joined: is told how many windows of a request had their like in flight.
-        """
         self._call: Callable[[list[Item]], Awaitable[Sequence[Result]]] | None = call
+        self._concurrent_calls = concurrent_calls
+        self._bulk_concurrent_calls = max(concurrent_calls, bulk_concurrent_calls)
         self._max_batch_windows = max_batch_windows
         self._max_queued_windows = max_queued_windows
         self._delay_s = delay_s
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
         self._on_call = on_call
-        self._on_joined = on_joined
+        self._on_coalesced = on_coalesced
         self._on_death = on_death
-        self._concurrent_calls = concurrent_calls
-        self._bulk_concurrent_calls = max(concurrent_calls, bulk_concurrent_calls)
-        self._waiting: dict[Item, _Window[Item, Result]] = {}  # oldest first; a dict, to join and leave in the middle
-        self._computing: dict[Item, _Window[Item, Result]] = {}
-        self._requests: set[_Request[Item, Result]] = set()  # accepted, and not left yet
-        self._tasks: set[asyncio.Task[None]] = set()  # at most one a lane
-        self._calls = 0  # concurrent_calls that compute; a worker that has just begun does not yet
-        self.throughput = ThroughputEstimator()
-        self._alarm: asyncio.TimerHandle | None = None
-        self._emptied: asyncio.Event | None = None  # while closing
+        self._requests: set[PendingRequest[Item, Result]] = set()  # accepted and not finished
+        self._queue: WindowQueue[Item, Result] = WindowQueue()
+        self._tasks: set[asyncio.Task[None]] = set()  # the batcher tasks: each makes one call at a time
+        self._active_calls = 0  # lower than the number of tasks while one has not started its first call
+        self._delay_timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Event | None = None  # set when `close` may return; None until `close` is called
         self._death: BaseException | None = None
+        self.throughput = ThroughputEstimator()
 
     @property
-    def healthy(self) -> bool:
-        return self._death is None and self._emptied is None
+    def is_healthy(self) -> bool:
+        """Whether the batcher accepts requests."""
+        return self._death is None and self._drained is None
 
     @property
     def requests_in_flight(self) -> int:
-        """Those accepted, and neither answered nor given up."""
+        """Number of requests that were accepted and are not finished."""
         return len(self._requests)
 
     @property
     def windows_in_flight(self) -> int:
-        """Those that wait for a lane or are in a call, each counted once."""
-        return len(self._waiting) + len(self._computing)
+        """Number of distinct windows that wait or are being computed."""
+        return self._queue.windows_in_flight
 
     @property
     def queued_windows(self) -> int:
-        """Those that wait for a lane."""
-        return len(self._waiting)
+        """Number of distinct windows that wait for a call."""
+        return len(self._queue.waiting)
 
     @property
     def is_bulk(self) -> bool:
-        """Whether those in flight belong to large requests."""
-        return self.windows_in_flight >= BULK_WINDOWS * self.requests_in_flight
+        """Whether the requests in flight are large on average."""
+        return self._queue.windows_in_flight >= BULK_WINDOWS * len(self._requests)
 
     async def submit(self, items: Sequence[Item], deadline_s: float | None = None) -> list[Result]:
-        """The results for `items`, in order.
+        """Compute one result per item, in order.
 
         Args:
-            items: at least one.
-            deadline_s: how long the caller is ready to wait, from now.
+            items: At least one item.
+            deadline_s: How long the caller waits, from now; None for no limit.
 
         Raises:
-            Overloaded, Draining, NotReady: refused at once.
-            DeadlineExceeded: not answered within `deadline_s`.
-            Exception: what the call raised for these items alone.
+            Overloaded, Draining, NotReady: The request was refused immediately.
+            DeadlineExceeded: No answer came within `deadline_s`.
+            Exception: What the engine call raised for these items alone.
         """
         request = self._accept(items, deadline_s)
         timer = None
@@ -177,213 +155,207 @@ class Batcher(Generic[Item, Result]):
         finally:
             if timer is not None:
                 timer.cancel()
-            self._leave(request)
+            self._discard(request)
 
     async def close(self, drain_s: float) -> None:
-        """Refuses new work at once; returns when all that was accepted is answered, or failed after `drain_s`."""
-        emptied = self._emptied = self._emptied or asyncio.Event()
-        self._dispatch()  # whoever still sits out a delay need not any more
+        """Refuse new requests immediately, and wait until the accepted ones are finished.
+
+        Args:
+            drain_s: Requests that are not finished after this time fail with `Draining`.
+        """
+        drained = self._drained = self._drained or asyncio.Event()
+        self._dispatch()  # a delay that is still running no longer applies
         try:
             async with asyncio.timeout(drain_s):
                 if self._requests:
-                    await emptied.wait()
+                    await drained.wait()
         except TimeoutError:
-            self._fail_all(Draining("the server is shutting down, and this request did not finish in time"))
-        for worker in self._tasks:
-            worker.cancel()
-        self._call = None  # lets go of the engine, also where that refers to this batcher
+            self._fail_all(Draining(f"{SHUTTING_DOWN}, and this request did not finish in time"))
+        for task in self._tasks:
+            task.cancel()
+        self._call = None  # releases the engine, even if the callable refers back to this batcher
 
     def reject_early(self, windows: int, deadline_s: float) -> None:
-        """Refuses a request for so many windows that is not even read yet.
+        """Reject a request, before its body is read, if it has no chance of being accepted.
+
+        Args:
+            windows: Number of windows that the request has at least.
+            deadline_s: How long the caller waits, from now.
 
         Raises:
-            Overloaded: there is no room or no time for it.
+            Overloaded: The queue has no room, or the request is predicted to miss its deadline.
         """
-        if len(self._waiting) + windows > self._max_queued_windows:
-            raise Overloaded(FULL, self.throughput.drain_time_s(len(self._waiting), self._allowed_calls()))
-        if predicted_overrun_s := self.throughput.predicted_overrun_s(self.windows_in_flight, windows, deadline_s):
-            raise Overloaded(TOO_LATE, predicted_overrun_s)
+        waiting = len(self._queue.waiting)
+        if waiting + windows > self._max_queued_windows:
+            raise Overloaded(QUEUE_FULL, self.throughput.drain_time_s(waiting, self._call_limit()))
+        overrun_s = self.throughput.predicted_overrun_s(self._queue.windows_in_flight, windows, deadline_s)
+        if overrun_s:
+            raise Overloaded(DEADLINE_TOO_SHORT, overrun_s)
 
-    def _accept(self, items: Sequence[Item], deadline_s: float | None) -> _Request[Item, Result]:
-        """A request for `items` on the books, each item joined to its like or put at the end of the queue."""
+    def _accept(self, items: Sequence[Item], deadline_s: float | None) -> PendingRequest[Item, Result]:
         if self._death is not None:
             raise NotReady(STOPPED)
-        if self._emptied is not None:
-            raise Draining("the server is shutting down")
-        self._refuse_excess(items, deadline_s)
+        if self._drained is not None:
+            raise Draining(SHUTTING_DOWN)
+        self._check_capacity(items, deadline_s)
         try:
-            arrived = self._clock()
+            arrived_s = self._clock()
         except Exception as error:
             self._die(error)
             raise NotReady(STOPPED) from error
-        request: _Request[Item, Result] = _Request(items, self._loop.create_future())
+        request: PendingRequest[Item, Result] = PendingRequest(items, self._loop.create_future())
         self._requests.add(request)
-        joined = 0
-        for index, item in enumerate(items):
-            window = self._computing.get(item) or self._waiting.get(item)
-            if window is None:
-                window = self._waiting[item] = _Window(item, arrived)
-            else:
-                joined += 1
-            window.callers.append((request, index))
-        if joined:
+        coalesced = self._queue.add(request, arrived_s)
+        if coalesced:
             try:
-                self._on_joined(joined)
+                self._on_coalesced(coalesced)
             except Exception as error:
-                self._die(error)  # which fails this request as well
+                self._die(error)  # fails this request too
         return request
 
-    def _refuse_excess(self, items: Sequence[Item], deadline_s: float | None) -> None:
-        """Refuses what the queue has no room or no time for. What has its like in flight needs neither."""
-        room = self._max_queued_windows - len(self._waiting)
-        ahead = self.windows_in_flight
-        if len(items) > room or (
-            deadline_s is not None and self.throughput.predicted_overrun_s(ahead, len(items), deadline_s)
+    def _check_capacity(self, items: Sequence[Item], deadline_s: float | None) -> None:
+        """Raise `Overloaded` if the queue has no room, or no time, for the windows that are not in flight yet."""
+        waiting = len(self._queue.waiting)
+        free = self._max_queued_windows - waiting
+        ahead = self._queue.windows_in_flight
+        if len(items) <= free and (
+            deadline_s is None or not self.throughput.predicted_overrun_s(ahead, len(items), deadline_s)
         ):
-            fresh = len(set(items).difference(self._waiting, self._computing))
-            if fresh > room:
-                raise Overloaded(FULL, self.throughput.drain_time_s(len(self._waiting), self._allowed_calls()))
-            if (
-                fresh
-                and deadline_s is not None
-                and (predicted_overrun_s := self.throughput.predicted_overrun_s(ahead, fresh, deadline_s))
-            ):
-                raise Overloaded(TOO_LATE, predicted_overrun_s)
+            return  # there is room and time even if none of the windows is in flight yet
+        new = self._queue.count_new(items)
+        if new > free:
+            raise Overloaded(QUEUE_FULL, self.throughput.drain_time_s(waiting, self._call_limit()))
+        if new and deadline_s is not None:
+            overrun_s = self.throughput.predicted_overrun_s(ahead, new, deadline_s)
+            if overrun_s:
+                raise Overloaded(DEADLINE_TOO_SHORT, overrun_s)
 
-    def _leave(self, request: _Request[Item, Result]) -> None:
-        """Takes a request off the books, and out of the queue what only it waits for. Leaving twice is fine."""
+    def _discard(self, request: PendingRequest[Item, Result]) -> None:
+        """Forget a request that is finished or was given up. May be called twice."""
         if request.missing:
-            for item in request.items:
-                window = self._waiting.get(item)
-                if window is not None:
-                    window.callers = [caller for caller in window.callers if caller[0] is not request]
-                    if not window.callers:
-                        del self._waiting[item]
+            self._queue.remove(request)
         self._requests.discard(request)
-        if self._emptied is not None and not self._requests:
-            self._emptied.set()
+        if self._drained is not None and not self._requests:
+            self._drained.set()
 
     def _dispatch(self) -> None:
-        """Sets free concurrent_calls to work. They begin in the loop's next turn, so that what arrives in this one goes along."""
+        """Start a task for each free call that has work.
+
+        A task starts in the next iteration of the event loop, so that all arrivals of this one can share its call.
+        """
         try:
-            concurrent_calls = self._allowed_calls()
-            while concurrent_calls > len(self._tasks) < self._calls + len(self._waiting) and self._is_due():
-                worker = self._loop.create_task(self._work())
-                self._tasks.add(worker)
-                worker.add_done_callback(self._task_done)
+            limit = self._call_limit()
+            while limit > len(self._tasks) < self._active_calls + len(self._queue.waiting) and self._is_due():
+                task = self._loop.create_task(self._run_calls())
+                self._tasks.add(task)
+                task.add_done_callback(self._on_task_done)
         except Exception as error:
             self._die(error)
 
-    def _allowed_calls(self) -> int:
+    def _call_limit(self) -> int:
         return self._bulk_concurrent_calls if self.is_bulk else self._concurrent_calls
 
     def _is_due(self) -> bool:
-        """Whether the oldest has waited for its delay, or a call is full already; sets the alarm if not."""
-        if self._delay_s <= 0 or len(self._waiting) >= self._max_batch_windows or self._emptied is not None:
+        """Whether the waiting windows may go now. If not, dispatch is scheduled for when the delay is over."""
+        waiting = self._queue.waiting
+        if self._delay_s <= 0 or len(waiting) >= self._max_batch_windows or self._drained is not None:
             return True
-        left_s = next(iter(self._waiting.values())).arrived + self._delay_s - self._clock()
-        if left_s <= 0:
+        remaining_s = next(iter(waiting.values())).arrived_s + self._delay_s - self._clock()
+        if remaining_s <= 0:
             return True
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = self._loop.call_later(left_s, self._dispatch)
+        if self._delay_timer is not None:
+            self._delay_timer.cancel()
+        self._delay_timer = self._loop.call_later(remaining_s, self._dispatch)
         return False
 
-    async def _work(self) -> None:
-        """One lane at work, until nothing is due."""
-        due = True  # or nobody had set it to work; and what another lane has left of that is due as well
-        while due:
+    async def _run_calls(self) -> None:
+        """Make one call after the other until no window is due. The body of a batcher task."""
+        waiting = self._queue.waiting
+        is_due = True  # checked by `_dispatch`; it also holds for the share that another task has left
+        while is_due:
             if windows := self._take():
-                self._calls += 1
+                self._active_calls += 1
                 try:
-                    await self._answer(windows)
+                    await self._process(windows)
                 finally:
-                    self._calls -= 1
-            due = bool(self._waiting) and len(self._tasks) <= self._allowed_calls() and self._is_due()
+                    self._active_calls -= 1
+            is_due = bool(waiting) and len(self._tasks) <= self._call_limit() and self._is_due()
 
-    def _take(self) -> list[_Window[Item, Result]]:
-        """The oldest windows, as many as a call may hold or as leave other free concurrent_calls their share.
+    def _take(self) -> list[PendingWindow[Item, Result]]:
+        """Take the oldest windows for one call, and leave the other free calls their share."""
+        free_calls = max(1, self._call_limit() - self._active_calls)
+        share = -(-len(self._queue.waiting) // free_calls)
+        return self._queue.take(min(share, self._max_batch_windows))
 
-        Those whose callers have all left are passed over.
-        """
-        share = -(-len(self._waiting) // max(1, self._allowed_calls() - self._calls))
-        room = min(share, self._max_batch_windows)
-        taken: list[_Window[Item, Result]] = []
-        unwanted: list[_Window[Item, Result]] = []
-        for window in self._waiting.values():
-            if len(taken) == room:
-                break
-            (taken if window.wanted_by() else unwanted).append(window)
-        for window in unwanted:
-            del self._waiting[window.item]
-        for window in taken:
-            self._computing[window.item] = self._waiting.pop(window.item)
-        return taken
-
-    async def _answer(self, windows: list[_Window[Item, Result]]) -> None:
-        results = await self._compute(windows)
+    async def _process(self, windows: list[PendingWindow[Item, Result]]) -> None:
+        """Compute windows and deliver their results. If the call fails, isolate the request that fails."""
+        computing = self._queue.computing
+        results = await self._call_engine(windows)
         if not isinstance(results, Exception):
             for window, result in zip(windows, results, strict=True):
-                del self._computing[window.item]
-                for request, index in window.callers:
-                    request.fill(index, result)
-        elif len(windows) == 1 or len({request for window in windows for request, _ in window.callers}) == 1:
-            # Alone: and not because the others have left meanwhile, or it would fail for what was wrong with theirs.
+                del computing[window.item]
+                for request, index in window.requests:
+                    request.set_result(index, result)
+        elif len(windows) == 1 or len({request for window in windows for request, _ in window.requests}) == 1:
+            # Requests that were cancelled meanwhile count too: their window may be the cause, so the only request left
+            # must not be blamed for the failure.
             for window in windows:
-                del self._computing[window.item]  # who asks again gets another try
-                for request, _ in window.callers:
+                del computing[window.item]  # a later request for it gets a new try
+                for request, _ in window.requests:
                     request.fail(results)
         else:
-            half = len(windows) // 2
-            for part in (windows[:half], windows[half:]):
-                wanted = [window for window in part if window.wanted_by()]
-                for window in set(part).difference(wanted):
-                    del self._computing[window.item]  # or who asks for it next would join what is never computed
-                if wanted:
-                    await self._answer(wanted)
+            middle = len(windows) // 2
+            for half in (windows[:middle], windows[middle:]):
+                active = [window for window in half if window.active_requests()]
+                for window in set(half).difference(active):
+                    del computing[window.item]  # or a later request would join a window that is never computed
+                if active:
+                    await self._process(active)
 
-    async def _compute(self, windows: list[_Window[Item, Result]]) -> Sequence[Result] | Exception:
-        """One engine call: as many results as windows, or why there are none."""
-        started = self._clock()
+    async def _call_engine(self, windows: list[PendingWindow[Item, Result]]) -> Sequence[Result] | Exception:
+        """Make one engine call and report it. Returns the error if the call failed."""
+        started_s = self._clock()
         results: Sequence[Result] | Exception
         try:
-            results = await self._call([window.item for window in windows])  # type: ignore[misc]  # or nobody waits
+            results = await self._call([window.item for window in windows])  # type: ignore[misc]  # None only if idle
             if len(results) != len(windows):
-                results = EngineFailed(f"{len(windows)} windows went in, {len(results)} forecasts came out")
+                results = EngineFailed(f"the engine returned {len(results)} forecasts for {len(windows)} windows")
         except asyncio.CancelledError:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # a coroutine runs in a task
                 raise
             results = EngineFailed("the engine call was cancelled")
         except Exception as error:
             results = error
-        ended = self._clock()
+        ended_s = self._clock()
         failed = isinstance(results, Exception)
-        self._on_call(Call(len(windows), started - windows[0].arrived, ended - started, failed))
-        self.throughput.call_ended(len(windows), started, ended, failed=failed, leaves_queue=bool(self._waiting))
+        self._on_call(Call(len(windows), started_s - windows[0].arrived_s, ended_s - started_s, failed))
+        self.throughput.record_call(
+            len(windows), started_s, ended_s, failed=failed, leaves_queue=bool(self._queue.waiting)
+        )
         return results
 
-    def _task_done(self, worker: "asyncio.Task[None]") -> None:
-        self._tasks.discard(worker)
-        if worker.cancelled():
-            if self._emptied is None or self._requests:  # `close` cancels when nobody waits any more
-                self._die(asyncio.CancelledError("somebody cancelled a lane"))
-        elif error := worker.exception():
+    def _on_task_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            if self._drained is None or self._requests:  # `close` cancels tasks only when no request is left
+                self._die(asyncio.CancelledError("a batcher task was cancelled from outside"))
+        elif error := task.exception():
             self._die(error)
         self._dispatch()
 
     def _die(self, error: BaseException) -> None:
-        """Fails everyone rather than leave them waiting for an answer that cannot come."""
-        first = self._death is None
+        """Fail all requests, now and later, rather than let them wait for answers that cannot come."""
+        is_first = self._death is None
         self._death = self._death or error
         self._fail_all(NotReady(STOPPED))
-        if first:
+        if is_first:
             self._on_death(error)
 
     def _fail_all(self, error: Exception) -> None:
         for request in list(self._requests):
             request.fail(error)
-            self._leave(request)
+            self._discard(request)
 
 
-def _expire(request: _Request[Item, Result], deadline_s: float) -> None:
+def _expire(request: PendingRequest[Item, Result], deadline_s: float) -> None:
     request.fail(DeadlineExceeded(f"no forecast within {deadline_s:.3g} s"))

@@ -1,4 +1,4 @@
-"""A runner: one forecaster's batcher, and the threads that its calls run in."""
+"""The model runner: the batcher of one forecaster, and the engine threads that run its calls."""
 
 import asyncio
 import time
@@ -7,19 +7,36 @@ from concurrent.futures import ThreadPoolExecutor
 
 from app.inference.forecaster import Forecaster, WindowForecast
 from app.serving.batcher import Batcher, Call
-from app.serving.registry import Model, Registry
+from app.serving.registry import Registry
+from app.serving.served_models import LoadedModel
 
-QUICK_WINDOWS_PER_S = 1000  # of a model as quick as that, the only window there is may hold the event loop
+# A model faster than this computes a lone window in the event loop.
+INLINE_WINDOWS_PER_S = 1000
 
 
 class ModelRunner:
-    """Takes many callers' windows to one forecaster.
+    """Batches the requests for one forecaster and runs its engine calls.
 
-    Networks run in threads, and let go of the interpreter there. What comes before and after is done in the event loop,
-    which needs the interpreter anyway: to have it pass from hand to hand between NumPy's many short operations takes
-    longer than they do. A device takes so many windows in a call that its threads do all of it. The event loop needs
-    a core as well, unless requests are large. A lone window is computed in the loop itself: to wake a thread would
-    take longer than it holds anyone up.
+    Where a call runs depends on the engine and the load:
+
+    - On the CPU, only the network runs in an engine thread, where it releases the interpreter lock. Preprocessing and
+      postprocessing run in the event loop: they consist of many short NumPy operations, and passing the lock between
+      threads for each would take longer than the operations do.
+    - One core is left to the event loop, unless requests are bulk: those use all cores.
+    - A lone window of a fast model is computed in the event loop, because waking a thread would take longer than the
+      computation blocks the loop.
+    - On a device, calls are so large that preprocessing would block the event loop: an engine thread runs all of it.
+
+    Args:
+        forecaster: The model to run.
+        engine_threads: Number of engine threads; 0 for the number that suits the engine, divided among the processes.
+        server_processes: Number of server processes that share the cores.
+        max_batch_windows: Maximum number of windows in one call; 0 for the number that suits the engine.
+        max_queued_windows: Maximum number of windows that wait for a call.
+        delay_s: Time the oldest window waits for others before a call that is not full.
+        on_call: Called after each engine call.
+        on_coalesced: Called with the number of a request's windows that were in flight already.
+        on_death: Called once with the error that stopped the batcher.
     """
 
     def __init__(
@@ -32,59 +49,62 @@ class ModelRunner:
         max_queued_windows: int,
         delay_s: float,
         on_call: Callable[[Call], None],
-        on_joined: Callable[[int], None],
+        on_coalesced: Callable[[int], None],
         on_death: Callable[[BaseException], None],
     ) -> None:
-        """
-        Args:
-            engine_threads: calls at once; 0 for what suits the engine, shared among `server_processes` processes.
-            max_batch_windows: 0 for what suits the engine.
-        """
         engine = forecaster.engine
-        many = engine_threads or max(1, engine.concurrent_calls // server_processes)
-        few = many if engine.is_on_device or engine_threads else max(1, many - 1)
+        bulk_threads = engine_threads or max(1, engine.concurrent_calls // server_processes)
+        threads = bulk_threads if engine.is_on_device or engine_threads else max(1, bulk_threads - 1)
         self._forecaster = forecaster
         self._loop = asyncio.get_running_loop()
-        self._beside_the_loop = ThreadPoolExecutor(few, thread_name_prefix="engine")
-        self._all_cores = ThreadPoolExecutor(many, thread_name_prefix="bulk") if many > few else self._beside_the_loop
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="engine")
+        self._bulk_threads = (
+            ThreadPoolExecutor(bulk_threads, thread_name_prefix="bulk") if bulk_threads > threads else self._threads
+        )
         self.batcher = Batcher(
             self._call,
-            concurrent_calls=max(many, 2 * few),  # so that a thread finds its next call ready, however busy the loop is
-            bulk_concurrent_calls=2 * many,
+            # Twice the number of threads, so that a thread finds its next call ready even if the event loop is busy.
+            concurrent_calls=max(bulk_threads, 2 * threads),
+            bulk_concurrent_calls=2 * bulk_threads,
             max_batch_windows=max_batch_windows or engine.preferred_batch_windows,
             max_queued_windows=max_queued_windows,
             delay_s=delay_s,
-            clock=time.monotonic,  # that of uvloop knows milliseconds only
+            clock=time.monotonic,  # the clock of uvloop has a resolution of a millisecond only
             on_call=on_call,
-            on_joined=on_joined,
+            on_coalesced=on_coalesced,
             on_death=on_death,
         )
         self.submit = self.batcher.submit
         self.reject_early = self.batcher.reject_early
 
     @property
-    def healthy(self) -> bool:
-        return self.batcher.healthy
+    def is_healthy(self) -> bool:
+        """Whether requests are accepted."""
+        return self.batcher.is_healthy
 
     async def close(self, drain_s: float) -> None:
-        """Refuses new work; returns when what was accepted is answered, or failed after `drain_s`.
+        """Refuse new requests, wait until the accepted ones are finished, and stop the engine threads.
 
-        Threads end when the calls do that they are in.
+        A thread that is still in a call stops when the call ends. That is not waited for.
+
+        Args:
+            drain_s: Requests that are not finished after this time fail.
         """
         await self.batcher.close(drain_s)
-        for threads in (self._beside_the_loop, self._all_cores):
+        for threads in (self._threads, self._bulk_threads):
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def _call(self, windows: list[bytes]) -> Sequence[WindowForecast]:
+        """Run one engine call where that blocks the least."""
         batcher, forecaster = self.batcher, self._forecaster
         if forecaster.engine.is_on_device:
-            return await self._loop.run_in_executor(self._beside_the_loop, forecaster.forecast_packed, windows)
-        if len(windows) == 1 == batcher.windows_in_flight and batcher.throughput.windows_per_s > QUICK_WINDOWS_PER_S:
+            return await self._loop.run_in_executor(self._threads, forecaster.forecast_packed, windows)
+        if len(windows) == 1 == batcher.windows_in_flight and batcher.throughput.windows_per_s > INLINE_WINDOWS_PER_S:
             return forecaster.forecast_packed(windows)
-        threads = self._all_cores if batcher.is_bulk else self._beside_the_loop
+        threads = self._bulk_threads if batcher.is_bulk else self._threads
         batch = forecaster.preprocess(windows)
         return forecaster.postprocess(batch, await self._loop.run_in_executor(threads, forecaster.infer, batch))
 
 
-ServedModel = Model[ModelRunner]
+ServedModel = LoadedModel[ModelRunner]
 ModelRegistry = Registry[ModelRunner]

@@ -1,67 +1,99 @@
-"""ThroughputEstimator: how quickly an engine has worked things off lately, and what that says of what comes next."""
+"""Estimates engine throughput and predicts queueing delay. Times are seconds on the batcher's clock."""
 
-MEMORY = 0.9  # weight of the past in running means: about the last ten calls
-PREDICTABLE = 0.65  # of a deadline may be filled by prediction; the rest is for what that misses, as a busy event loop
+DECAY = 0.9  # weight of the past in a running mean: roughly the last ten calls count
+PREDICTABLE_SHARE = 0.65  # of a deadline; the rest covers what a prediction misses, such as a busy event loop
 
 
 class ThroughputEstimator:
-    """What a batcher learns from its calls. Times are seconds on the batcher's clock."""
+    """Learns from finished engine calls how fast a queue drains, and predicts whether a request can meet its deadline.
+
+    Two rates are kept. The rate of single calls (`windows_per_s`) says when a full queue will be empty. The drain rate
+    counts the windows that all concurrent calls finish while a queue exists. Only the drain rate predicts delays: calls
+    without a queue behind them hold few windows and would make the engine look slower than it is.
+
+    Attributes:
+        windows_per_s: Running mean of the rate of one engine call; 0 until the first call has succeeded.
+    """
 
     def __init__(self) -> None:
-        self.windows_per_s = 0.0  # of one lane; 0 until the first call has ended
-        self._queue_windows_per_s = (
-            0.0  # of all concurrent_calls, while there is a queue; 0 until one has been worked off
-        )
-        self._queue_windows = 0.0
-        self._queue_s = 0.0
-        self._queue_from: float | None = None  # when a call first left a queue behind, and all since have
-        self._queue_until = 0.0  # when the last did
+        self.windows_per_s = 0.0
+        self._drain_windows_per_s = 0.0  # of all concurrent calls together; 0 until a queue has been measured
+        self._drained_windows = 0.0
+        self._drained_s = 0.0
+        self._queued_since_s: float | None = None  # end of the first in the current run of calls that left a queue
+        self._queued_until_s = 0.0  # end of the last in that run
 
-    def call_ended(self, windows: int, started: float, ended: float, *, failed: bool, leaves_queue: bool) -> None:
-        """Takes note of an engine call."""
-        if ended > started and not failed:
-            rate = windows / (ended - started)
-            self.windows_per_s = _mean(self.windows_per_s, rate)
-            if self._queue_from is not None:  # of what was begun before, only that part which was done since
-                part = (ended - max(started, self._queue_from)) / (ended - started)
-                self._worked_off(windows * part, ended - self._queue_until)
-            elif 0 < self._queue_windows_per_s < rate:  # taken for too low, it kept queues from coming about
-                self._worked_off(windows, ended - started)
-        if leaves_queue:
-            self._queue_from = ended if self._queue_from is None else self._queue_from
-            self._queue_until = ended
-        else:
-            self._queue_from = None
-
-    def predicted_overrun_s(self, ahead: int, windows: int, deadline_s: float) -> float:
-        """How much earlier a request should have come to be answered in time; 0 if it is not too late.
-
-        While nothing is ahead nothing is too late, or a rate once taken for too low would never be measured again.
+    def record_call(self, windows: int, started_s: float, ended_s: float, *, failed: bool, leaves_queue: bool) -> None:
+        """Update the estimates with a finished engine call.
 
         Args:
-            ahead: windows that wait or are being computed.
-            windows: of the request.
+            windows: Number of windows in the call.
+            started_s: When the call started.
+            ended_s: When the call ended.
+            failed: Whether the call failed; a failed call updates no rate.
+            leaves_queue: Whether windows were waiting when the call ended.
         """
-        if not ahead or not self._queue_windows_per_s:
+        if ended_s > started_s and not failed:
+            rate = windows / (ended_s - started_s)
+            self.windows_per_s = _running_mean(self.windows_per_s, rate)
+            if self._queued_since_s is not None:
+                # A call that started before the queue formed counts only for its time since then.
+                share = (ended_s - max(started_s, self._queued_since_s)) / (ended_s - started_s)
+                self._record_drained(windows * share, ended_s - self._queued_until_s)
+            elif 0 < self._drain_windows_per_s < rate:
+                # An underestimated rate rejects requests, so no queue forms: without this the estimate never recovers.
+                self._record_drained(windows, ended_s - started_s)
+        if leaves_queue:
+            self._queued_since_s = ended_s if self._queued_since_s is None else self._queued_since_s
+            self._queued_until_s = ended_s
+        else:
+            self._queued_since_s = None
+
+    def predicted_overrun_s(self, windows_ahead: int, windows: int, deadline_s: float) -> float:
+        """Predict by how much a request exceeds the share of its deadline that a prediction may fill.
+
+        The result is 0 while nothing is ahead of the request. Otherwise an underestimated rate could reject every
+        request, so that no call runs and the estimate never recovers.
+
+        Args:
+            windows_ahead: Windows that wait or are being computed.
+            windows: Windows of the request itself.
+            deadline_s: Time from now in which the request must be answered.
+
+        Returns:
+            Seconds; 0 if the request is predicted to be answered in time.
+        """
+        if not windows_ahead or not self._drain_windows_per_s:
             return 0.0
-        return max(0.0, (ahead + windows) / self._queue_windows_per_s - PREDICTABLE * deadline_s)
+        predicted_s = (windows_ahead + windows) / self._drain_windows_per_s
+        return max(0.0, predicted_s - PREDICTABLE_SHARE * deadline_s)
 
     def drain_time_s(self, waiting: int, concurrent_calls: int) -> float:
-        """When so many concurrent_calls will have worked a queue off; 1 where nothing is known."""
+        """Predict when a queue will be empty.
+
+        Args:
+            waiting: Windows in the queue.
+            concurrent_calls: Calls that may run at once.
+
+        Returns:
+            Seconds from now; 1 while no rate is known.
+        """
         rate = self.windows_per_s * concurrent_calls
         return waiting / rate if rate else 1.0
 
-    def _worked_off(self, windows: float, seconds: float) -> None:
-        """
+    def _record_drained(self, windows: float, elapsed_s: float) -> None:
+        """Update the drain rate.
+
         Args:
-            seconds: since others were; 0 where these were done together with them.
+            windows: Windows that a call has drained.
+            elapsed_s: Time since another call last did; 0 if both ended together.
         """
-        if seconds or self._queue_s:
-            self._queue_windows = MEMORY * self._queue_windows + windows
-            self._queue_s = MEMORY * self._queue_s + seconds
-            self._queue_windows_per_s = self._queue_windows / self._queue_s
+        if elapsed_s or self._drained_s:
+            self._drained_windows = DECAY * self._drained_windows + windows
+            self._drained_s = DECAY * self._drained_s + elapsed_s
+            self._drain_windows_per_s = self._drained_windows / self._drained_s
 
 
-def _mean(before: float, now: float) -> float:
-    """A running mean; 0 stands for none yet."""
-    return MEMORY * before + (1 - MEMORY) * now if before else now
+def _running_mean(mean: float, value: float) -> float:
+    """Fold a value into an exponentially weighted mean; a mean of 0 has no values yet."""
+    return DECAY * mean + (1 - DECAY) * value if mean else value

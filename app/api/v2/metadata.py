@@ -104,7 +104,7 @@ def _model_router(registry: ModelRegistry) -> APIRouter:
     async def _ready(name: str, version: str | None) -> Response:
         is_ready = False
         try:
-            is_ready = registry.get(name if version is None else f"{name}@{version}").runner.healthy
+            is_ready = registry.get(name if version is None else f"{name}@{version}").runner.is_healthy
         except NotReady:
             pass
         except UnknownModel:

@@ -27,7 +27,7 @@ from app.api.v2.schemas import (
 )
 from app.errors import FieldError, InvalidContent
 from app.serving.model_runner import ModelRegistry
-from app.serving.registry import Published
+from app.serving.published_versions import PublishedVersions
 
 
 def router(
@@ -118,12 +118,12 @@ def router(
     return routes
 
 
-def _index_entries(registry: ModelRegistry, published: dict[str, Published]) -> list[RepositoryIndexEntry]:
+def _index_entries(registry: ModelRegistry, published: dict[str, PublishedVersions]) -> list[RepositoryIndexEntry]:
     """List all versions by model name, oldest first.
 
     A model without any version has an entry of its own if loading it failed.
     """
-    unhealthy = {model.reference: "its batcher has stopped" for model in registry.served if not model.runner.healthy}
+    unhealthy = {model.reference: "its batcher has stopped" for model in registry.served if not model.runner.is_healthy}
     ready = {model.reference for model in registry.served} - unhealthy.keys()
     reasons = registry.failures | unhealthy
     # If a live version fails to load, the registry reports it under the name of the model.

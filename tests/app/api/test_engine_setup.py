@@ -46,7 +46,7 @@ def client_and_threads(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def test_lone_window_of_fast_model_runs_in_the_event_loop(client_and_threads: tuple[AppClient, list[str]]) -> None:
     client, thread_names = client_and_threads
     assert client.post("/predict", json={"prices": PRICES}).status_code == 200
-    client.app.lifecycle.registry.get().runner.batcher.throughput.windows_per_s = model_runner.QUICK_WINDOWS_PER_S * 2
+    client.app.lifecycle.registry.get().runner.batcher.throughput.windows_per_s = model_runner.INLINE_WINDOWS_PER_S * 2
     assert client.post("/predict", json={"prices": PRICES}).status_code == 200
     assert thread_names == ["engine", threading.current_thread().name.partition("_")[0]]
 
@@ -56,7 +56,7 @@ def test_slow_model_never_runs_in_the_event_loop(client_and_threads: tuple[AppCl
     for _ in range(3):
         assert client.post("/predict", json={"prices": PRICES}).status_code == 200
         client.app.lifecycle.registry.get().runner.batcher.throughput.windows_per_s = (
-            model_runner.QUICK_WINDOWS_PER_S / 2
+            model_runner.INLINE_WINDOWS_PER_S / 2
         )
     assert thread_names == ["engine"] * 3
 

@@ -21,7 +21,7 @@ from app.observability.logs import (
     RequestLog,
     configure_logging,
 )
-from tests.virtual_time import in_virtual_time, run, until
+from tests.virtual_time import in_virtual_time, run, sleep_until
 
 COMMON_FIELDS = {"time", "process", "level", "logger", "message"}
 
@@ -98,18 +98,18 @@ async def test_request_log_writes_lines_in_batches() -> None:
     stream = RecordingStream()
     log = RequestLog(stream)
     add_line(log, 1)
-    await until(FLUSH_INTERVAL_S / 2)
+    await sleep_until(FLUSH_INTERVAL_S / 2)
     add_line(log, 2)
     add_line(log, 3)
-    await until(FLUSH_INTERVAL_S * 0.99)
+    await sleep_until(FLUSH_INTERVAL_S * 0.99)
     assert stream.writes == []
-    await until(FLUSH_INTERVAL_S)
+    await sleep_until(FLUSH_INTERVAL_S)
     assert len(stream.writes) == stream.flush_count == 1
     assert [line["request_id"] for line in stream.lines] == ["request-1", "request-2", "request-3"]
-    await until(5.0)
+    await sleep_until(5.0)
     assert len(stream.writes) == 1, "an idle log does not poll"
     add_line(log, 4)
-    await until(5.0 + FLUSH_INTERVAL_S)
+    await sleep_until(5.0 + FLUSH_INTERVAL_S)
     assert len(stream.writes) == 2
     assert stream.lines[-1]["request_id"] == "request-4"
 
@@ -122,7 +122,7 @@ async def test_request_log_flush_writes_each_line_once() -> None:
     log.flush()
     assert len(stream.lines) == 1
     add_line(log, 2)
-    await until(5.0)
+    await sleep_until(5.0)
     assert [line["request_id"] for line in stream.lines] == ["request-1", "request-2"]
     log.flush()
     assert len(stream.lines) == 2
@@ -248,12 +248,12 @@ async def test_request_log_drops_lines_that_cannot_be_written(error: Exception) 
     log = RequestLog(stream)
     stream.error = error
     add_line(log, 1)
-    await until(1.0)
+    await sleep_until(1.0)
     add_line(log, 2)
     log.flush()
     stream.error = None
     add_line(log, 3)
-    await until(2.0)
+    await sleep_until(2.0)
     assert [line["request_id"] for line in stream.lines] == ["request-3"], "failed lines do not pile up"
 
 

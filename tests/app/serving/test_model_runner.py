@@ -1,4 +1,4 @@
-"""A runner has each call computed where that holds up nobody, and takes its share of the cores."""
+"""Tests of the model runner: which thread runs a call, how many threads there are, and how it closes."""
 
 import asyncio
 import gc
@@ -13,12 +13,12 @@ import pytest
 from app.errors import Draining, Overloaded
 from app.inference.forecaster import Forecaster
 from app.serving.batcher import BULK_WINDOWS, Call
-from app.serving.model_runner import QUICK_WINDOWS_PER_S, ModelRunner
+from app.serving.model_runner import INLINE_WINDOWS_PER_S, ModelRunner
 
 
 @dataclass
 class FakeEngine:
-    """What a runner asks of an engine."""
+    """The properties of an engine that a runner uses."""
 
     concurrent_calls: int = 2
     preferred_batch_windows: int = 32
@@ -27,172 +27,180 @@ class FakeEngine:
 
 @dataclass
 class FakeForecaster:
-    """Answers each window with itself, in upper case; calls may wait for `go`, and all remembers where it was done."""
+    """Answers each window with its bytes in upper case.
+
+    Attributes:
+        engine: Only its properties are used.
+        calls: The windows of each call of the network.
+        compute_threads: The kinds of thread that ran the network: `engine`, `bulk` or `MainThread`.
+        other_threads: The kinds of thread that ran preprocessing and postprocessing.
+        started: Released whenever the network starts.
+        may_finish: The network waits for this event.
+    """
 
     engine: FakeEngine = field(default_factory=FakeEngine)
     calls: list[list[bytes]] = field(default_factory=list)
-    threads: list[str] = field(default_factory=list)  # that computed, by the first word of their names
-    others: list[str] = field(default_factory=list)  # that did what comes before and after
-    begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    go: threading.Event = field(default_factory=threading.Event)
+    compute_threads: list[str] = field(default_factory=list)
+    other_threads: list[str] = field(default_factory=list)
+    started: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    may_finish: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.go.set()
+        self.may_finish.set()
 
     def forecast_packed(self, windows: list[bytes]) -> list[bytes]:
         return self.postprocess(self.preprocess(windows), self.infer(windows))
 
     def preprocess(self, windows: list[bytes]) -> list[bytes]:
-        self.others.append(this_thread())
+        self.other_threads.append(this_thread())
         return windows
 
     def infer(self, windows: list[bytes]) -> int:
         self.calls.append(windows)
-        self.threads.append(this_thread())
-        self.begun.release()
-        assert self.go.wait(60)
+        self.compute_threads.append(this_thread())
+        self.started.release()
+        assert self.may_finish.wait(60)
         return len(windows)
 
     def postprocess(self, windows: list[bytes], outputs: int) -> list[bytes]:
-        self.others.append(this_thread())
+        self.other_threads.append(this_thread())
         assert outputs == len(windows)
         return [window.upper() for window in windows]
 
 
 def this_thread() -> str:
+    """Return the kind of the running thread: the first word of its name."""
     return threading.current_thread().name.partition("_")[0]
 
 
-LOOP = this_thread()
+EVENT_LOOP = this_thread()
 
 
-def started(forecaster: FakeForecaster, **how: Any) -> ModelRunner:
-    usual: dict[str, Any] = {
+def start_runner(forecaster: FakeForecaster, **options: Any) -> ModelRunner:
+    defaults: dict[str, Any] = {
         "engine_threads": 0,
         "server_processes": 1,
         "max_batch_windows": 0,
         "max_queued_windows": 1000,
         "delay_s": 0.0,
         "on_call": lambda call: None,
-        "on_joined": lambda windows: None,
+        "on_coalesced": lambda windows: None,
         "on_death": lambda error: None,
     }
-    return ModelRunner(cast("Forecaster", forecaster), **usual | how)
+    return ModelRunner(cast("Forecaster", forecaster), **defaults | options)
 
 
 def windows(count: int, first: int = 0) -> list[bytes]:
     return [b"w%d" % number for number in range(first, first + count)]
 
 
-async def asked(runner: ModelRunner, count: int, first: int = 0) -> None:
+async def request(runner: ModelRunner, count: int, first: int = 0) -> None:
+    """Request windows and check the answers."""
     wanted = windows(count, first)
     answers: Sequence[object] = await runner.submit(wanted)
     assert answers == [window.upper() for window in wanted]
 
 
-async def begun(forecaster: FakeForecaster) -> None:
-    """Waits until another call runs."""
-    assert await asyncio.to_thread(forecaster.begun.acquire, timeout=60)
+async def next_call(forecaster: FakeForecaster) -> None:
+    """Wait until another call runs."""
+    assert await asyncio.to_thread(forecaster.started.acquire, timeout=60)
 
 
-# Where
-
-
-def test_a_lone_window_is_computed_in_the_loop_once_the_model_is_known_to_be_quick() -> None:
+def test_lone_window_of_a_fast_model_runs_in_the_event_loop() -> None:
     async def scenario() -> list[str]:
         forecaster = FakeForecaster()
-        runner = started(forecaster)
-        await asked(runner, 1)
-        runner.batcher.throughput.windows_per_s = QUICK_WINDOWS_PER_S
-        await asked(runner, 1)
-        runner.batcher.throughput.windows_per_s = QUICK_WINDOWS_PER_S + 1
-        await asked(runner, 1)
+        runner = start_runner(forecaster)
+        await request(runner, 1)
+        runner.batcher.throughput.windows_per_s = INLINE_WINDOWS_PER_S
+        await request(runner, 1)
+        runner.batcher.throughput.windows_per_s = INLINE_WINDOWS_PER_S + 1
+        await request(runner, 1)
         await runner.close(0)
-        return forecaster.threads
+        return forecaster.compute_threads
 
-    assert asyncio.run(scenario()) == ["engine", "engine", LOOP]
+    assert asyncio.run(scenario()) == ["engine", "engine", EVENT_LOOP]
 
 
-def test_a_model_on_a_device_never_holds_up_the_loop() -> None:
+def test_model_on_a_device_never_runs_in_the_event_loop() -> None:
     async def scenario() -> list[str]:
         forecaster = FakeForecaster(FakeEngine(is_on_device=True))
-        runner = started(forecaster)
-        runner.batcher.throughput.windows_per_s = QUICK_WINDOWS_PER_S * 10
-        await asked(runner, 1)
+        runner = start_runner(forecaster)
+        runner.batcher.throughput.windows_per_s = INLINE_WINDOWS_PER_S * 10
+        await request(runner, 1)
         await runner.close(0)
-        return [*forecaster.threads, *forecaster.others]
+        return [*forecaster.compute_threads, *forecaster.other_threads]
 
     assert asyncio.run(scenario()) == ["engine"] * 3
 
 
-def test_beside_the_loop_only_the_network_is_computed() -> None:
+def test_engine_thread_runs_only_the_network() -> None:
     async def scenario() -> tuple[list[str], list[str]]:
         forecaster = FakeForecaster()
-        runner = started(forecaster)
-        await asked(runner, 2)
+        runner = start_runner(forecaster)
+        await request(runner, 2)
         await runner.close(0)
-        return forecaster.threads, forecaster.others
+        return forecaster.compute_threads, forecaster.other_threads
 
     threads, others = asyncio.run(scenario())
     assert set(threads) == {"engine"}
-    assert set(others) == {LOOP}
+    assert set(others) == {EVENT_LOOP}
 
 
-def test_a_window_that_is_not_alone_is_computed_beside_the_loop() -> None:
+def test_window_that_is_not_alone_runs_in_an_engine_thread() -> None:
     async def scenario() -> tuple[list[str], list[list[bytes]]]:
         forecaster = FakeForecaster(FakeEngine(concurrent_calls=1))
-        forecaster.go.clear()
-        runner = started(forecaster, max_batch_windows=1)
-        runner.batcher.throughput.windows_per_s = QUICK_WINDOWS_PER_S * 10
-        asking = [asyncio.create_task(asked(runner, 1, first)) for first in range(2)]
-        await begun(forecaster)
-        forecaster.go.set()
-        await asyncio.gather(*asking)
+        forecaster.may_finish.clear()
+        runner = start_runner(forecaster, max_batch_windows=1)
+        runner.batcher.throughput.windows_per_s = INLINE_WINDOWS_PER_S * 10
+        requests = [asyncio.create_task(request(runner, 1, first)) for first in range(2)]
+        await next_call(forecaster)
+        forecaster.may_finish.set()
+        await asyncio.gather(*requests)
         await runner.close(0)
-        return forecaster.threads, forecaster.calls
+        return forecaster.compute_threads, forecaster.calls
 
     threads, calls = asyncio.run(scenario())
     assert sorted(calls) == [[b"w0"], [b"w1"]]
     assert set(threads) == {"engine"}
 
 
-def test_two_windows_of_one_request_are_computed_beside_the_loop() -> None:
+def test_two_windows_of_one_request_run_in_engine_threads() -> None:
     async def scenario() -> list[str]:
         forecaster = FakeForecaster()
-        runner = started(forecaster)
-        runner.batcher.throughput.windows_per_s = QUICK_WINDOWS_PER_S * 10
-        await asked(runner, 2)
+        runner = start_runner(forecaster)
+        runner.batcher.throughput.windows_per_s = INLINE_WINDOWS_PER_S * 10
+        await request(runner, 2)
         await runner.close(0)
-        return forecaster.threads
+        return forecaster.compute_threads
 
     assert set(asyncio.run(scenario())) == {"engine"}
 
 
 @pytest.mark.parametrize(("count", "thread"), [(BULK_WINDOWS, "bulk"), (BULK_WINDOWS - 1, "engine"), (1, "engine")])
-def test_large_requests_have_all_cores_and_small_ones_leave_one_to_the_loop(count: int, thread: str) -> None:
+def test_request_size_decides_between_engine_and_bulk_threads(count: int, thread: str) -> None:
     async def scenario() -> list[str]:
         forecaster = FakeForecaster()
-        runner = started(forecaster)
-        await asked(runner, count)
+        runner = start_runner(forecaster)
+        await request(runner, count)
         await runner.close(0)
-        return forecaster.threads
+        return forecaster.compute_threads
 
     assert asyncio.run(scenario())[0] == thread
 
 
-def test_many_small_requests_are_no_bulk() -> None:
+def test_many_small_requests_are_not_bulk() -> None:
     async def scenario() -> set[str]:
         forecaster = FakeForecaster()
-        runner = started(forecaster)
-        await asyncio.gather(*[asked(runner, 1, first) for first in range(50)])
+        runner = start_runner(forecaster)
+        await asyncio.gather(*[request(runner, 1, first) for first in range(50)])
         await runner.close(0)
-        return set(forecaster.threads)
+        return set(forecaster.compute_threads)
 
-    assert asyncio.run(scenario()) <= {"engine", LOOP}
+    assert asyncio.run(scenario()) <= {"engine", EVENT_LOOP}
 
 
 @pytest.mark.parametrize(
-    ("engine", "settings", "few", "many", "calls"),
+    ("engine", "settings", "threads", "bulk_threads", "concurrent_calls"),
     [
         (FakeEngine(concurrent_calls=1), {}, 1, 1, 2),
         (FakeEngine(concurrent_calls=2), {}, 1, 2, 2),
@@ -204,115 +212,113 @@ def test_many_small_requests_are_no_bulk() -> None:
         (FakeEngine(concurrent_calls=2, is_on_device=True), {}, 2, 2, 4),
     ],
 )
-def test_a_worker_takes_its_share_of_the_cores_and_has_a_call_ready_for_each(
-    engine: FakeEngine, settings: dict[str, int], few: int, many: int, calls: int
+def test_threads_and_concurrent_calls_fit_the_share_of_cores(
+    engine: FakeEngine, settings: dict[str, int], threads: int, bulk_threads: int, concurrent_calls: int
 ) -> None:
     async def scenario() -> None:
-        runner = started(FakeForecaster(engine), **settings)
-        assert runner._beside_the_loop._max_workers == few
-        assert runner._all_cores._max_workers == many
-        assert (runner._all_cores is runner._beside_the_loop) == (few == many)
-        assert runner.batcher._concurrent_calls == calls
-        assert runner.batcher._bulk_concurrent_calls == 2 * many
+        runner = start_runner(FakeForecaster(engine), **settings)
+        assert runner._threads._max_workers == threads
+        assert runner._bulk_threads._max_workers == bulk_threads
+        assert (runner._bulk_threads is runner._threads) == (threads == bulk_threads)
+        assert runner.batcher._concurrent_calls == concurrent_calls
+        assert runner.batcher._bulk_concurrent_calls == 2 * bulk_threads
         await runner.close(0)
 
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(("set_to", "most"), [(0, 32), (5, 5)])
-def test_a_call_is_as_large_as_suits_the_engine_unless_that_is_set(set_to: int, most: int) -> None:
+@pytest.mark.parametrize(("setting", "largest"), [(0, 32), (5, 5)])
+def test_max_batch_windows_defaults_to_the_engine(setting: int, largest: int) -> None:
     async def scenario() -> list[list[bytes]]:
         forecaster = FakeForecaster(FakeEngine(concurrent_calls=1))
-        runner = started(forecaster, max_batch_windows=set_to)
-        await asked(runner, 100)
+        runner = start_runner(forecaster, max_batch_windows=setting)
+        await request(runner, 100)
         await runner.close(0)
         return forecaster.calls
 
-    assert max(map(len, asyncio.run(scenario()))) == most
+    assert max(map(len, asyncio.run(scenario()))) == largest
 
 
-# As a batcher
-
-
-def test_it_tells_of_calls_and_of_what_was_joined() -> None:
+def test_callbacks_report_calls_and_coalesced_windows() -> None:
     async def scenario() -> None:
         forecaster = FakeForecaster()
-        told: list[Call] = []
-        joined: list[int] = []
-        runner = started(forecaster, on_call=told.append, on_joined=joined.append)
-        forecaster.go.clear()
-        asking = asyncio.create_task(asked(runner, 2))
-        await begun(forecaster)
-        again = asyncio.create_task(asked(runner, 2))
+        calls: list[Call] = []
+        coalesced: list[int] = []
+        runner = start_runner(forecaster, on_call=calls.append, on_coalesced=coalesced.append)
+        forecaster.may_finish.clear()
+        first = asyncio.create_task(request(runner, 2))
+        await next_call(forecaster)
+        second = asyncio.create_task(request(runner, 2))
         await asyncio.sleep(0)
-        forecaster.go.set()
-        await asyncio.gather(asking, again)
-        assert sum(call.windows for call in told) == 2
-        assert joined == [2]
+        forecaster.may_finish.set()
+        await asyncio.gather(first, second)
+        assert sum(call.windows for call in calls) == 2
+        assert coalesced == [2]
         await runner.close(0)
 
     asyncio.run(scenario())
 
 
-def test_a_full_queue_refuses_and_so_does_what_asks_before_reading() -> None:
+def test_full_queue_rejects_submit_and_reject_early() -> None:
     async def scenario() -> None:
         forecaster = FakeForecaster(FakeEngine(concurrent_calls=1, preferred_batch_windows=1))
-        forecaster.go.clear()
-        runner = started(forecaster, max_queued_windows=2)
+        forecaster.may_finish.clear()
+        runner = start_runner(forecaster, max_queued_windows=2)
         runner.reject_early(2, 1.0)
-        asking = [asyncio.create_task(asked(runner, 2))]
-        await begun(forecaster)
-        asking.append(asyncio.create_task(asked(runner, 2, 10)))
+        requests = [asyncio.create_task(request(runner, 2))]
+        await next_call(forecaster)
+        requests.append(asyncio.create_task(request(runner, 2, 10)))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
             await runner.submit(windows(3, 20))
         with pytest.raises(Overloaded):
             runner.reject_early(3, 1.0)
-        forecaster.go.set()
-        await asyncio.gather(*asking)
+        forecaster.may_finish.set()
+        await asyncio.gather(*requests)
         await runner.close(0)
 
     asyncio.run(scenario())
 
 
-def test_it_is_healthy_until_it_closes_or_its_batcher_dies() -> None:
+def test_is_healthy_until_closed_or_dead() -> None:
     async def scenario() -> None:
         deaths: list[BaseException] = []
         error = LookupError("no such metric")
 
-        def breaks(call: Call) -> None:
+        def fail(call: Call) -> None:
             raise error
 
-        closing, dying = started(FakeForecaster()), started(FakeForecaster(), on_call=breaks, on_death=deaths.append)
-        assert closing.healthy
-        assert dying.healthy
+        closing = start_runner(FakeForecaster())
+        dying = start_runner(FakeForecaster(), on_call=fail, on_death=deaths.append)
+        assert closing.is_healthy
+        assert dying.is_healthy
         await closing.close(0)
-        assert not closing.healthy
+        assert not closing.is_healthy
         with pytest.raises(Exception, match="the batcher of this model has stopped"):
             await dying.submit(windows(1))
-        assert not dying.healthy
+        assert not dying.is_healthy
         assert deaths == [error]
         await dying.close(0)
 
     asyncio.run(scenario())
 
 
-def test_closing_waits_for_what_was_accepted_and_ends_the_threads() -> None:
+def test_close_finishes_accepted_requests_and_stops_threads() -> None:
     async def scenario() -> None:
         forecaster = FakeForecaster()
-        runner = started(forecaster)
-        forecaster.go.clear()
-        asking = asyncio.create_task(asked(runner, 20))
-        await begun(forecaster)
+        runner = start_runner(forecaster)
+        forecaster.may_finish.clear()
+        accepted = asyncio.create_task(request(runner, 20))
+        await next_call(forecaster)
         closing = asyncio.create_task(runner.close(60))
         await asyncio.sleep(0)
         with pytest.raises(Draining):
             await runner.submit(windows(1))
         assert not closing.done()
-        forecaster.go.set()
-        await asking
+        forecaster.may_finish.set()
+        await accepted
         await closing
-        for pool in (runner._beside_the_loop, runner._all_cores):
+        for pool in (runner._threads, runner._bulk_threads):
             with pytest.raises(RuntimeError, match="after shutdown"):
                 pool.submit(lambda: None)
             for thread in pool._threads:
@@ -322,15 +328,15 @@ def test_closing_waits_for_what_was_accepted_and_ends_the_threads() -> None:
     asyncio.run(scenario())
 
 
-def test_what_is_closed_lets_go_of_its_forecaster_at_once() -> None:
-    """Not when garbage is next collected: a server collects hardly any."""
+def test_close_releases_the_forecaster_immediately() -> None:
+    """Without garbage collection, which hardly ever runs in a server."""
 
     async def scenario() -> "weakref.ref[FakeForecaster]":
         forecaster = FakeForecaster()
-        runner = started(forecaster)
-        await asked(runner, 20)
+        runner = start_runner(forecaster)
+        await request(runner, 20)
         await runner.close(60)
-        for thread in runner._all_cores._threads:  # one may not have come yet to letting go of its last call
+        for thread in runner._bulk_threads._threads:  # a thread may still hold its last call
             thread.join(60)
         return weakref.ref(forecaster)
 
@@ -341,19 +347,19 @@ def test_what_is_closed_lets_go_of_its_forecaster_at_once() -> None:
         gc.enable()
 
 
-def test_closing_does_not_wait_for_a_call_that_hangs() -> None:
+def test_close_does_not_wait_for_a_hanging_call() -> None:
     async def scenario() -> None:
         forecaster = FakeForecaster(FakeEngine(concurrent_calls=1, preferred_batch_windows=1))
-        runner = started(forecaster)
-        forecaster.go.clear()
-        asking = asyncio.create_task(runner.submit(windows(5)))
-        await begun(forecaster)
+        runner = start_runner(forecaster)
+        forecaster.may_finish.clear()
+        accepted = asyncio.create_task(runner.submit(windows(5)))
+        await next_call(forecaster)
         await runner.close(0)
         with pytest.raises(Draining):
-            await asking
-        forecaster.go.set()
-        for thread in runner._beside_the_loop._threads:
+            await accepted
+        forecaster.may_finish.set()
+        for thread in runner._threads._threads:
             await asyncio.to_thread(thread.join, 60)
-        assert len(forecaster.calls) == 1  # what had not begun never does
+        assert len(forecaster.calls) == 1  # calls that had not started never do
 
     asyncio.run(scenario())

@@ -20,7 +20,7 @@ from app.observability.metrics import Metrics
 from app.settings import Settings
 from tests.app.api.app_client import PRICES, running_app
 from tests.app.api.middleware.auth_keys import ALICE, ALICE_2, BOB, bearer, parse_keys
-from tests.fakes import TurnedClock
+from tests.fakes import ManualClock
 
 # ClientLimiter
 
@@ -50,9 +50,9 @@ def test_rate_plus_burst_is_never_exceeded(rate: float, start_s: float, waits_s:
 @given(rates, start_times_s, st.lists(waits_s, min_size=1, max_size=50))
 def test_retry_after_is_sufficient_and_necessary(rate: float, start_s: float, waits_s: list[float]) -> None:
     limiter = ClientLimiter("alice", rate, 0)
-    clock = TurnedClock(start_s)
+    clock = ManualClock(start_s)
     for wait_s in waits_s:
-        clock.turn(wait_s)
+        clock.advance(wait_s)
         for _ in range(2000):
             try:
                 limiter.count_request(clock())
@@ -61,7 +61,7 @@ def test_retry_after_is_sufficient_and_necessary(rate: float, start_s: float, wa
                 if early_s > 1e-6:
                     with pytest.raises(RateLimited):
                         limiter.count_request(clock() + error.retry_after_s - early_s / 1000)
-                clock.turn(error.retry_after_s)
+                clock.advance(error.retry_after_s)
                 limiter.count_request(clock())
                 break
 
@@ -135,24 +135,24 @@ def get_all(middleware: AuthMiddleware, *requests: tuple[str, str]) -> list[http
     return asyncio.run(send())
 
 
-def rate_limited(app: RecordingApp, clock: TurnedClock, *settings: str, requests_per_s: float) -> AuthMiddleware:
+def rate_limited(app: RecordingApp, clock: ManualClock, *settings: str, requests_per_s: float) -> AuthMiddleware:
     api_keys: list[Key] = list(parse_keys(*settings))
     return AuthMiddleware(app, Authenticator(api_keys, ()), requests_per_s, 0, clock)
 
 
 def test_keys_of_one_client_share_its_rate() -> None:
-    app, clock = RecordingApp(), TurnedClock(1e5)
+    app, clock = RecordingApp(), ManualClock(1e5)
     middleware = rate_limited(app, clock, ALICE[1], ALICE_2[1], BOB[1], requests_per_s=2)
     alice, alice_2, bob = ("/models", ALICE[0]), ("/models", ALICE_2[0]), ("/models", BOB[0])
     responses = get_all(middleware, alice, alice_2, alice, alice_2, bob, bob, bob)
     assert [response.status_code for response in responses] == [200, 200, 429, 429, 200, 200, 429]
     assert app.clients == ["alice", "alice", "bob", "bob"]
-    clock.turn(0.5)
+    clock.advance(0.5)
     assert [response.status_code for response in get_all(middleware, alice_2, alice, bob)] == [200, 429, 200]
 
 
 def test_limited_client_is_accepted_after_retry_after() -> None:
-    clock = TurnedClock()
+    clock = ManualClock()
     middleware = rate_limited(RecordingApp(), clock, ALICE[1], requests_per_s=0.1)
     alice = ("/models", ALICE[0])
     _, response = get_all(middleware, alice, alice)
@@ -160,13 +160,13 @@ def test_limited_client_is_accepted_after_retry_after() -> None:
     assert (response.status_code, problem["type"]) == (429, "urn:pricecast:rate-limited")
     assert problem["detail"] == "client alice exceeds 0.1 requests per second"
     assert response.headers["retry-after"] == "10"
-    clock.turn(float(response.headers["retry-after"]))
+    clock.advance(float(response.headers["retry-after"]))
     assert get_all(middleware, alice)[0].status_code == 200
 
 
 def test_public_paths_and_invalid_keys_do_not_count() -> None:
     app = RecordingApp()
-    middleware = rate_limited(app, TurnedClock(), ALICE[1], requests_per_s=1)
+    middleware = rate_limited(app, ManualClock(), ALICE[1], requests_per_s=1)
     public = get_all(middleware, *[(path, ALICE[0]) for path in ("/health/ready", "/docs", "/")] * 3)
     assert {response.status_code for response in public} == {200}
     assert {response.status_code for response in get_all(middleware, *[("/models", "wrong")] * 9)} == {401}

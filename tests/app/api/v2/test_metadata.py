@@ -89,7 +89,7 @@ def test_published_but_unserved_version_is_not_ready(models: Path) -> None:
 
 
 def test_stopped_batcher_makes_the_model_unready(client: AppClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ModelRunner, "healthy", property(lambda runner: False))
+    monkeypatch.setattr(ModelRunner, "is_healthy", property(lambda runner: False))
     response = client.get("/v2/models/default/ready")
     assert (response.status_code, response.json()) == (503, {"name": "default", "ready": False})
     assert "has stopped" in error_message(client.get("/v2/health/ready"), 503)

@@ -74,7 +74,7 @@ def test_index_lists_unreadable_model_without_version(models: Path, tmp_path: Pa
 
 
 def test_index_lists_stopped_batcher_as_unavailable(client: AppClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ModelRunner, "healthy", property(lambda runner: False))
+    monkeypatch.setattr(ModelRunner, "is_healthy", property(lambda runner: False))
     assert set(index(client).values()) == {("UNAVAILABLE", "its batcher has stopped")}
 
 
