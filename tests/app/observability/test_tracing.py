@@ -198,10 +198,12 @@ def collector() -> Iterator[tuple[str, list[tuple[str, ExportTraceServiceRequest
 
 
 def test_spans_are_exported_at_shutdown(shipped: Path) -> None:
-    with collector() as (endpoint, received):
-        with running_app(Settings.model_validate({"models_dir": shipped, "otlp_endpoint": endpoint})) as client:
-            headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
-            assert client.post("/predict", json={"prices": PRICES}, headers=headers).status_code == 200
+    with (
+        collector() as (endpoint, received),
+        running_app(Settings.model_validate({"models_dir": shipped, "otlp_endpoint": endpoint})) as client,
+    ):
+        headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+        assert client.post("/predict", json={"prices": PRICES}, headers=headers).status_code == 200
     [(path, content)] = received
     [span] = content.resource_spans[0].scope_spans[0].spans
     assert path == "/v1/traces"
