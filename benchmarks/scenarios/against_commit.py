@@ -129,6 +129,9 @@ def measure_pairs(measure: Callable[[Path], Figures], this: Path, other: Path, p
 
     Args:
         measure: Runs the service of a tree and returns its figures.
+        this: Directory of the tree under test.
+        other: Directory of the tree to compare with.
+        pairs: Number of times to measure both.
     """
     for number in range(pairs):
         order = (this, other) if number % 2 == 0 else (other, this)
@@ -205,6 +208,7 @@ def _at_least_two(text: str) -> int:
 
 
 def main() -> None:
+    """Measure both trees and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tree", type=Path, metavar="TREE", help="directory of the other checkout")
     parser.add_argument("--pairs", type=_at_least_two, default=10, help="runs of each tree (default: 10)")

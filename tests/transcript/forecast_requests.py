@@ -255,7 +255,7 @@ def add_batch_errors(requests: Requests) -> None:
         requests.post(f"batch/series-{name}", "/predict/batch", {"series": series})
     for name, wrong in {
         "empty-object": {},
-        "unknown-field": {"series": _series(620, 1), "serie": 1},
+        "unknown-field": {"series": _series(620, 1), "shop": 1},
         "prices-at-the-top": {"prices": good},
         "horizon-too-far": {"series": _series(621, 2), "horizon": 21},
         "levels-unoffered": {"series": _series(622, 2), "levels": [10, 20]},
