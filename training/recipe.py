@@ -92,7 +92,7 @@ class PenaltyConfig(FrozenModel):
 
 
 class ReservoirConfig(FrozenModel):
-    """An echo state network: random, fixed recurrent weights and a trained linear readout."""
+    """An echo state network: fixed random recurrent weights, and a linear readout that is solved in closed form."""
 
     spectral_radius: float = Field(
         0.9, gt=0, le=10, description="Spectral radius of the recurrent kernel: its largest absolute eigenvalue."
@@ -177,7 +177,7 @@ class NetworkConfig(FrozenModel):
             ),
             (
                 self.cell == "echo_state" and len(self.units) > 1,
-                "units must be one number for cell = 'echo_state'; use reservoir.count for several reservoirs",
+                "units must have one entry for cell = 'echo_state'; use reservoir.count for several reservoirs",
             ),
             (
                 self.cell == "echo_state" and changed,
@@ -236,7 +236,7 @@ class CalibrationConfig(FrozenModel):
 
 
 class Recipe(FrozenModel):
-    """A complete training run: data, split, transform, network, training and calibration."""
+    """A complete training run."""
 
     description: str
     seed: int = Field(1, ge=0, lt=2**31)

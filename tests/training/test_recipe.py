@@ -241,7 +241,7 @@ def test_recipe_unsupported_network_keys_are_rejected(tmp_path: Path, network: s
 
 def test_recipe_echo_state_has_one_layer_and_one_epoch(tmp_path: Path) -> None:
     echo = ("dropout = 0.1", 'cell = "echo_state"')
-    assert "units must be one number" in rejection(write_recipe(tmp_path, echo, ("[8]", "[8, 8]")))
+    assert "units must have one entry" in rejection(write_recipe(tmp_path, echo, ("[8]", "[8, 8]")))
     no_patience = ("patience = 2\n", "")
     problem = "network.cell = 'echo_state' is solved in closed form and does not support "
     assert problem + "training.epochs above 1" in rejection(write_recipe(tmp_path, echo, no_patience))

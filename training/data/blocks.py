@@ -10,9 +10,9 @@ from app.artifact.transform import F32, F64
 from training.data.series import DataError, Series
 from training.recipe import SplitConfig
 
-# Fraction of the simulated paths outside validation that calibrate a model trained on real series too. The training
-# paths are replaced for every epoch, so half of the first ones can be spared. Calibrating quantiles twenty steps ahead
-# takes many paths, because each path has few independent outcomes.
+# If there are real series, this fraction of the simulated paths outside the validation block is used for calibration.
+# Training gets new paths for every epoch, so half of the first ones can be spared. Calibrating quantiles twenty steps
+# ahead takes many paths, because each path has few independent outcomes.
 SIMULATED_CALIBRATION_FRACTION = 0.5
 
 EncodedSamples = tuple[F32, F64]  # inputs (N, T, F) and targets (N, H)
@@ -58,8 +58,8 @@ def split_blocks(
 ) -> tuple[Blocks, Blocks]:
     """Split all series into the blocks used for training and the blocks used for evaluation.
 
-    If there are real series, only they are evaluated: simulated paths then only train, validate and calibrate. Without
-    real series, both results are the blocks of the simulated paths.
+    If there are real series, only they are used for evaluation. Simulated paths are then added to the other three
+    training blocks. Without real series, both results are the blocks of the simulated paths.
 
     Args:
         real: Series of real prices.

@@ -153,13 +153,12 @@ def test_volatility_averages_the_drawn_one() -> None:
     parameters = replace(draw_parameters(PATHS, rng), season_amplitude=np.zeros(PATHS))
     returns = simulate_log_returns(parameters, LENGTH, rng)  # (N, P)
     ratio = returns.std(axis=0) / parameters.volatility  # (P,)
-    assert (
-        0.85 < np.median(ratio) < 1.05
-    )  # with heavy tails, most finite samples have less than their expected variance
+    # With heavy tails, most finite samples have less than their expected variance.
+    assert 0.85 < np.median(ratio) < 1.05
     assert 0.75 < np.mean(ratio**2) < 1.25
 
 
-def test_simulate_paths_adds_noise_and_never_clips() -> None:
+def test_simulate_paths_adds_noise_and_rarely_clips() -> None:
     """Some prices repeat the one before. A clipped return would be a fault of the model."""
     observed = log_returns(simulate_paths(PATHS, 300, seed=2))
     unmoved = np.mean(observed == 0, axis=1)  # (P,)
@@ -244,10 +243,8 @@ def test_season_repeats_after_its_length() -> None:
 
 def test_season_second_wave_makes_two_peaks() -> None:
     season = {"season_steps": 24.0, "second_wave": 3.0, "second_phase": 1.0}
-    season |= {
-        "season_sharpness": 0.02,
-        "season_amplitude": 0.6 / 0.02,
-    }  # nearly linear, so that the waves keep their shape
+    # A small sharpness is nearly linear, so that the waves keep their shape.
+    season |= {"season_sharpness": 0.02, "season_amplitude": 0.6 / 0.02}
     by_step = returns_with(season, length=24 * 40).reshape(200, 40, 24).std(axis=(0, 1))  # (24,)
     spectrum = np.abs(np.fft.rfft(np.log(by_step)))
     assert spectrum[2] == pytest.approx(3 * spectrum[1], rel=0.15)

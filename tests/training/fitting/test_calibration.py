@@ -94,14 +94,14 @@ TRANSFORM = LogReturn(LogReturnTransform(), Affine(1.0, 0.0))
 NORMAL = [-1.2816, -0.6745, 0.0, 0.6745, 1.2816]  # the quantiles of 50% and 80%
 
 
-def calibrated(say: Callable[[F32], F64], series: Series, **changes: Any) -> Calibration:
+def calibrated(network: Callable[[F32], F64], series: Series, **changes: Any) -> Calibration:
     """The calibration of a network, given as a function, on a series."""
     recipe = load_recipe(str(RECIPES / "quick.toml"), horizon=1, **changes)
     _, evaluation = blocks.split_blocks([series], [], recipe.split, recipe.window, 1)
 
     def forecaster(calibration: Calibration) -> Forecaster:
         ranges = [Range(quantity=quantity, low=-100.0, high=100.0) for quantity in TRANSFORM.quantities]
-        return Forecaster(TRANSFORM, SayingEngine(say), calibration, recipe.quantiles, ranges)
+        return Forecaster(TRANSFORM, SayingEngine(network), calibration, recipe.quantiles, ranges)
 
     return calibration.fit_calibration(recipe, forecaster, TRANSFORM, evaluation.validation, evaluation.calibration)
 

@@ -53,21 +53,21 @@ def state_gradients(flow: GradientFlow) -> F64:
     return flow.state_gradients
 
 
-SMALL = {"cell": "rnn", "recurrent_scale": 0.5}
-LARGE = {"cell": "rnn", "recurrent_scale": 2.5}
+SMALL_WEIGHTS = {"cell": "rnn", "recurrent_scale": 0.5}
+LARGE_WEIGHTS = {"cell": "rnn", "recurrent_scale": 2.5}
 
 # Findings
 
 
 def test_gradients_vanish_with_small_recurrent_weights() -> None:
-    flow = measured(SMALL)
+    flow = measured(SMALL_WEIGHTS)
     assert 0 < flow.ratio < 1e-6
     assert 0 < first_to_last_ratio(state_gradients(flow)) < 1e-6
     assert flow.verdict == "vanishing"
 
 
 def test_gradients_explode_with_large_recurrent_weights() -> None:
-    flow = measured(LARGE)
+    flow = measured(LARGE_WEIGHTS)
     assert flow.ratio > 1e3
     assert first_to_last_ratio(state_gradients(flow)) > 1e3
     assert flow.verdict == "exploding"
@@ -106,7 +106,7 @@ def test_truncation_cuts_gradients_at_the_configured_step(cell: str, units: list
 
 
 def test_truncation_replaces_an_explosion_by_a_cut() -> None:
-    flow, free = measured(LARGE | {"truncate": 10}), measured(LARGE)
+    flow, free = measured(LARGE_WEIGHTS | {"truncate": 10}), measured(LARGE_WEIGHTS)
     assert flow.verdict == "cut"
     assert flow.loss_gradients[-10:] == pytest.approx(free.loss_gradients[-10:], rel=1e-4)
     assert flow.gradient_norm < 1e-3 * free.gradient_norm
@@ -114,16 +114,15 @@ def test_truncation_replaces_an_explosion_by_a_cut() -> None:
 
 def test_loss_gradients_many_to_many_use_the_last_output_only() -> None:
     """With the loss of all outputs, every input would matter at least to the output of its own step."""
-    recipe = make_recipe({"structure": "many_to_many"} | SMALL)
+    recipe = make_recipe({"structure": "many_to_many"} | SMALL_WEIGHTS)
     network = untrained(recipe)
     inputs, targets = random_samples(recipe)
     flow = GradientProbe(network, recipe, (inputs, targets)).measure("before")
-    alone = GradientProbe(network, make_recipe(SMALL), (inputs, targets[:, -1:])).measure("before")
+    alone = GradientProbe(network, make_recipe(SMALL_WEIGHTS), (inputs, targets[:, -1:])).measure("before")
     assert flow.verdict == "vanishing"
     assert flow.loss_gradients == pytest.approx(alone.loss_gradients, rel=1e-4)
-    assert flow.gradient_norm != pytest.approx(
-        alone.gradient_norm, rel=0.05
-    )  # the norm is that of training, with all outputs
+    # The norm is that of training, which uses all outputs.
+    assert flow.gradient_norm != pytest.approx(alone.gradient_norm, rel=0.05)
 
 
 def test_loss_gradients_many_to_many_truncated_are_cut() -> None:
@@ -135,7 +134,7 @@ def test_loss_gradients_many_to_many_truncated_are_cut() -> None:
 
 def test_step_norm_is_bounded_by_clipping() -> None:
     for clip in ({"clip_norm": 0.5}, {"clip_weight_norm": 0.5}, {"clip_value": 0.5}):
-        flow = measured(LARGE, 30, training={"loss": "mse", "epochs": 1} | clip)
+        flow = measured(LARGE_WEIGHTS, 30, training={"loss": "mse", "epochs": 1} | clip)
         arrays, numbers = 5, 32 + 32 * 32 + 32 + 32 + 1
         limit = {"clip_norm": 0.5, "clip_weight_norm": 0.5 * arrays**0.5, "clip_value": 0.5 * numbers**0.5}
         (key,) = clip
@@ -144,7 +143,7 @@ def test_step_norm_is_bounded_by_clipping() -> None:
 
 
 def test_step_norm_without_clipping_is_the_gradient_norm() -> None:
-    flow = measured(LARGE, FEW_STEPS)
+    flow = measured(LARGE_WEIGHTS, FEW_STEPS)
     assert flow.step_norm == pytest.approx(flow.gradient_norm, rel=1e-5)
 
 
@@ -195,10 +194,10 @@ def jacobians(network: keras.Model, window: F32) -> list[F64]:
     for x in window:
         state = np.tanh(x @ kernel + state @ recurrent + bias)
         states.append(state)
-    found = [np.eye(len(state))]
+    products = [np.eye(len(state))]
     for each in reversed(states[1:]):
-        found.append(found[-1] @ (np.diag(1 - each**2) @ recurrent.T))
-    return found[::-1]
+        products.append(products[-1] @ (np.diag(1 - each**2) @ recurrent.T))
+    return products[::-1]
 
 
 def test_state_gradients_match_the_product_of_jacobians() -> None:
@@ -242,7 +241,7 @@ def test_measure_leaves_the_network_unchanged(cell: str) -> None:
 
 
 def test_measure_accepts_few_windows() -> None:
-    recipe = make_recipe(SMALL)
+    recipe = make_recipe(SMALL_WEIGHTS)
     flow = GradientProbe(untrained(recipe, FEW_STEPS), recipe, random_samples(recipe, 3, FEW_STEPS)).measure("before")
     assert 1e-4 < flow.ratio < 0.1
 
@@ -267,7 +266,7 @@ def test_gradient_flow_verdict(loss: list[float], verdict: str) -> None:
 
 @pytest.mark.parametrize("weight", [np.inf, np.nan])
 def test_measure_diverged_network_explodes_without_radius(weight: float) -> None:
-    recipe = make_recipe(SMALL)
+    recipe = make_recipe(SMALL_WEIGHTS)
     network = untrained(recipe, FEW_STEPS)
     network.set_weights([np.full_like(each, weight) for each in network.get_weights()])
     flow = GradientProbe(network, recipe, random_samples(recipe, 64, FEW_STEPS)).measure("after")
@@ -276,7 +275,7 @@ def test_measure_diverged_network_explodes_without_radius(weight: float) -> None
 
 
 def test_randomize_zero_readout_changes_only_zeros() -> None:
-    network = architectures.build_network(make_recipe(SMALL).network, (STEPS, 1), 3, np.arange(3.0))
+    network = architectures.build_network(make_recipe(SMALL_WEIGHTS).network, (STEPS, 1), 3, np.arange(3.0))
     gradient_probe.randomize_zero_readout(network)
     kernel, bias = network.layers[-1].get_weights()
     assert kernel.all()

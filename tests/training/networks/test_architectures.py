@@ -146,8 +146,8 @@ def test_build_network_recurrent_initializers(recurrent: str) -> None:
         assert gram == pytest.approx(0.25 * np.eye(64), abs=1e-5)
         assert (weights == 0.5 * np.eye(64)).all() == (recurrent == "identity")
     else:
-        wanted = {"glorot": 2 / 128, "he": 2 / 64}[recurrent]
-        assert weights.var() == pytest.approx(0.25 * wanted, rel=0.1)
+        variance = {"glorot": 2 / 128, "he": 2 / 64}[recurrent]
+        assert weights.var() == pytest.approx(0.25 * variance, rel=0.1)
 
 
 @pytest.mark.parametrize(("kernel", "variance"), [("glorot", 2 / (4 + 200)), ("he", 2 / 4)])
@@ -245,8 +245,6 @@ def test_inference_copy_has_equal_outputs_and_is_not_compiled(tmp_path: Path) ->
     network.compile("adam", PinballLoss([0.1, 0.5, 0.9]))
     inputs = np.random.default_rng(1).standard_normal((5, 9, 1)).astype(np.float32)
     inference_copy(network).save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(
-        tmp_path / "model.keras"
-    )  # with default arguments, and without classes of this project
+    loaded = keras.saving.load_model(tmp_path / "model.keras")  # without custom_objects
     assert not loaded.compiled
     np.testing.assert_allclose(loaded.predict(inputs, verbose=0), network.predict(inputs, verbose=0), rtol=1e-6)

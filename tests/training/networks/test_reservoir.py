@@ -28,7 +28,7 @@ def make_reservoir(units: int = UNITS, features: int = 1, seed: int = 1, **setti
 
 
 def recurrent(gru: layers.GRU) -> F64:
-    """(U, U) recurrent weights of the candidate. The gates have none."""
+    """(U, U) recurrent weights of the candidate. Those of the gates are 0."""
     return np.asarray(gru.get_weights()[1][:, 2 * gru.units :], dtype=np.float64)
 
 
@@ -106,7 +106,7 @@ def test_draw_reservoir_seed_determines_the_weights() -> None:
 
 def make_recipe(units: int = UNITS, **content: Any) -> Recipe:
     whole: dict[str, Any] = {
-        "description": "made",
+        "description": "echo state",
         "window": STEPS + 1,
         "horizon": 2,
         "data": {"stocks": ["AAPL"]},
@@ -163,8 +163,8 @@ def test_solve_echo_state_averages_several_reservoirs() -> None:
     network = solved(two, inputs, targets)
     states = np.asarray(network.layers[0](inputs), dtype=np.float64)  # (N, 16)
     outputs = []
-    for mine in (states[:, :8], states[:, 8:]):
-        centred = mine - mine.mean(axis=0)
+    for part in (states[:, :8], states[:, 8:]):
+        centred = part - part.mean(axis=0)
         gram = centred.T @ centred + len(inputs) * two.network.reservoir_or_default.ridge * np.eye(8)
         outputs.append(targets.mean(axis=0) + centred @ np.linalg.solve(gram, centred.T @ targets))
     assert np.asarray(network(inputs)) == pytest.approx(np.mean(outputs, axis=0), abs=1e-4)
