@@ -83,8 +83,8 @@ class SplitConfig(FrozenModel):
 class PenaltyConfig(FrozenModel):
     """Weights of the penalties that every recurrent layer adds to the loss: sums of absolute values or of squares."""
 
-    kernel_l1: PenaltyWeight = 0.0
-    kernel_l2: PenaltyWeight = 0.0
+    kernel_l1: PenaltyWeight = Field(0.0, description="L1 penalty on the kernel, the weights of the inputs.")
+    kernel_l2: PenaltyWeight = Field(0.0, description="L2 penalty on the kernel, the weights of the inputs.")
     recurrent_l1: PenaltyWeight = Field(0.0, description="L1 penalty on the recurrent kernel.")
     recurrent_l2: PenaltyWeight = Field(0.0, description="L2 penalty on the recurrent kernel.")
     activity_l1: PenaltyWeight = Field(0.0, description="L1 penalty on the layer's outputs, averaged over the batch.")

@@ -207,6 +207,6 @@ def test_what_other_libraries_trained_is_trained_again(
 ) -> None:
     compared(tmp_path, QUICK)
     others = provenance.library_versions() | {library: "another"}
-    monkeypatch.setattr(provenance, "libraries", lambda: others)
+    monkeypatch.setattr(provenance, "library_versions", lambda: others)
     compared(tmp_path, QUICK)
     assert len(trainer.trained) == 2
