@@ -107,7 +107,7 @@ def _train(chosen: argparse.Namespace) -> int:
     changes = {"data": data} | ({} if chosen.seed is None else {"seed": chosen.seed})
     recipe = load_recipe(chosen.recipe, **changes)
     name = chosen.name or Path(chosen.recipe).stem
-    store.check_name(chosen.out, name)
+    store.check_model_name(chosen.out, name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length
     from training.commands import train
     from training.fitting.progress import progress_display
@@ -163,7 +163,7 @@ def _compare_recipes(chosen: argparse.Namespace) -> int:
     wanted = comparable_recipes(chosen.recipes, epochs, chosen.csv, chosen.column, chosen.test_csv)
     out = chosen.out or Path("backtests") / f"recipes-{chosen.csv.stem if chosen.csv else COMPARISON_STOCK}"
     for name in wanted:
-        store.check_name(out, name)
+        store.check_model_name(out, name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from training.commands import compare_recipes
     from training.fitting.progress import progress_display

@@ -4,13 +4,13 @@ import math
 from statistics import NormalDist
 from typing import Literal
 
-from app.artifact.evidence import Share
+from app.artifact.evidence import Proportion
 
 CONFIDENCE = 0.95
 MAX_ITERATIONS = 1000  # The continued fraction needs about the square root of the count: 140 for 20,000.
 
 
-def binomial_share(hits: int, count: int, method: Literal["exact", "wilson"] = "exact") -> Share:
+def binomial_share(hits: int, count: int, method: Literal["exact", "wilson"] = "exact") -> Proportion:
     """Returns `hits` as a percentage of `count`, with its 95% confidence interval.
 
     Args:
@@ -19,7 +19,7 @@ def binomial_share(hits: int, count: int, method: Literal["exact", "wilson"] = "
         method: `exact` (Clopper & Pearson, 1934) or `wilson` (Wilson, 1927).
     """
     low, high = _wilson(hits, count) if method == "wilson" else _clopper_pearson(hits, count)
-    return Share(percent=100 * hits / count, low=100 * low, high=100 * high)
+    return Proportion(percent=100 * hits / count, low=100 * low, high=100 * high)
 
 
 def _wilson(hits: int, count: int) -> tuple[float, float]:

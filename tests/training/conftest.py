@@ -14,8 +14,9 @@ import pytest
 from scipy import stats
 
 from app.artifact.evidence import Score
-from app.artifact.manifest import Calibration, LogReturnTransform, Range, quantiles_of
-from app.artifact.transform import F32, F64, Affine, LogReturn
+from app.artifact.manifest import Calibration, LogReturnParameters, TrainingRange, quantile_probabilities
+from app.artifact.affine import Affine
+from app.artifact.transform import F32, F64, LogReturn
 from app.inference.forecaster import Forecaster
 from training.data.blocks import Samples, split_by_path
 from training.data.series import Series
@@ -73,7 +74,7 @@ class SayingEngine:
 
     name = "saying"
     concurrent_calls = 1
-    batch_windows = 1
+    preferred_batch_windows = 1
     is_on_device = False
     steps_and_features = (59, 1)
 
@@ -92,11 +93,11 @@ def log_return_forecaster(
 ) -> Forecaster:
     """A forecaster as it is served, around a network that is a function; an output of 0 is the last price."""
     return Forecaster(
-        LogReturn(LogReturnTransform(), affine or Affine(1.0, 0.0)),
+        LogReturn(LogReturnParameters(), affine or Affine(1.0, 0.0)),
         SayingEngine(say),
         calibration or Calibration(center="network", offsets=[[0.0] * (len(quantiles) // 2)]),
         quantiles,
-        [Range(quantity="volatility", low=0.0, high=1.0), Range(quantity="last step", low=-100.0, high=100.0)],
+        [TrainingRange(quantity="volatility", low=0.0, high=1.0), TrainingRange(quantity="last step", low=-100.0, high=100.0)],
     )
 
 
@@ -106,7 +107,7 @@ def says_last_price(inputs: F32) -> F64:
 
 def gaussian(levels: Sequence[int] = (), horizon: int = 1, center: Center = "network") -> Forecaster:
     """A forecaster of a Gaussian random walk around the last price, with the window's own volatility."""
-    quantiles = quantiles_of(levels)
+    quantiles = quantile_probabilities(levels)
     outputs = np.tile(stats.norm.ppf(quantiles), horizon)  # (H·Q,)
     calibration = Calibration(center=center, offsets=[[0.0] * len(levels)] * horizon)
     return log_return_forecaster(lambda inputs: np.tile(outputs, (len(inputs), 1)), quantiles, calibration)
@@ -117,7 +118,7 @@ def a_backtest_of(
 ) -> Backtest:
     """All of a series, forecast by `gaussian`."""
     samples = samples_of(series, window, horizon)
-    return backtest.run_backtest(gaussian(levels, horizon), samples, quantiles_of(levels), list(levels), seen)
+    return backtest.run_backtest(gaussian(levels, horizon), samples, quantile_probabilities(levels), list(levels), seen)
 
 
 @pytest.fixture(scope="session")

@@ -211,7 +211,7 @@ def test_a_name_that_no_model_may_have_is_refused_before_keras_is_imported(tmp_p
         ["train tutorial --name Tutorial", f"compare --recipes lstm {mine}"], tmp_path / "models"
     ).values():
         assert code == "2"
-        assert "a model's name is lower-case letters, digits, - and _, 64 at most" in said
+        assert "a model name has 1 to 64 characters: lower-case letters, digits, - and _" in said
         assert imported == "False"
 
 

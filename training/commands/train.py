@@ -10,12 +10,13 @@ import keras
 import numpy as np
 
 from app.artifact import store
+from app.artifact.staging import staging_directory
 from app.artifact.evidence import Evidence
-from app.artifact.manifest import Calibration, Draft, Golden, Network, Range
+from app.artifact.manifest import Calibration, ManifestDraft, GoldenForecasts, NetworkSummary, TrainingRange
 from app.artifact.transform import F32, Transform
 from app.errors import ArtifactError, EngineFailed
 from app.inference.engines.onnx import OnnxEngine
-from app.inference.forecaster import GOLDEN_TOLERANCE, EngineName, Forecaster, load
+from app.inference.forecaster import GOLDEN_TOLERANCE, EngineName, Forecaster, load_forecaster
 from training import provenance
 from training.data.blocks import Samples
 from training.data.unseen_series import load_unseen_series
@@ -62,7 +63,7 @@ def train_and_publish(
         NetworkError: the network has become useless, or its ONNX form differs from it.
     """
     keras.utils.set_random_seed(recipe.seed)
-    with store.staging(models_dir, name) as stage:
+    with staging_directory(models_dir, name) as stage:
         made = prepare_training(recipe, say)
         blocks, judged, transform = made.training_blocks, made.evaluation_blocks, made.transform
         is_resampled = made.resampled is not None
@@ -102,12 +103,12 @@ def train_and_publish(
         found = summary.summarize(scores, held=calibration.center == "last_price")
         report.write_report(stage.path, name, recipe.description, tests, curve, found)
 
-        draft = Draft(
+        draft = ManifestDraft(
             window=recipe.window,
             horizon=recipe.horizon,
             levels=recipe.levels,
             transform=recipe.transform,
-            network=Network(
+            network=NetworkSummary(
                 **recipe.network.model_dump(include={"structure", "cell", "units", "head"}),
                 parameters=network.count_params(),
             ),
@@ -127,12 +128,12 @@ def train_and_publish(
     return TrainingResult(models_dir / name / number, found, draft.network.parameters)
 
 
-def _ranges(transform: Transform, train: Sequence[Samples]) -> list[Range]:
+def _ranges(transform: Transform, train: Sequence[Samples]) -> list[TrainingRange]:
     """What the training block has of each quantity that a forecast may warn of."""
-    observed = np.concatenate([transform.encode(samples.windows).observed for samples in train])  # (N, R, 2)
+    observed = np.concatenate([transform.encode(samples.windows).observed_ranges for samples in train])  # (N, R, 2)
     lows, highs = observed[:, :, 0].min(axis=0), observed[:, :, 1].max(axis=0)
     return [
-        Range(quantity=q, low=low, high=high) for q, low, high in zip(transform.quantities, lows, highs, strict=True)
+        TrainingRange(quantity=q, low=low, high=high) for q, low, high in zip(transform.quantities, lows, highs, strict=True)
     ]
 
 
@@ -148,19 +149,19 @@ def _compare(network: keras.Model, engine: OnnxEngine, inputs: F32) -> None:
         raise NetworkError(f"the ONNX form of the network differs from Keras by {difference:.2g}")
 
 
-def _golden(served: Forecaster, tests: Sequence[Backtest]) -> Golden:
+def _golden(served: Forecaster, tests: Sequence[Backtest]) -> GoldenForecasts:
     """The last windows of the first tests, and what is forecast for them."""
     last = [test.samples.windows[-1 - i] for i in range(GOLDEN_WINDOWS) for test in tests if i < len(test.samples)]
     windows = np.stack(last[:GOLDEN_WINDOWS])
-    return Golden(windows=windows.tolist(), forecasts=served.forecast(windows).tolist())
+    return GoldenForecasts(windows=windows.tolist(), forecasts=served.forecast(windows).tolist())
 
 
 @defer_signals()
 def _loads(path: Path) -> None:
     """Loads the sealed artifact as the service would; raises NetworkError where an engine could not serve it."""
-    artifact = store.read(path)
+    artifact = store.read_artifact(path)
     for engine in get_args(EngineName):
         try:
-            load(artifact, engine)
+            load_forecaster(artifact, engine)
         except ArtifactError as error:
             raise NetworkError(f"the engine {engine} cannot serve it: {error.path.name}: {error.reason}") from error

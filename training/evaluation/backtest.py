@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.artifact.manifest import columns_of
+from app.artifact.manifest import interval_columns
 from app.artifact.transform import F64
 from app.inference.forecaster import Forecaster
 from training.data.blocks import Samples, cut_samples
@@ -44,7 +44,7 @@ class Backtest:
 
     def interval(self, level: int) -> tuple[F64, F64]:
         """(N, H) lower and upper prices."""
-        lower, upper = columns_of(level, self.levels)
+        lower, upper = interval_columns(level, self.levels)
         return self.forecasts[:, :, lower], self.forecasts[:, :, upper]
 
 

@@ -10,7 +10,7 @@ from app.artifact import store
 from app.artifact.manifest import Manifest
 from app.artifact.transform import Transform
 from app.errors import ArtifactError
-from app.inference.forecaster import Forecaster, load
+from app.inference.forecaster import Forecaster, load_forecaster
 from training.data.blocks import Samples, split_by_time
 from training.data.sample_stocks import STOCKS_SHA256, load_sample_stocks
 from training.data.series import DataError, Series, reject_invalid_prices
@@ -90,14 +90,14 @@ def open_model(models_dir: Path, reference: str) -> PublishedModel:
         ArtifactError: there is none, or it must not be served.
     """
     name, _, version = reference.partition("@")
-    store.check_name(models_dir, name)
+    store.check_model_name(models_dir, name)
     if not store.versions(models_dir, name):
-        raise ArtifactError(models_dir / name, f"there is no such model; there is {', '.join(store.names(models_dir))}")
+        raise ArtifactError(models_dir / name, f"there is no such model; there is {', '.join(store.model_names(models_dir))}")
     published = store.versions(models_dir, name)
     if "@" in reference and version not in published:
         raise ArtifactError(models_dir / name, f"there is no version {version!r}; there is {', '.join(published)}")
-    artifact = store.read_version(models_dir, name, version or store.current(models_dir, name))
-    return PublishedModel(artifact.manifest, load(artifact, "onnx"), artifact.transform)
+    artifact = store.read_version(models_dir, name, version or store.current_version(models_dir, name))
+    return PublishedModel(artifact.manifest, load_forecaster(artifact, "onnx"), artifact.transform)
 
 
 def _first_date(samples: Samples) -> np.datetime64:

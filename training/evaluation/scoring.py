@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from app.artifact.evidence import Direction, Fold, Score, Share, Tercile
+from app.artifact.evidence import DirectionalAccuracy, Fold, Score, Proportion, VolatilityTercile
 from app.artifact.transform import F64
 from app.evaluation import baselines, intervals, scores
 from training.evaluation import backtest, significance
@@ -32,7 +32,7 @@ def score_backtest(test: Backtest) -> list[Score]:
     ]
 
 
-def _direction(test: Backtest, h: int) -> Direction | None:
+def _direction(test: Backtest, h: int) -> DirectionalAccuracy | None:
     """None where the median says no direction, or no price moved."""
     forecast, came = backtest.moves(test.median[:, h], test.samples.futures[:, h], test.last)
     said = np.abs(test.median[:, h] - test.last) > 1e-9 * np.abs(test.last)  # more than rounding
@@ -43,10 +43,10 @@ def _direction(test: Backtest, h: int) -> Direction | None:
     up = came[counted] > 0
     hits = int(((forecast[counted] > 0) == up).sum())
     majority = 100 * max(float(up.mean()), 1 - float(up.mean()))
-    return Direction(steps=steps, hit_rate=intervals.binomial_share(hits, steps, "wilson"), majority=majority)
+    return DirectionalAccuracy(steps=steps, hit_rate=intervals.binomial_share(hits, steps, "wilson"), majority=majority)
 
 
-def _coverage(test: Backtest, h: int, where: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, Share]:
+def _coverage(test: Backtest, h: int, where: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, Proportion]:
     """By level, of the (N,) origins that are asked for."""
     outcome = test.samples.futures[where, h]
     found = {}
@@ -56,7 +56,7 @@ def _coverage(test: Backtest, h: int, where: np.ndarray[tuple[int], np.dtype[np.
     return found
 
 
-def _terciles(test: Backtest, h: int) -> list[Tercile]:
+def _terciles(test: Backtest, h: int) -> list[VolatilityTercile]:
     """None without levels, or where volatility does not tell three thirds apart."""
     if not test.levels or not test.positive:
         return []
@@ -67,7 +67,7 @@ def _terciles(test: Backtest, h: int) -> list[Tercile]:
     if not counts.all():
         return []
     return [
-        Tercile(
+        VolatilityTercile(
             volatility=name,
             greatest=float(volatility[third == i].max()),
             origins=int(counts[i]),

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from app.artifact.evidence import Curve, IntervalBaseline, PointBaseline, Score, Share
-from app.artifact.manifest import quantiles_of
+from app.artifact.evidence import Curve, IntervalBaseline, PointBaseline, Score, Proportion
+from app.artifact.manifest import quantile_probabilities
 from app.artifact.transform import F64
 from app.evaluation.baselines import EWMA, LAST_PRICE
 from training.evaluation.summary import SUMMARY_LEVELS
@@ -68,7 +68,7 @@ def pit(scores: Sequence[Score]) -> Figure:
     grid = figure.subplots(1, len(horizons), squeeze=False, sharey=True)[0]
     for axes, horizon in zip(grid, horizons, strict=True):
         at = [s for s in scores if s.horizon == horizon and s.pit]
-        edges = np.array([0.0, *quantiles_of([int(level) for level in at[0].coverage]), 1.0])
+        edges = np.array([0.0, *quantile_probabilities([int(level) for level in at[0].coverage]), 1.0])
         width = np.diff(edges)
         share = np.average([s.pit for s in at], axis=0, weights=[s.origins for s in at]) / 100
         axes.bar(edges[:-1], share / width, width, align="edge", color=MODEL, alpha=0.55, edgecolor="white")
@@ -215,7 +215,7 @@ def _ratios(axes: Axes, rows: dict[str, Sequence[Baseline]]) -> None:
     tidy(axes)
 
 
-def _deviations(axes: Axes, rows: dict[str, list[tuple[Share, int]]]) -> None:
+def _deviations(axes: Axes, rows: dict[str, list[tuple[Proportion, int]]]) -> None:
     for i, (instrument, each) in enumerate(rows.items()):
         x = np.arange(len(each)) + _offset(i, len(rows))
         middle = [share.percent - level for share, level in each]

@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.artifact.evidence import Score, Share
+from app.artifact.evidence import Score, Proportion
 from training.evaluation.summary import SUMMARY_LEVELS, rmse_ratio
 
 
@@ -205,7 +205,7 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.3f}"
 
 
-def share(found: Share | None) -> str:
+def share(found: Proportion | None) -> str:
     return "-" if found is None else f"{found.percent:.1f} [{found.low:.1f}, {found.high:.1f}]"
 
 

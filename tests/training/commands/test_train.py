@@ -18,7 +18,7 @@ from app.artifact.store import Artifact
 from app.artifact.transform import F64
 from app.errors import ArtifactError
 from app.inference.engines.onnx import OnnxEngine
-from app.inference.forecaster import load
+from app.inference.forecaster import load_forecaster
 from tests.training.conftest import (
     RECIPES,
     ROOT,
@@ -105,11 +105,11 @@ def check_artifact(models: Path, name: str, version: str) -> Manifest:
     golden = np.array(manifest.golden.forecasts)
     windows = np.array(manifest.golden.windows)
     for engine in ("onnx", "keras"):
-        forecaster = load(artifact, engine)
+        forecaster = load_forecaster(artifact, engine)
         assert forecaster.forecast(windows) == pytest.approx(golden, rel=1e-5)
         assert [forecaster.first_invalid_price(window) for window in windows.tolist()] == [None] * len(windows)
     assert not [text for text in texts(json.loads((artifact.path / "manifest.json").read_text())) if text[:1] == "/"]
-    assert sorted(path.name for path in (models / name).iterdir() if path.name.startswith(store.STAGING)) == []
+    assert sorted(path.name for path in (models / name).iterdir() if path.name.startswith(store.STAGING_PREFIX)) == []
     return manifest
 
 
@@ -128,7 +128,7 @@ def test_a_run_publishes_an_artifact_that_loads_on_both_engines(
 ) -> None:
     models, done, said = quick_models
     assert done.path == models / "quick" / "1"
-    assert store.current(models, "quick") == "1"
+    assert store.current_version(models, "quick") == "1"
     manifest = check_artifact(models, "quick", "1")
     wanted = quick()
     assert (manifest.window, manifest.horizon, manifest.levels) == (20, 2, [50, 80])
@@ -172,7 +172,7 @@ def test_series_that_it_never_learns_from_are_judged_whole(tmp_path: Path) -> No
     [vix] = unseen_series.load_unseen_series(["vix"])
     assert {score.origins for score in foreign} == {len(vix.prices) - 20 - 2 + 1}
     assert "instruments that were not trained on (vix)" in done.evidence.summary
-    manifest = store.read(done.path).manifest
+    manifest = store.read_artifact(done.path).manifest
     assert "vix" not in [each.name for each in manifest.data]
     assert vix.sha256 not in [each.sha256 for each in manifest.data]
 
@@ -183,7 +183,7 @@ def test_forecasts_of_a_published_model_scale_with_the_price(
     models, _, _ = quick_models
     artifact = store.read_version(models, "quick", "1")
     windows = np.array(artifact.manifest.golden.windows)
-    forecaster = load(artifact, "onnx")
+    forecaster = load_forecaster(artifact, "onnx")
     assert forecaster.forecast(1000 * windows) == pytest.approx(1000 * forecaster.forecast(windows), rel=1e-5)
 
 
@@ -197,8 +197,8 @@ def test_the_seed_decides_the_forecasts(quick_models: tuple[Path, TrainingResult
     again, _ = published(quick(), models)
     assert again.path == models / "quick" / "2"
     other, _ = published(quick(seed=2), models)
-    assert (other.path.name, store.current(models, "quick")) == ("3", "3")
-    golden = {path: golden_of(store.read(path)) for path in (first.path, again.path, other.path)}
+    assert (other.path.name, store.current_version(models, "quick")) == ("3", "3")
+    golden = {path: golden_of(store.read_artifact(path)) for path in (first.path, again.path, other.path)}
     assert golden[again.path] == pytest.approx(golden[first.path], rel=1e-5)
     assert golden[other.path] != pytest.approx(golden[first.path], rel=1e-5)
     assert store.versions(models, "quick") == ["1", "2", "3"]
@@ -252,7 +252,7 @@ def test_the_tutorials_own_files_give_the_tutorials_own_baseline(google_prices: 
     assert (str(score.first_date), str(score.last_date)) == ("2017-01-03", "2017-01-31")
     assert score.rmse > score.rmse_last_price
     assert done.evidence.point_skill == "none"
-    manifest = store.read(done.path).manifest
+    manifest = store.read_artifact(done.path).manifest
     assert manifest.network.parameters == 71_051
     assert manifest.recipe["data"]["csv"] == "Google_Stock_Price_Train.csv"
     assert manifest.recipe["data"]["test_csv"] == "Google_Stock_Price_Test.csv"
@@ -317,7 +317,7 @@ def test_whatever_interrupts_a_run_leaves_the_models_as_they_were(
     with pytest.raises(type(interruption) if isinstance(interruption, Exception) else KeyboardInterrupt):
         published(quick(), tmp_path)
     assert sorted(path.name for path in (tmp_path / "quick").iterdir()) == ["1", "current"]
-    assert store.current(tmp_path, "quick") == "1"
+    assert store.current_version(tmp_path, "quick") == "1"
 
 
 def test_forms_that_differ_are_refused() -> None:
@@ -335,13 +335,13 @@ def test_a_network_that_an_engine_could_not_serve_is_not_published(
 ) -> None:
     def refuse(artifact: Artifact, wanted: Any) -> None:
         if wanted == engine:
-            raise ArtifactError(artifact.path / "model.onnx", "the golden forecasts are not met: they differ by 1e-3")
+            raise ArtifactError(artifact.path / "model.onnx", "the golden forecasts are not reproduced: they differ by 1e-3")
 
     monkeypatch.setattr(train, "fit_network", untrained(lambda _: None))
     monkeypatch.setattr(report, "write_report", lambda *_: None)
     monkeypatch.setattr(train, "load", refuse)
     with pytest.raises(
-        NetworkError, match=rf"^the engine {engine} cannot serve it: model\.onnx: the golden forecasts are not met"
+        NetworkError, match=rf"^the engine {engine} cannot serve it: model\.onnx: the golden forecasts are not reproduced"
     ):
         published(quick(), tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -486,7 +486,7 @@ def test_paths_that_an_echo_state_network_is_solved_on_are_not_drawn_anew(tmp_pa
     )
     done, said = published(wanted, tmp_path, "echo")
     assert "every epoch" not in said[0]
-    (simulated,) = store.read(done.path).manifest.data
+    (simulated,) = store.read_artifact(done.path).manifest.data
     assert simulated.source == SIMULATED.format(20)
 
 

@@ -39,7 +39,7 @@ def trained_on(model: PublishedModel, series: Series, **recipe: Any) -> Publishe
 
 def test_without_a_version_the_current_one_is_opened() -> None:
     found = open_model(MODELS, "tutorial")
-    assert found.reference == f"tutorial@{store.current(MODELS, 'tutorial')}"
+    assert found.reference == f"tutorial@{store.current_version(MODELS, 'tutorial')}"
     assert open_model(MODELS, found.reference).reference == found.reference
 
 
@@ -49,7 +49,7 @@ def test_without_a_version_the_current_one_is_opened() -> None:
         ("gone", "gone: there is no such model; there is default, tutorial"),
         ("default@99", f"default: there is no version '99'; there is {version_of('default')}"),
         ("default@", f"default: there is no version ''; there is {version_of('default')}"),
-        ("../default", "a model's name is lower-case letters, digits, - and _, 64 at most"),
+        ("../default", "a model name has 1 to 64 characters: lower-case letters, digits, - and _"),
     ],
 )
 def test_what_there_is_not_is_said_beside_what_there_is(reference: str, said: str) -> None:
@@ -61,7 +61,7 @@ def test_what_there_is_not_is_said_beside_what_there_is(reference: str, said: st
 def test_a_directory_without_models_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="there is no such model"):
         open_model(tmp_path, "default")
-    with pytest.raises(ArtifactError, match="there is no such directory of models"):
+    with pytest.raises(ArtifactError, match="the models directory does not exist"):
         open_model(tmp_path / "gone", "default")
 
 

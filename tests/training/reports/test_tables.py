@@ -1,6 +1,6 @@
 """The figures as tables: aligned, complete, and with a dash where there is no figure."""
 
-from app.artifact.evidence import Direction, Share
+from app.artifact.evidence import DirectionalAccuracy, Proportion
 from tests.training.conftest import a_backtest_of, a_score, a_series, days
 from training.data.simulator import random_walk
 from training.evaluation import scoring
@@ -95,8 +95,8 @@ def test_every_figure_of_a_backtest_is_in_some_table() -> None:
 
 
 def test_a_direction_that_was_said_is_shown_beside_the_majority() -> None:
-    share = Share(percent=55.0, low=50.1, high=59.9)
-    score = a_score(direction=Direction(steps=400, hit_rate=share, majority=52.5))
+    share = Proportion(percent=55.0, low=50.1, high=59.9)
+    score = a_score(direction=DirectionalAccuracy(steps=400, hit_rate=share, majority=52.5))
     rows = rows_of(tables.details([score]), "Lag and direction")
     assert rows[0][-3:] == ["400", "55.0 [50.1, 59.9]", "52.5"]
 
