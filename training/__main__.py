@@ -9,9 +9,8 @@ from pathlib import Path
 
 from app.artifact import store
 from app.errors import ArtifactError
-from training import recipe as recipes
 from training.data.series import DataError
-from training.recipe import RecipeError
+from training.recipe_files import COMPARISON_STOCK, RecipeError, comparable_recipes, load_recipe, recipe_names
 
 MODELS = Path("models")
 EPOCHS = 20  # where recipes are compared: each then takes less than a minute on two cores
@@ -22,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description="Recipes and prices to published models.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     train = verbs.add_parser("train", help="train a recipe and publish the model")
-    train.add_argument("recipe", help=f"{', '.join(recipes.names())}, or a .toml file")
+    train.add_argument("recipe", help=f"{', '.join(recipe_names())}, or a .toml file")
     train.add_argument("--csv", type=Path, help="prices to train on, instead of the recipe's stocks")
     train.add_argument("--column", help="the column of prices in the CSV file, or of the sample stocks")
     train.add_argument("--test-csv", type=Path, help="prices that follow those of --csv, to score the model on")
@@ -31,9 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train.add_argument("--out", type=Path, default=MODELS, help="directory of models (default: models)")
     train.set_defaults(run=_train)
     flows = verbs.add_parser("gradients", help="measure how gradients flow back through time, while recipes train")
-    flows.add_argument(
-        "recipes", metavar="recipe", nargs="+", help=f"all, or of {', '.join(recipes.names())}, or files"
-    )
+    flows.add_argument("recipes", metavar="recipe", nargs="+", help=f"all, or of {', '.join(recipe_names())}, or files")
     flows.add_argument("--epochs", type=int, default=EPOCHS, help="to train for (default: 20)")
     flows.add_argument("--csv", type=Path, help="prices to train on, instead of a sample stock's")
     flows.add_argument("--column", help="the column of prices in the CSV file")
@@ -108,7 +105,7 @@ def _train(chosen: argparse.Namespace) -> int:
     if chosen.csv:
         data |= {"stocks": [], "csv": chosen.csv, "test_csv": chosen.test_csv}
     changes = {"data": data} | ({} if chosen.seed is None else {"seed": chosen.seed})
-    recipe = recipes.load(chosen.recipe, **changes)
+    recipe = load_recipe(chosen.recipe, **changes)
     name = chosen.name or Path(chosen.recipe).stem
     store.check_model_name(chosen.out, name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets at length
@@ -128,7 +125,7 @@ def _train(chosen: argparse.Namespace) -> int:
 
 
 def _gradients(chosen: argparse.Namespace) -> int:
-    wanted = recipes.alike(chosen.recipes, chosen.epochs, chosen.csv, chosen.column)
+    wanted = comparable_recipes(chosen.recipes, chosen.epochs, chosen.csv, chosen.column)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from training.commands import gradients
     from training.fitting.progress import progress_display
@@ -163,8 +160,8 @@ def _compare(chosen: argparse.Namespace) -> int:
 
 def _compare_recipes(chosen: argparse.Namespace) -> int:
     epochs = EPOCHS if chosen.epochs is None else chosen.epochs
-    wanted = recipes.alike(chosen.recipes, epochs, chosen.csv, chosen.column, chosen.test_csv)
-    out = chosen.out or Path("backtests") / f"recipes-{chosen.csv.stem if chosen.csv else recipes.STOCK}"
+    wanted = comparable_recipes(chosen.recipes, epochs, chosen.csv, chosen.column, chosen.test_csv)
+    out = chosen.out or Path("backtests") / f"recipes-{chosen.csv.stem if chosen.csv else COMPARISON_STOCK}"
     for name in wanted:
         store.check_model_name(out, name)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -87,13 +87,15 @@ class WalkForward:
 def stocks(manifest: Manifest, forecaster: Forecaster) -> dict[str, WalkForward]:
     return {
         series.name: WalkForward.compute(manifest, forecaster, series, TEST_SHARE)
-        for series in sample_stocks.sample_stocks(STOCKS)
+        for series in sample_stocks.load_sample_stocks(STOCKS)
     }
 
 
 @pytest.fixture(scope="module")
 def unseen(manifest: Manifest, forecaster: Forecaster) -> dict[str, WalkForward]:
-    return {series.name: WalkForward.compute(manifest, forecaster, series) for series in unseen_series.unseen_series()}
+    return {
+        series.name: WalkForward.compute(manifest, forecaster, series) for series in unseen_series.load_unseen_series()
+    }
 
 
 # The test block of the stocks
@@ -120,20 +122,20 @@ def test_mean_coverage_of_all_stocks_is_within_bounds(stocks: dict[str, WalkForw
 # The unseen series
 
 
-@pytest.mark.parametrize("name", unseen_series.UNSEEN)
+@pytest.mark.parametrize("name", unseen_series.UNSEEN_COLUMNS)
 def test_unseen_series_pinball_loss_matches_the_random_walk(unseen: dict[str, WalkForward], name: str) -> None:
     assert unseen[name].pinball_ratio() <= 1.003
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)
-@pytest.mark.parametrize("name", unseen_series.UNSEEN)
+@pytest.mark.parametrize("name", unseen_series.UNSEEN_COLUMNS)
 def test_unseen_series_rmse_matches_the_last_price(unseen: dict[str, WalkForward], name: str, horizon: int) -> None:
     assert unseen[name].rmse_ratio(horizon) <= 1.002
 
 
 @pytest.mark.parametrize("level", TOLERANCES)
 @pytest.mark.parametrize("horizon", HORIZONS)
-@pytest.mark.parametrize("name", unseen_series.UNSEEN)
+@pytest.mark.parametrize("name", unseen_series.UNSEEN_COLUMNS)
 def test_unseen_series_coverage_is_within_bounds(
     unseen: dict[str, WalkForward], name: str, horizon: int, level: int
 ) -> None:

@@ -22,7 +22,7 @@ from training.data.blocks import Samples, split_by_path
 from training.data.series import Series
 from training.evaluation import backtest
 from training.evaluation.backtest import Backtest
-from training.recipe import Split
+from training.recipe import SplitConfig
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = Path(__file__).parent / "recipes_for_tests"
@@ -42,7 +42,7 @@ def a_series(prices: Sequence[float] | F64, name: str = "made", dates: Dates | N
 
 def samples_of(series: Series, window: int, horizon: int) -> Samples:
     """Every sample of a series."""
-    return split_by_path([series], Split(test=0), window, horizon).train[0]
+    return split_by_path([series], SplitConfig(test=0), window, horizon).train[0]
 
 
 def a_score(**changes: Any) -> Score:

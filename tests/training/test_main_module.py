@@ -17,10 +17,11 @@ from app.artifact import store
 from app.artifact.evidence import Curve
 from tests.conftest import MODELS, version_of
 from tests.training.conftest import RECIPES, ROOT, days
-from training import recipe
 from training.__main__ import INTERRUPTED, main
 from training.commands import compare_recipes, gradients, train
 from training.data.simulator import random_walk
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -220,10 +221,10 @@ def test_a_name_that_no_model_may_have_is_refused_before_keras_is_imported(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["tutorail"], "error: no recipe is called 'tutorail'; there is clipped, default, "),
+        (["tutorail"], "error: no recipe is called 'tutorail'; choose from clipped, default, "),
         (["gone.toml"], "error: gone.toml: "),
         (["tutorial", "--seed", "-1"], "error: tutorial.toml: seed: Input should be greater than or equal to 0"),
-        (["tutorial", "--column", "volume"], "error: stocks.csv.gz: no price column 'volume'; there are open, "),
+        (["tutorial", "--column", "volume"], "error: stocks.csv.gz: no price column 'volume'; choose from open, "),
         (["tutorial", "--csv", "gone.csv", "--column", "Open"], "error: gone.csv: cannot be read"),
         ([QUICK_TUTORIAL, "--name", "My Model"], "error: "),
     ],
@@ -311,7 +312,7 @@ def test_options_that_do_not_go_together_are_refused_with_the_usage(
 def test_gradients_are_measured_under_equal_conditions(csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def compare(wanted: dict[str, recipe.Recipe], out: Path, *_: object) -> Path:
+    def compare(wanted: dict[str, Recipe], out: Path, *_: object) -> Path:
         seen.append((wanted, out))
         return out / "gradients.png"
 
@@ -352,7 +353,7 @@ def test_a_network_that_has_diverged_is_exit_code_1(
 def test_a_comparison_that_is_interrupted_says_what_is_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(wanted: dict[str, recipe.Recipe], seeds: int, out: Path, *_: object) -> None:
+    def interrupted(wanted: dict[str, Recipe], seeds: int, out: Path, *_: object) -> None:
         assert (list(wanted), wanted["lstm"].training.epochs, seeds) == (["lstm"], 20, 1)
         assert out == Path("backtests/recipes-GOOG")
         raise KeyboardInterrupt
@@ -363,7 +364,7 @@ def test_a_comparison_that_is_interrupted_says_what_is_kept(
 
 
 def test_recipes_are_compared_as_asked(csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compare(wanted: dict[str, recipe.Recipe], seeds: int, out: Path, *_: object) -> Path:
+    def compare(wanted: dict[str, Recipe], seeds: int, out: Path, *_: object) -> Path:
         assert (wanted["lstm"].training.epochs, wanted["lstm"].data.csv, seeds) == (3, csv, 2)
         return out
 
@@ -397,7 +398,7 @@ def test_options_reach_the_recipe(csv: Path, later_csv: Path, monkeypatch: pytes
     assert main(["train", QUICK, "--column", "close"]) == 1
     assert main(["train", QUICK]) == 1
     (first, name, out), (second, default_name, default_out), (third, *_) = seen
-    plain = recipe.load(QUICK)
+    plain = load_recipe(QUICK)
     data = plain.data.model_copy(update={"stocks": [], "csv": csv, "test_csv": later_csv, "column": "Open"})
     assert first == plain.model_copy(update={"data": data, "seed": 9})
     assert (name, out) == ("mine", Path("elsewhere"))

@@ -8,7 +8,7 @@ import pytest
 from app.artifact import store
 from app.settings import Settings
 from tests.app.api.app_client import running_app
-from training import recipe
+from training import recipe_files
 from training.commands import train
 from training.fitting.progress import ProgressLines
 from training.reports import report
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 PRICES = [100 * 1.01 ** (i % 7) for i in range(60)]
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", recipe_files.recipe_names())
 def test_a_shipped_recipe_is_trained_published_and_served(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -26,8 +26,8 @@ def test_a_shipped_recipe_is_trained_published_and_served(
         report, "write_report", lambda *_: None
     )  # takes longer than all the rest, and has tests of its own
     few: dict[str, Any] = {"synthetic_paths": 0, "unseen": []}
-    budget = {} if recipe.load(name).network.cell == "echo_state" else {"epochs": 1, "batch": 512}
-    wanted = recipe.load(name, data=few, training=budget)
+    budget = {} if recipe_files.load_recipe(name).network.cell == "echo_state" else {"epochs": 1, "batch": 512}
+    wanted = recipe_files.load_recipe(name, data=few, training=budget)
     train.train_and_publish(wanted, name, tmp_path, ProgressLines(), lambda _: None)
     manifest = store.read_version(tmp_path, name, "1").manifest
     assert (manifest.network.cell, manifest.network.structure) == (wanted.network.cell, wanted.network.structure)
@@ -81,7 +81,7 @@ IDEAS = {
 @pytest.mark.parametrize("name", IDEAS)
 def test_a_recipe_of_the_laboratory_differs_in_its_idea_alone(name: str) -> None:
     base, idea = IDEAS[name]
-    mine, other = (leaves(recipe.load(each).model_dump()) for each in (name, base))
+    mine, other = (leaves(recipe_files.load_recipe(each).model_dump()) for each in (name, base))
     differing = {key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key)}
     assert {"network.reservoir" if key.startswith("network.reservoir") else key for key in differing} == (
         idea | {"description"}
@@ -89,4 +89,4 @@ def test_a_recipe_of_the_laboratory_differs_in_its_idea_alone(name: str) -> None
 
 
 def test_every_recipe_of_the_laboratory_has_its_idea() -> None:
-    assert {*IDEAS, "plain-rnn", "default", "tutorial"} == set(recipe.names())
+    assert {*IDEAS, "plain-rnn", "default", "tutorial"} == set(recipe_files.recipe_names())

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from training.data.csv_file import read_csv
 from training.data.series import Series
-from training.data.unseen_series import unseen_series
+from training.data.unseen_series import load_unseen_series
 from training.evaluation import backtest, scoring, summary
 from training.evaluation.backtest import Backtest
 from training.evaluation.published_model import PublishedModel
@@ -31,7 +31,7 @@ def select_prices(model: PublishedModel, csv: Path | None, column: str | None, u
     if csv is not None and column is not None:
         series = read_csv(csv, column)
         return EvaluationPrices(series.name, [series])
-    return EvaluationPrices("unseen", unseen_series()) if unseen else EvaluationPrices("sample", model.samples())
+    return EvaluationPrices("unseen", load_unseen_series()) if unseen else EvaluationPrices("sample", model.samples())
 
 
 def backtest_model(model: PublishedModel, chosen: EvaluationPrices, out: Path | None, say: Print) -> Path:

@@ -54,11 +54,11 @@ class ProgressShare:
     def __exit__(self, *exc: object) -> None:
         self.seconds = time.monotonic() - self._began
 
-    def batch(self, epoch: int, done: int, batches: int) -> None:
-        self._show.batch(self._before + epoch, done, batches)
+    def on_batch_end(self, epoch: int, batches_done: int, batches: int) -> None:
+        self._show.on_batch_end(self._before + epoch, batches_done, batches)
 
-    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
-        self._show.epoch(self._before + epoch, self._epochs, loss, validation)
+    def on_epoch_end(self, epoch: int, epochs: int, loss: float, validation_loss: float | None) -> None:
+        self._show.on_epoch_end(self._before + epoch, self._epochs, loss, validation_loss)
 
 
 def compare_recipes(
@@ -136,7 +136,7 @@ def train_trial(name: str, recipe: Recipe, out: Path, show: ProgressShare, say: 
 
 def key_of(recipe: Recipe) -> str:
     """Of all that decides what comes of a recipe: itself, the files that it reads, and the libraries that train it."""
-    decisive = {"recipe": provenance.recorded(recipe), "libraries": provenance.libraries()}
+    decisive = {"recipe": provenance.recipe_record(recipe), "libraries": provenance.library_versions()}
     digest = sha256(json.dumps(decisive, sort_keys=True).encode())
     for path in (recipe.data.csv, recipe.data.test_csv):
         if path is not None and path.is_file():  # where it is not, reading it will say so

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from training.commands.backtest import Print
-from training.fitting.gradient_probe import GradientFlow, GradientProbe, draw_readout, first_over_last
+from training.fitting.gradient_probe import GradientFlow, GradientProbe, first_to_last_ratio, randomize_zero_readout
 from training.fitting.preparation import prepare_training
 from training.fitting.progress import ProgressDisplay
 from training.fitting.training_loop import fit_network, solve_echo_state
@@ -47,7 +47,10 @@ def compare_gradients(
     out.mkdir(parents=True, exist_ok=True)
     with np.errstate(invalid="ignore"):  # of infinite gradients
         drawn = {
-            name: [(flow.loss / (flow.loss[-1] or 1.0), flow.state) for flow in (each[0], each[-1])]
+            name: [
+                (flow.loss_gradients / (flow.loss_gradients[-1] or 1.0), flow.state_gradients)
+                for flow in (each[0], each[-1])
+            ]
             for name, each in flows.items()
         }
     forecast_plots.save(charts.gradients(drawn), out / "gradients.png")
@@ -58,9 +61,9 @@ def probe_training(recipe: Recipe, show: ProgressDisplay, say: Print) -> list[Gr
     """Trains a recipe's network as `run` does: measures it before, after the first epoch, and as it is kept."""
     keras.utils.set_random_seed(recipe.seed)
     made = prepare_training(recipe, say)
-    network = made.network(recipe)
+    network = made.build_network(recipe)
     start = network.get_weights()
-    draw_readout(network)
+    randomize_zero_readout(network)
     gauge = GradientProbe(network, recipe, made.train)
     flows = [gauge.measure("before")]
     network.set_weights(start)
@@ -84,9 +87,9 @@ def gradient_table(flows: Mapping[str, Sequence[GradientFlow]], recipes: Mapping
     for name, each in flows.items():
         unused = ", unused" if recipes[name].network.cell == "echo_state" else ""
         for flow in each:
-            state = "-" if flow.state is None else f"{first_over_last(flow.state):.1e}"
-            measured = [f"{flow.norm:.3g}", f"{flow.step:.3g}"] if not unused else ["-", "-"]
-            found = [f"{flow.ratio:.1e}", flow.verdict + unused, state, number(flow.radius)]
+            state = "-" if flow.state_gradients is None else f"{first_to_last_ratio(flow.state_gradients):.1e}"
+            measured = [f"{flow.gradient_norm:.3g}", f"{flow.step_norm:.3g}"] if not unused else ["-", "-"]
+            found = [f"{flow.ratio:.1e}", flow.verdict + unused, state, number(flow.spectral_radius)]
             rows.append([name, flow.moment, *found, *measured])
     return Table("Gradients through time", NOTE, head, rows)
 
@@ -106,10 +109,10 @@ class _Watching:
     def __exit__(self, *exc: object) -> None:
         self._show.__exit__(*exc)
 
-    def batch(self, epoch: int, done: int, batches: int) -> None:
-        self._show.batch(epoch, done, batches)
+    def on_batch_end(self, epoch: int, batches_done: int, batches: int) -> None:
+        self._show.on_batch_end(epoch, batches_done, batches)
 
-    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
-        self._show.epoch(epoch, epochs, loss, validation)
+    def on_epoch_end(self, epoch: int, epochs: int, loss: float, validation_loss: float | None) -> None:
+        self._show.on_epoch_end(epoch, epochs, loss, validation_loss)
         if epoch == 0:
             self._flows.append(self._gauge.measure("epoch 1"))

@@ -19,10 +19,10 @@ from app.inference.engines.onnx import OnnxEngine
 from app.inference.forecaster import GOLDEN_TOLERANCE, EngineName, Forecaster, load_forecaster
 from training import provenance
 from training.data.blocks import Samples
-from training.data.unseen_series import unseen_series
+from training.data.unseen_series import load_unseen_series
 from training.evaluation import backtest, scoring, summary
 from training.evaluation.backtest import Backtest
-from training.fitting.calibration import measure_calibration
+from training.fitting.calibration import fit_calibration
 from training.fitting.preparation import prepare_training
 from training.fitting.progress import ProgressDisplay
 from training.fitting.training_loop import fit_network, solve_echo_state
@@ -65,10 +65,11 @@ def train_and_publish(
     keras.utils.set_random_seed(recipe.seed)
     with staging_directory(models_dir, name) as stage:
         made = prepare_training(recipe, say)
-        blocks, judged, transform, anew = made.blocks, made.judged, made.transform, made.resampled is not None
+        blocks, judged, transform = made.training_blocks, made.evaluation_blocks, made.transform
+        is_resampled = made.resampled is not None
         joblib.dump(made.scaler, stage.path / "scaler.joblib")
-        unseen = unseen_series(recipe.data.unseen)
-        network = made.network(recipe)
+        unseen = load_unseen_series(recipe.data.unseen)
+        network = made.build_network(recipe)
         if recipe.network.cell == "echo_state":
             curve = solve_echo_state(network, recipe, made.train, made.validation, show)
         else:
@@ -89,7 +90,7 @@ def train_and_publish(
             return Forecaster(transform, engine, calibration, recipe.quantiles, seen)
 
         try:
-            calibration = measure_calibration(recipe, forecaster, transform, judged.validation, blocks.calibration)
+            calibration = fit_calibration(recipe, forecaster, transform, judged.validation, blocks.calibration)
             served = forecaster(calibration)
             tests = [backtest.run_backtest(served, samples, recipe.quantiles, recipe.levels) for samples in judged.test]
             tests += [
@@ -113,11 +114,14 @@ def train_and_publish(
             ),
             calibration=calibration,
             training_ranges=seen,
-            recipe=provenance.recorded(recipe),
-            data=[*map(provenance.instrument, made.market), *provenance.paths(made.simulated, anew)],
+            recipe=provenance.recipe_record(recipe),
+            data=[
+                *map(provenance.instrument_of, made.real_series),
+                *provenance.simulated_instruments(made.simulated_series, is_resampled),
+            ],
             evidence=found,
             curve=curve,
-            libraries=provenance.libraries(),
+            libraries=provenance.library_versions(),
             golden=_golden(served, tests),
         )
         number = stage.publish(draft, check=_loads)

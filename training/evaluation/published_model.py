@@ -11,12 +11,12 @@ from app.artifact.manifest import Manifest
 from app.artifact.transform import Transform
 from app.errors import ArtifactError
 from app.inference.forecaster import Forecaster, load_forecaster
-from training.data.blocks import Samples, split_in_time
-from training.data.sample_stocks import STOCKS_SHA256, sample_stocks
+from training.data.blocks import Samples, split_by_time
+from training.data.sample_stocks import STOCKS_SHA256, load_sample_stocks
 from training.data.series import DataError, Series, reject_invalid_prices
 from training.evaluation import backtest
 from training.evaluation.backtest import Backtest
-from training.recipe import Split
+from training.recipe import SplitConfig
 
 
 class PublishedModel:
@@ -26,7 +26,7 @@ class PublishedModel:
         self.manifest = manifest
         self.forecaster = forecaster
         self._transform = transform
-        self._split = Split.model_validate(manifest.recipe["split"])
+        self._split = SplitConfig.model_validate(manifest.recipe["split"])
 
     @property
     def reference(self) -> str:
@@ -46,7 +46,7 @@ class PublishedModel:
         wanted = self.manifest.recipe["data"]
         if not wanted["stocks"]:
             raise DataError(self.reference, "was trained on no sample stocks; give --csv or --unseen")
-        return sample_stocks(wanted["stocks"], wanted["column"])
+        return load_sample_stocks(wanted["stocks"], wanted["column"])
 
     def knows(self, series: Series) -> bool:
         """Whether the model was trained on earlier prices of this very file, or of this sample stock."""
@@ -80,7 +80,7 @@ class PublishedModel:
         reject_invalid_prices(series, self._transform)
 
     def _test(self, series: Sequence[Series]) -> list[Samples]:
-        return split_in_time(series, self._split, self.manifest.window, self.manifest.horizon).test
+        return split_by_time(series, self._split, self.manifest.window, self.manifest.horizon).test
 
 
 def open_model(models_dir: Path, reference: str) -> PublishedModel:

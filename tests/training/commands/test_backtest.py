@@ -28,7 +28,7 @@ def test_prices_are_a_files_or_the_unseen_ones_or_the_models_own(default: Publis
     name, [series] = backtest.select_prices(default, file, "close", unseen=False)
     assert (name, series.prices.tolist()) == ("mine", [1, 2, 3])
     name, chosen = backtest.select_prices(default, None, None, unseen=True)
-    assert (name, [each.name for each in chosen]) == ("unseen", list(unseen_series.UNSEEN))
+    assert (name, [each.name for each in chosen]) == ("unseen", list(unseen_series.UNSEEN_COLUMNS))
     name, chosen = backtest.select_prices(default, None, None, unseen=False)
     assert (name, [each.name for each in chosen]) == ("sample", ["AAPL", "GOOG", "IBM", "MSFT"])
 

@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 from app.artifact.evidence import Evidence, IntervalBaseline, PointBaseline, Score
 from app.evaluation.baselines import EWMA, LAST_PRICE
 from tests.training.conftest import RECIPES, a_score
-from tests.training.fitting.test_training_loop import Recorder
-from training import provenance, recipe
+from tests.training.fitting.progress_recorder import ProgressRecorder
+from training import provenance
 from training.commands import compare_recipes, train
 from training.commands.compare_recipes import RecipeTrial
 from training.commands.train import NetworkError
 from training.fitting.progress import ProgressDisplay
 from training.recipe import Recipe
+from training.recipe_files import comparable_recipes
 from training.reports import charts
 
 pytestmark = pytest.mark.slow
@@ -53,8 +54,8 @@ class Trainer:
         with show:
             for epoch in range(wanted.training.epochs):
                 self.clock_s += 2
-                show.batch(epoch, 1, 2)
-                show.epoch(epoch, wanted.training.epochs, 1.0, None)
+                show.on_batch_end(epoch, 1, 2)
+                show.on_epoch_end(epoch, wanted.training.epochs, 1.0, None)
         self.clock_s += 1000  # to judge and publish
         if name == "quick-tutorial" and wanted.training.epochs == 5 and wanted.seed != 2:
             raise NetworkError("training has diverged")
@@ -71,10 +72,12 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     return made
 
 
-def compared(out: Path, *references: str, epochs: int = 3, seeds: int = 1, **prices: Any) -> tuple[list[str], Recorder]:
+def compared(
+    out: Path, *references: str, epochs: int = 3, seeds: int = 1, **prices: Any
+) -> tuple[list[str], ProgressRecorder]:
     said: list[str] = []
-    shown = Recorder()
-    wanted = recipe.alike(references or (QUICK, QUICK_TUTORIAL), epochs, **prices)
+    shown = ProgressRecorder()
+    wanted = comparable_recipes(references or (QUICK, QUICK_TUTORIAL), epochs, **prices)
     picture = compare_recipes.compare_recipes(wanted, seeds, out, lambda _: shown, said.append)
     assert picture.read_bytes().startswith(b"\x89PNG")
     return said, shown
@@ -149,7 +152,7 @@ def test_another_recipe_other_prices_and_a_broken_file_are_trained_again(trainer
 
 
 def test_a_file_that_is_not_there_is_the_business_of_who_reads_it() -> None:
-    wanted = recipe.alike([QUICK], 1, Path("gone.csv"), "Close")["quick"]
+    wanted = comparable_recipes([QUICK], 1, Path("gone.csv"), "Close")["quick"]
     assert compare_recipes.key_of(wanted) == compare_recipes.key_of(wanted)
 
 
@@ -203,7 +206,7 @@ def test_what_other_libraries_trained_is_trained_again(
     library: str, trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared(tmp_path, QUICK)
-    others = provenance.libraries() | {library: "another"}
-    monkeypatch.setattr(provenance, "libraries", lambda: others)
+    others = provenance.library_versions() | {library: "another"}
+    monkeypatch.setattr(provenance, "library_versions", lambda: others)
     compared(tmp_path, QUICK)
     assert len(trainer.trained) == 2

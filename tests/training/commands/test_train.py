@@ -28,7 +28,7 @@ from tests.training.conftest import (
     samples_of,
     says_last_price,
 )
-from training import provenance, recipe
+from training import provenance
 from training.commands import train
 from training.commands.train import NetworkError, TrainingResult
 from training.data import sample_stocks, unseen_series
@@ -40,7 +40,8 @@ from training.fitting import preparation
 from training.fitting.progress import ProgressLines
 from training.networks import architectures
 from training.networks.onnx_export import to_onnx
-from training.recipe import Recipe
+from training.recipe import NetworkConfig, Recipe
+from training.recipe_files import load_recipe
 from training.reports import report
 
 pytestmark = pytest.mark.slow
@@ -51,11 +52,11 @@ FILES = {
 }
 OF_LEVELS = {"fan.png", "coverage.png", "pit.png"}
 SIMULATED = "{} simulated paths"
-ANEW = ", and as many anew for each epoch"
+ANEW = ", with new training paths for every epoch"
 
 
 def quick(name: str = "quick", **changes: Any) -> Recipe:
-    return recipe.load(str(RECIPES / f"{name}.toml"), **changes)
+    return load_recipe(str(RECIPES / f"{name}.toml"), **changes)
 
 
 def published(wanted: Recipe, models: Path, name: str = "quick") -> tuple[TrainingResult, list[str]]:
@@ -142,10 +143,10 @@ def test_a_run_publishes_an_artifact_that_loads_on_both_engines(
     assert (volatility.quantity, step.quantity) == ("volatility", "last step")
     assert 0 < volatility.low < volatility.high < 1
     assert step.low < -1 < 1 < step.high
-    assert manifest.libraries == provenance.libraries()
+    assert manifest.libraries == provenance.library_versions()
     assert len(manifest.golden.windows) == train.GOLDEN_WINDOWS
     assert said[0] == "AAPL: 3270 prices"
-    assert re.fullmatch(r"\d+ windows to train on, the simulated ones anew for each epoch; \d+ to validate", said[1])
+    assert re.fullmatch(r"\d+ windows to train on, with new simulated ones for every epoch; \d+ to validate", said[1])
 
 
 def test_of_what_is_learnt_from_only_the_test_block_of_the_market_is_judged(
@@ -154,7 +155,7 @@ def test_of_what_is_learnt_from_only_the_test_block_of_the_market_is_judged(
     _, done, _ = quick_models
     begins = round(0.8 * 3270)
     assert [(score.instrument, score.horizon) for score in done.evidence.scores] == [("AAPL", 1), ("AAPL", 2)]
-    stock = sample_stocks.sample_stocks(["AAPL"])[0]
+    stock = sample_stocks.load_sample_stocks(["AAPL"])[0]
     assert stock.dates is not None
     for score in done.evidence.scores:
         assert score.seen
@@ -168,7 +169,7 @@ def test_series_that_it_never_learns_from_are_judged_whole(tmp_path: Path) -> No
     done, _ = published(quick(data={"unseen": ["vix"]}, training={"epochs": 1}), tmp_path)
     foreign = [score for score in done.evidence.scores if not score.seen]
     assert [(score.instrument, score.horizon) for score in foreign] == [("vix", 1), ("vix", 2)]
-    [vix] = unseen_series.unseen_series(["vix"])
+    [vix] = unseen_series.load_unseen_series(["vix"])
     assert {score.origins for score in foreign} == {len(vix.prices) - 20 - 2 + 1}
     assert "instruments that were not trained on (vix)" in done.evidence.summary
     manifest = store.read_artifact(done.path).manifest
@@ -211,7 +212,7 @@ def test_the_tutorials_kind_of_network_is_published(tmp_path: Path) -> None:
     assert manifest.calibration == Calibration(center="network", offsets=[[]])
     assert manifest.levels == []
     assert manifest.network.units == [4, 4]
-    prices = sample_stocks.sample_stocks(["GOOG"], "open")[0].prices[: round(0.8 * 2148) - 21]
+    prices = sample_stocks.load_sample_stocks(["GOOG"], "open")[0].prices[: round(0.8 * 2148) - 21]
     (seen,) = manifest.training_ranges
     assert seen.quantity == "price"
     assert seen.low == pytest.approx(prices[:-1].min())  # of the windows: the last price is in none
@@ -224,7 +225,7 @@ def test_simulated_paths_alone_teach_and_judge(tmp_path: Path) -> None:
     done, said = published(quick("quick-simulated"), tmp_path, "simulated")
     manifest = check_artifact(tmp_path, "simulated", "1")
     per_path = 100 - 20 - 2 + 1
-    assert said == [f"{20 * per_path} windows to train on, the simulated ones anew for each epoch; 0 to validate"]
+    assert said == [f"{20 * per_path} windows to train on, with new simulated ones for every epoch; 0 to validate"]
     (provenance,) = manifest.data
     assert (provenance.name, provenance.source, provenance.rows) == ("synthetic", SIMULATED.format(20) + ANEW, 2000)
     assert (provenance.first_date, provenance.last_date) == (None, None)
@@ -243,7 +244,7 @@ def test_the_tutorials_own_files_give_the_tutorials_own_baseline(google_prices: 
         "test_csv": google_prices / "Google_Stock_Price_Test.csv",
         "column": "Open",
     }
-    done, said = published(recipe.load("tutorial", data=files, training={"epochs": 2}), tmp_path, "google")
+    done, said = published(load_recipe("tutorial", data=files, training={"epochs": 2}), tmp_path, "google")
     assert "1198 windows to train on; 0 to validate" in said
     (score,) = done.evidence.scores
     assert score.rmse_last_price == pytest.approx(8.42, abs=0.005)
@@ -321,8 +322,8 @@ def test_whatever_interrupts_a_run_leaves_the_models_as_they_were(
 
 def test_forms_that_differ_are_refused() -> None:
     rows = np.random.default_rng(1).normal(size=(5, 8, 1)).astype(np.float32)
-    network = architectures.build_network(recipe.Network(units=[3]), (8, 1), 2)
-    other = architectures.build_network(recipe.Network(units=[3]), (8, 1), 2)
+    network = architectures.build_network(NetworkConfig(units=[3]), (8, 1), 2)
+    other = architectures.build_network(NetworkConfig(units=[3]), (8, 1), 2)
     train._compare(network, OnnxEngine(to_onnx(network)), rows)
     with pytest.raises(NetworkError, match=r"^the ONNX form of the network differs from Keras by \d"):
         train._compare(network, OnnxEngine(to_onnx(other)), rows)
@@ -460,26 +461,26 @@ def test_the_ranges_are_what_the_training_block_has_of_each_quantity() -> None:
 
 
 def test_the_recipe_is_recorded_without_anybodys_directories(tmp_path: Path) -> None:
-    recorded = provenance.recorded(from_csv("quick", tmp_path / "prices.csv", tmp_path / "later.csv"))
+    recorded = provenance.recipe_record(from_csv("quick", tmp_path / "prices.csv", tmp_path / "later.csv"))
     assert (recorded["data"]["csv"], recorded["data"]["test_csv"]) == ("prices.csv", "later.csv")
     assert str(tmp_path) not in json.dumps(recorded)
-    assert provenance.recorded(quick()) == quick().model_dump(mode="json")
+    assert provenance.recipe_record(quick()) == quick().model_dump(mode="json")
 
 
 def test_an_instrument_is_a_series_with_its_first_and_last_date() -> None:
-    found = provenance.instrument(a_series([1.0, 2.0, 3.0], "made", days("2001-01-30", 3)))
+    found = provenance.instrument_of(a_series([1.0, 2.0, 3.0], "made", days("2001-01-30", 3)))
     assert (found.name, found.source, found.rows) == ("made", "made.csv, column Close", 3)
     assert (str(found.first_date), str(found.last_date)) == ("2001-01-30", "2001-02-01")
-    undated = provenance.instrument(a_series([1.0, 2.0]))
+    undated = provenance.instrument_of(a_series([1.0, 2.0]))
     assert (undated.first_date, undated.last_date) == (None, None)
 
 
 def test_simulated_paths_are_one_instrument() -> None:
     one, other = random_walk(2, 50, 1)
-    assert provenance.paths([], anew=False) == []
-    (found,) = provenance.paths([one, other], anew=True)
+    assert provenance.simulated_instruments([], is_resampled=False) == []
+    (found,) = provenance.simulated_instruments([one, other], is_resampled=True)
     assert (found.name, found.source, found.rows) == ("synthetic", SIMULATED.format(2) + ANEW, 100)
-    assert found.sha256 != provenance.paths([other, one], anew=True)[0].sha256
+    assert found.sha256 != provenance.simulated_instruments([other, one], is_resampled=True)[0].sha256
 
 
 def test_paths_that_an_echo_state_network_is_solved_on_are_not_drawn_anew(tmp_path: Path) -> None:
@@ -487,13 +488,13 @@ def test_paths_that_an_echo_state_network_is_solved_on_are_not_drawn_anew(tmp_pa
         "quick-simulated", network={"cell": "echo_state"}, training={"batch": 32}, calibration={"center": "network"}
     )
     done, said = published(wanted, tmp_path, "echo")
-    assert "anew" not in said[0]
+    assert "every epoch" not in said[0]
     (simulated,) = store.read_artifact(done.path).manifest.data
     assert simulated.source == SIMULATED.format(20)
 
 
 def test_libraries_are_those_that_train_and_pricecasts_own_version() -> None:
-    found = provenance.libraries()
+    found = provenance.library_versions()
     assert found.keys() == {"pricecast", "python", "backend", found["backend"], *provenance.LIBRARIES}
     assert found["pricecast"] == app.__version__
     assert found["backend"] == keras.config.backend()
@@ -516,7 +517,7 @@ def test_golden_windows_are_the_last_of_the_first_series() -> None:
 
 def test_the_recipes_of_these_tests_are_like_those_that_are_shipped() -> None:
     for ours, shipped in (("quick", "default"), ("quick-tutorial", "tutorial")):
-        one, other = quick(ours), recipe.load(shipped)
+        one, other = quick(ours), load_recipe(shipped)
         assert one.transform == other.transform
         assert one.training.loss == other.training.loss
         assert one.calibration == other.calibration

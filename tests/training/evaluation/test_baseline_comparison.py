@@ -12,7 +12,7 @@ from training.data.simulator import autoregressive, random_walk
 from training.evaluation import backtest, baseline_comparison
 from training.evaluation.backtest import Backtest
 from training.evaluation.baseline_comparison import BaselineComparison, fitting_half
-from training.recipe import Split
+from training.recipe import SplitConfig
 
 
 def test_the_half_to_fit_on_and_the_origins_to_score_share_no_price_that_is_forecast() -> None:
@@ -28,7 +28,7 @@ def test_the_half_to_fit_on_and_the_origins_to_score_share_no_price_that_is_fore
 
 def test_a_block_in_the_second_half_is_scored_whole() -> None:
     series = random_walk(1, 800, 1)[0]
-    block = blocks.split_in_time([series], Split(test=0.2), 60, 1).test[0]
+    block = blocks.split_by_time([series], SplitConfig(test=0.2), 60, 1).test[0]
     fitted_on = fitting_half(backtest.run_backtest(gaussian(), block, [0.5], []))
     assert fitted_on is not None
     assert fitted_on.start == 0
@@ -48,7 +48,7 @@ def test_nothing_is_fitted_where_there_is_too_little_or_no_logarithm_or_no_serie
     )
     assert fitting_half(replace(test, samples=early, forecasts=test.forecasts[:50])) is None
     paths = simulator.simulate_paths(10, 900, 1)
-    _, judged = blocks.split_blocks([], paths, Split(test=0.2), 60, 1)
+    _, judged = blocks.split_blocks([], paths, SplitConfig(test=0.2), 60, 1)
     assert fitting_half(backtest.run_backtest(gaussian(), judged.test[0], [0.5], [])) is None
     negative = samples_of(a_series(prices - 100), 60, 1)
     assert fitting_half(Backtest(negative, negative.windows[:, -1:, None], [0.5], [])) is None

@@ -11,11 +11,11 @@ from app.errors import ArtifactError
 from tests.conftest import MODELS, version_of
 from tests.training.conftest import a_series, days
 from training.data import sample_stocks
-from training.data.blocks import split_in_time
+from training.data.blocks import split_by_time
 from training.data.series import DataError, Series
 from training.data.simulator import random_walk
 from training.evaluation.published_model import PublishedModel, open_model
-from training.recipe import Split
+from training.recipe import SplitConfig
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_the_samples_are_those_of_the_recipe(default: PublishedModel) -> None:
 def test_sample_stocks_are_judged_on_the_test_block_of_the_run_that_made_the_model(default: PublishedModel) -> None:
     recipe = default.manifest.recipe
     series = default.samples()
-    blocks = split_in_time(series, Split(**recipe["split"]), default.manifest.window, default.manifest.horizon)
+    blocks = split_by_time(series, SplitConfig(**recipe["split"]), default.manifest.window, default.manifest.horizon)
     assert [default.first_row(each) for each in series] == [block.origins[0] + 1 for block in blocks.test]
     scored = [score for score in default.manifest.evidence.scores if score.horizon == 1 and score.seen]
     for each, score in zip(series, scored, strict=True):
@@ -85,7 +85,7 @@ def test_sample_stocks_are_judged_on_the_test_block_of_the_run_that_made_the_mod
 
 def test_a_stock_it_was_not_trained_on_is_judged_from_the_same_day(default: PublishedModel) -> None:
     """It knows how the market went until then."""
-    [facebook] = sample_stocks.sample_stocks(["FB"])
+    [facebook] = sample_stocks.load_sample_stocks(["FB"])
     apple, *_ = default.samples()
     assert not default.knows(facebook)
     assert facebook.dates is not None
