@@ -1,6 +1,7 @@
-"""What the tests of `training` share: series, samples and scores of given figures, and engines that say what is asked.
+"""Helpers and fixtures for the tests of `training`.
 
-Importing this imports no Keras.
+They build series, samples, scores, backtests and forecasters with known properties. Importing this module does not
+import Keras.
 """
 
 import os
@@ -17,11 +18,15 @@ from app.artifact.evidence import Score
 from app.artifact.manifest import Calibration, LogReturnTransform, Range, quantiles_of
 from app.artifact.transform import F32, F64, Affine, LogReturn
 from app.inference.forecaster import Forecaster
+from tests.conftest import MODELS
+from training import recipe
 from training.data.blocks import Samples, split_by_path
 from training.data.series import Series
+from training.data.simulator import random_walk
 from training.evaluation import backtest
 from training.evaluation.backtest import Backtest
-from training.recipe import Split
+from training.evaluation.published_model import PublishedModel, open_model
+from training.recipe import Recipe, Split
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = Path(__file__).parent / "recipes_for_tests"
@@ -30,22 +35,33 @@ Center = Literal["network", "last_price"]
 Dates = npt.NDArray[np.datetime64]
 
 
-def days(first: str, count: int) -> Dates:
-    """`count` days in a row."""
+def quick_recipe(name: str = "quick", **changes: Any) -> Recipe:
+    """Load a test recipe that trains in seconds."""
+    return recipe.load(str(RECIPES / f"{name}.toml"), **changes)
+
+
+def daily_dates(first: str, count: int) -> Dates:
+    """Return `count` consecutive days."""
     return (np.datetime64(first, "D") + np.arange(count)).astype("datetime64[s]")
 
 
-def a_series(prices: Sequence[float] | F64, name: str = "made", dates: Dates | None = None) -> Series:
+def make_series(prices: Sequence[float] | F64, name: str = "made", dates: Dates | None = None) -> Series:
+    """Wrap prices in a series that claims to come from a CSV file."""
     return Series(name, np.asarray(prices, dtype=np.float64), dates, f"{name}.csv, column Close", "0" * 64)
 
 
-def samples_of(series: Series, window: int, horizon: int) -> Samples:
-    """Every sample of a series."""
+def random_walk_series(rows: int = 1000) -> Series:
+    """Simulate a dated random walk."""
+    return make_series(random_walk(1, rows, 1)[0].prices, "walk", daily_dates("2001-01-01", rows))
+
+
+def make_samples(series: Series, window: int, horizon: int) -> Samples:
+    """Return every sample of a series."""
     return split_by_path([series], Split(test=0), window, horizon).train[0]
 
 
-def a_score(**changes: Any) -> Score:
-    """A score with these figures, and otherwise those of a forecaster that repeats the last price."""
+def make_score(**changes: Any) -> Score:
+    """Return the score of a forecaster that repeats the last price, with some figures replaced."""
     figures: dict[str, Any] = {
         "instrument": "made",
         "horizon": 1,
@@ -68,61 +84,84 @@ def a_score(**changes: Any) -> Score:
     return Score.model_validate(figures | changes)
 
 
-class SayingEngine:
-    """An engine whose network is a function from (B, T, 1) inputs to (B, H·Q) outputs."""
+class FunctionEngine:
+    """An engine whose network is a Python function from (B, T, 1) inputs to (B, H·Q) outputs."""
 
-    name = "saying"
+    name = "function"
     concurrent_calls = 1
     batch_windows = 1
     is_on_device = False
     steps_and_features = (59, 1)
 
-    def __init__(self, say: Callable[[F32], F64]) -> None:
-        self._say = say
+    def __init__(self, network: Callable[[F32], F64]) -> None:
+        self._network = network
 
     def run(self, inputs: F32) -> F32:
-        return self._say(inputs).astype(np.float32)
+        return self._network(inputs).astype(np.float32)
 
 
 def log_return_forecaster(
-    say: Callable[[F32], F64],
+    network: Callable[[F32], F64],
     quantiles: Sequence[float] = (0.5,),
     calibration: Calibration | None = None,
     affine: Affine | None = None,
 ) -> Forecaster:
-    """A forecaster as it is served, around a network that is a function; an output of 0 is the last price."""
+    """Wrap a function in the forecaster that the service uses; an output of 0 forecasts the last price."""
     return Forecaster(
         LogReturn(LogReturnTransform(), affine or Affine(1.0, 0.0)),
-        SayingEngine(say),
+        FunctionEngine(network),
         calibration or Calibration(center="network", offsets=[[0.0] * (len(quantiles) // 2)]),
         quantiles,
         [Range(quantity="volatility", low=0.0, high=1.0), Range(quantity="last step", low=-100.0, high=100.0)],
     )
 
 
-def says_last_price(inputs: F32) -> F64:
+def zero_outputs(inputs: F32) -> F64:
+    """A network that forecasts the last price, one step ahead."""
     return np.zeros((len(inputs), 1))
 
 
-def gaussian(levels: Sequence[int] = (), horizon: int = 1, center: Center = "network") -> Forecaster:
-    """A forecaster of a Gaussian random walk around the last price, with the window's own volatility."""
+def gaussian_forecaster(levels: Sequence[int] = (), horizon: int = 1, center: Center = "network") -> Forecaster:
+    """Forecast a Gaussian random walk around the last price, with the volatility of the window."""
     quantiles = quantiles_of(levels)
     outputs = np.tile(stats.norm.ppf(quantiles), horizon)  # (H·Q,)
     calibration = Calibration(center=center, offsets=[[0.0] * len(levels)] * horizon)
     return log_return_forecaster(lambda inputs: np.tile(outputs, (len(inputs), 1)), quantiles, calibration)
 
 
-def a_backtest_of(
+def make_backtest(
     series: Series, levels: Sequence[int] = (50, 80, 95), horizon: int = 1, window: int = 60, seen: bool = True
 ) -> Backtest:
-    """All of a series, forecast by `gaussian`."""
-    samples = samples_of(series, window, horizon)
-    return backtest.run_backtest(gaussian(levels, horizon), samples, quantiles_of(levels), list(levels), seen)
+    """Backtest `gaussian_forecaster` on a whole series."""
+    samples = make_samples(series, window, horizon)
+    return backtest.run_backtest(
+        gaussian_forecaster(levels, horizon), samples, quantiles_of(levels), list(levels), seen
+    )
+
+
+@pytest.fixture(scope="session")
+def default_model() -> PublishedModel:
+    """The shipped default model."""
+    return open_model(MODELS, "default")
+
+
+def with_manifest(model: PublishedModel, **changes: Any) -> PublishedModel:
+    """Return the same model with parts of its manifest replaced."""
+    return PublishedModel(model.manifest.model_copy(update=changes), model.forecaster, model._transform)
+
+
+def with_training_data(model: PublishedModel, series: Series, **recipe_changes: Any) -> PublishedModel:
+    """Return the same model with a manifest that claims it was trained on the file of `series`."""
+    instrument = model.manifest.data[0].model_copy(
+        update={"name": series.name, "sha256": series.sha256, "source": series.source}
+    )
+    content = model.manifest.recipe | {"data": {"stocks": [], "column": "Close"}} | recipe_changes
+    return with_manifest(model, recipe=content, data=[instrument])
 
 
 @pytest.fixture(scope="session")
 def google_prices() -> Path:
-    """The folder of the tutorial's own two files, which are not part of the repository."""
+    """The directory of the tutorial's two price files, which are not part of the repository."""
     folder = Path(os.environ.get("GOOGLE", ROOT.parent / "shared" / "data" / "google"))
     missing = [
         name
@@ -130,5 +169,5 @@ def google_prices() -> Path:
         if not (folder / name).is_file()
     ]
     if missing:
-        pytest.skip(f"no {missing[0]} in {folder}; the environment variable GOOGLE may name another folder")
+        pytest.skip(f"{missing[0]} is not in {folder}; set the environment variable GOOGLE to its directory")
     return folder

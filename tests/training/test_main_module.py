@@ -16,7 +16,7 @@ import pytest
 from app.artifact import store
 from app.artifact.evidence import Curve
 from tests.conftest import MODELS, version_of
-from tests.training.conftest import RECIPES, ROOT, days
+from tests.training.conftest import RECIPES, ROOT, daily_dates
 from training import recipe
 from training.__main__ import INTERRUPTED, main
 from training.commands import compare_recipes, gradients, train
@@ -49,7 +49,7 @@ def later_csv(tmp_path: Path) -> Path:
 def written(path: Path, first: str, count: int) -> Path:
     """A file of daily prices, newest first and with thousands, as it comes from the web."""
     prices = 1500 * random_walk(1, count, count)[0].prices / 100
-    dates = days(first, count).astype("datetime64[D]")
+    dates = daily_dates(first, count).astype("datetime64[D]")
     lines = [f'{day},"{price:,.2f}"' for day, price in zip(dates, prices, strict=True)]
     path.write_text("\n".join(["Date,Open", *lines[::-1]]) + "\n", encoding="utf-8")
     return path

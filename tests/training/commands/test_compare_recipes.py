@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from app.artifact.evidence import Evidence, IntervalBaseline, PointBaseline, Score
 from app.evaluation.baselines import EWMA, LAST_PRICE
-from tests.training.conftest import RECIPES, a_score
-from tests.training.fitting.test_training_loop import Recorder
+from tests.training.conftest import RECIPES, make_score
+from tests.training.fitting.test_training_loop import ProgressRecorder
 from training import provenance, recipe
 from training.commands import compare_recipes, train
 from training.commands.compare_recipes import RecipeTrial
@@ -59,7 +59,7 @@ class Trainer:
         if name == "quick-tutorial" and wanted.training.epochs == 5 and wanted.seed != 2:
             raise NetworkError("training has diverged")
         figures = with_baselines(0.9 + wanted.seed / 100, levels=bool(wanted.levels))
-        scores = [a_score(horizon=2), a_score(**figures)]
+        scores = [make_score(horizon=2), make_score(**figures)]
         return train.TrainingResult(models / name / "1", Evidence(point_skill="none", summary="", scores=scores), 1234)
 
 
@@ -71,9 +71,11 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     return made
 
 
-def compared(out: Path, *references: str, epochs: int = 3, seeds: int = 1, **prices: Any) -> tuple[list[str], Recorder]:
+def compared(
+    out: Path, *references: str, epochs: int = 3, seeds: int = 1, **prices: Any
+) -> tuple[list[str], ProgressRecorder]:
     said: list[str] = []
-    shown = Recorder()
+    shown = ProgressRecorder()
     wanted = recipe.alike(references or (QUICK, QUICK_TUTORIAL), epochs, **prices)
     picture = compare_recipes.compare_recipes(wanted, seeds, out, lambda _: shown, said.append)
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -20,20 +20,21 @@ from app.errors import ArtifactError
 from app.inference.engines.onnx import OnnxEngine
 from app.inference.forecaster import load
 from tests.training.conftest import (
-    RECIPES,
     ROOT,
-    a_series,
-    days,
+    daily_dates,
     log_return_forecaster,
-    samples_of,
-    says_last_price,
+    make_samples,
+    make_series,
+    quick_recipe,
+    random_walk_series,
+    zero_outputs,
 )
 from training import provenance, recipe
 from training.commands import train
 from training.commands.train import NetworkError, TrainingResult
 from training.data import sample_stocks, unseen_series
 from training.data.blocks import split_blocks
-from training.data.series import DataError, Series
+from training.data.series import DataError
 from training.data.simulator import random_walk
 from training.evaluation import backtest
 from training.fitting import preparation
@@ -54,10 +55,6 @@ SIMULATED = "{} simulated paths"
 ANEW = ", and as many anew for each epoch"
 
 
-def quick(name: str = "quick", **changes: Any) -> Recipe:
-    return recipe.load(str(RECIPES / f"{name}.toml"), **changes)
-
-
 def published(wanted: Recipe, models: Path, name: str = "quick") -> tuple[TrainingResult, list[str]]:
     """What a run publishes, and what it said."""
     said: list[str] = []
@@ -74,13 +71,13 @@ def write_csv(path: Path, prices: F64, first: str | None = "2001-01-01") -> Path
 
 
 def _iso(first: str, count: int) -> list[str]:
-    return [str(day) for day in days(first, count).astype("datetime64[D]")]
+    return [str(day) for day in daily_dates(first, count).astype("datetime64[D]")]
 
 
 def from_csv(name: str, csv: Path, test_csv: Path | None = None, column: str = "Close", **changes: Any) -> Recipe:
     """A quick recipe on files, without stocks and simulated paths."""
     prices = {"stocks": [], "csv": csv, "test_csv": test_csv, "column": column, "synthetic_paths": 0}
-    return quick(name, data=prices, **changes)
+    return quick_recipe(name, data=prices, **changes)
 
 
 def texts(value: object) -> list[str]:
@@ -119,7 +116,7 @@ def check_artifact(models: Path, name: str, version: str) -> Manifest:
 def quick_models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult, list[str]]:
     """A directory of models with version 1 of `quick`."""
     models = tmp_path_factory.mktemp("models")
-    return models, *published(quick(), models)
+    return models, *published(quick_recipe(), models)
 
 
 def test_a_run_publishes_an_artifact_that_loads_on_both_engines(
@@ -129,7 +126,7 @@ def test_a_run_publishes_an_artifact_that_loads_on_both_engines(
     assert done.path == models / "quick" / "1"
     assert store.current(models, "quick") == "1"
     manifest = check_artifact(models, "quick", "1")
-    wanted = quick()
+    wanted = quick_recipe()
     assert (manifest.window, manifest.horizon, manifest.levels) == (20, 2, [50, 80])
     assert manifest.transform == wanted.transform
     assert manifest.network.head == 3
@@ -165,7 +162,7 @@ def test_of_what_is_learnt_from_only_the_test_block_of_the_market_is_judged(
 
 
 def test_series_that_it_never_learns_from_are_judged_whole(tmp_path: Path) -> None:
-    done, _ = published(quick(data={"unseen": ["vix"]}, training={"epochs": 1}), tmp_path)
+    done, _ = published(quick_recipe(data={"unseen": ["vix"]}, training={"epochs": 1}), tmp_path)
     foreign = [score for score in done.evidence.scores if not score.seen]
     assert [(score.instrument, score.horizon) for score in foreign] == [("vix", 1), ("vix", 2)]
     [vix] = unseen_series.unseen_series(["vix"])
@@ -193,9 +190,9 @@ def golden_of(artifact: Artifact) -> F64:
 def test_the_seed_decides_the_forecasts(quick_models: tuple[Path, TrainingResult, list[str]]) -> None:
     """A second version of the same recipe, and another seed's as a third: each becomes the current one."""
     models, first, _ = quick_models
-    again, _ = published(quick(), models)
+    again, _ = published(quick_recipe(), models)
     assert again.path == models / "quick" / "2"
-    other, _ = published(quick(seed=2), models)
+    other, _ = published(quick_recipe(seed=2), models)
     assert (other.path.name, store.current(models, "quick")) == ("3", "3")
     golden = {path: golden_of(store.read(path)) for path in (first.path, again.path, other.path)}
     assert golden[again.path] == pytest.approx(golden[first.path], rel=1e-5)
@@ -204,7 +201,7 @@ def test_the_seed_decides_the_forecasts(quick_models: tuple[Path, TrainingResult
 
 
 def test_the_tutorials_kind_of_network_is_published(tmp_path: Path) -> None:
-    wanted = quick("quick-tutorial")
+    wanted = quick_recipe("quick-tutorial")
     done, said = published(wanted, tmp_path, "small-tutorial")
     manifest = check_artifact(tmp_path, "small-tutorial", "1")
     assert said == ["GOOG: 2148 prices", f"{round(0.8 * 2148) - 20 - 21} windows to train on; 0 to validate"]
@@ -221,7 +218,7 @@ def test_the_tutorials_kind_of_network_is_published(tmp_path: Path) -> None:
 
 
 def test_simulated_paths_alone_teach_and_judge(tmp_path: Path) -> None:
-    done, said = published(quick("quick-simulated"), tmp_path, "simulated")
+    done, said = published(quick_recipe("quick-simulated"), tmp_path, "simulated")
     manifest = check_artifact(tmp_path, "simulated", "1")
     per_path = 100 - 20 - 2 + 1
     assert said == [f"{20 * per_path} windows to train on, the simulated ones anew for each epoch; 0 to validate"]
@@ -282,7 +279,7 @@ def test_a_network_that_has_diverged_is_not_published(
 ) -> None:
     monkeypatch.setattr(train, "fit_network", untrained(to_nan))
     with pytest.raises(NetworkError, match=r"^training has diverged: the network answers NaN; a lower learning rate"):
-        published(quick(name), tmp_path)
+        published(quick_recipe(name), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -297,7 +294,7 @@ def test_a_network_whose_answers_are_no_prices_is_not_published(
 
     monkeypatch.setattr(train, "fit_network", untrained(to_huge))
     with pytest.raises(NetworkError):
-        published(quick(calibration={"center": "network"}), tmp_path)
+        published(quick_recipe(calibration={"center": "network"}), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -314,7 +311,7 @@ def test_whatever_interrupts_a_run_leaves_the_models_as_they_were(
     monkeypatch.setattr(train, "fit_network", untrained(lambda _: None))
     monkeypatch.setattr(report, "write_report", write)
     with pytest.raises(type(interruption) if isinstance(interruption, Exception) else KeyboardInterrupt):
-        published(quick(), tmp_path)
+        published(quick_recipe(), tmp_path)
     assert sorted(path.name for path in (tmp_path / "quick").iterdir()) == ["1", "current"]
     assert store.current(tmp_path, "quick") == "1"
 
@@ -342,7 +339,7 @@ def test_a_network_that_an_engine_could_not_serve_is_not_published(
     with pytest.raises(
         NetworkError, match=rf"^the engine {engine} cannot serve it: model\.onnx: the golden forecasts are not met"
     ):
-        published(quick(), tmp_path)
+        published(quick_recipe(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -419,7 +416,7 @@ def test_too_few_prices_are_named(tmp_path: Path) -> None:
 )
 def test_too_few_or_too_short_simulated_paths_are_refused(tmp_path: Path, simulated: dict[str, int]) -> None:
     window = 100 if "synthetic_length" in simulated else 20
-    refusal(quick("quick-simulated", window=window, data=simulated), tmp_path / "models")
+    refusal(quick_recipe("quick-simulated", window=window, data=simulated), tmp_path / "models")
 
 
 @pytest.mark.usefixtures("no_network")
@@ -439,13 +436,9 @@ def test_patience_without_a_window_to_validate_on_is_refused_before_training(tmp
 # Parts of a run
 
 
-def walk_series(rows: int = 1000) -> Series:
-    return a_series(random_walk(1, rows, 1)[0].prices, "walk", days("2001-01-01", rows))
-
-
 def test_the_ranges_are_what_the_training_block_has_of_each_quantity() -> None:
-    wanted = quick()
-    blocks, _ = split_blocks([walk_series()], [], wanted.split, wanted.window, wanted.horizon)
+    wanted = quick_recipe()
+    blocks, _ = split_blocks([random_walk_series()], [], wanted.split, wanted.window, wanted.horizon)
     _, transform = preparation.fit_scaler(wanted, blocks.train)
     volatility, step = train._ranges(transform, blocks.train)
     assert (volatility.quantity, step.quantity) == ("volatility", "last step")
@@ -460,14 +453,14 @@ def test_the_recipe_is_recorded_without_anybodys_directories(tmp_path: Path) -> 
     recorded = provenance.recorded(from_csv("quick", tmp_path / "prices.csv", tmp_path / "later.csv"))
     assert (recorded["data"]["csv"], recorded["data"]["test_csv"]) == ("prices.csv", "later.csv")
     assert str(tmp_path) not in json.dumps(recorded)
-    assert provenance.recorded(quick()) == quick().model_dump(mode="json")
+    assert provenance.recorded(quick_recipe()) == quick_recipe().model_dump(mode="json")
 
 
 def test_an_instrument_is_a_series_with_its_first_and_last_date() -> None:
-    found = provenance.instrument(a_series([1.0, 2.0, 3.0], "made", days("2001-01-30", 3)))
+    found = provenance.instrument(make_series([1.0, 2.0, 3.0], "made", daily_dates("2001-01-30", 3)))
     assert (found.name, found.source, found.rows) == ("made", "made.csv, column Close", 3)
     assert (str(found.first_date), str(found.last_date)) == ("2001-01-30", "2001-02-01")
-    undated = provenance.instrument(a_series([1.0, 2.0]))
+    undated = provenance.instrument(make_series([1.0, 2.0]))
     assert (undated.first_date, undated.last_date) == (None, None)
 
 
@@ -480,7 +473,7 @@ def test_simulated_paths_are_one_instrument() -> None:
 
 
 def test_paths_that_an_echo_state_network_is_solved_on_are_not_drawn_anew(tmp_path: Path) -> None:
-    wanted = quick(
+    wanted = quick_recipe(
         "quick-simulated", network={"cell": "echo_state"}, training={"batch": 32}, calibration={"center": "network"}
     )
     done, said = published(wanted, tmp_path, "echo")
@@ -502,9 +495,9 @@ def test_libraries_are_those_that_train_and_pricecasts_own_version() -> None:
 
 
 def test_golden_windows_are_the_last_of_the_first_series() -> None:
-    forecaster = log_return_forecaster(says_last_price)
-    long, single = walk_series(60), a_series(random_walk(1, 21, 5)[0].prices, "single")
-    tests = [backtest.run_backtest(forecaster, samples_of(each, 20, 1), [0.5], []) for each in (long, single)]
+    forecaster = log_return_forecaster(zero_outputs)
+    long, single = random_walk_series(60), make_series(random_walk(1, 21, 5)[0].prices, "single")
+    tests = [backtest.run_backtest(forecaster, make_samples(each, 20, 1), [0.5], []) for each in (long, single)]
     golden = train._golden(forecaster, tests)
     windows = [long.prices[39:59], single.prices[:20], long.prices[38:58], long.prices[37:57]]
     assert golden.windows == [window.tolist() for window in windows]
@@ -513,7 +506,7 @@ def test_golden_windows_are_the_last_of_the_first_series() -> None:
 
 def test_the_recipes_of_these_tests_are_like_those_that_are_shipped() -> None:
     for ours, shipped in (("quick", "default"), ("quick-tutorial", "tutorial")):
-        one, other = quick(ours), recipe.load(shipped)
+        one, other = quick_recipe(ours), recipe.load(shipped)
         assert one.transform == other.transform
         assert one.training.loss == other.training.loss
         assert one.calibration == other.calibration

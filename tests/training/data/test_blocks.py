@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.training.conftest import Dates, a_series, days
+from tests.training.conftest import Dates, daily_dates, make_series
 from training import recipe
 from training.data.blocks import Blocks, Samples, split_blocks, split_by_path, split_in_time
 from training.data.sample_stocks import sample_stocks
@@ -40,17 +40,17 @@ def calendars(draw: st.DrawFn) -> Dates:
     count = draw(st.integers(60, 500))
     every = draw(st.integers(2, 9))
     spent = np.arange(begins, begins + count)
-    chosen: Dates = days("2000-01-01", 1200)[spent[spent % every != 0]]
+    chosen: Dates = daily_dates("2000-01-01", 1200)[spent[spent % every != 0]]
     return chosen
 
 
 def numbered(rows: int, name: str = "made", dates: Dates | None = None) -> Series:
-    return a_series(np.arange(1.0, rows + 1), name, dates)
+    return make_series(np.arange(1.0, rows + 1), name, dates)
 
 
 def a_path(rows: int, number: int) -> Series:
     """A path whose prices say which one it is, by their thousands, and which row they are."""
-    return a_series(np.arange(1000.0 * number, 1000 * number + rows), f"path {number}")
+    return make_series(np.arange(1000.0 * number, 1000 * number + rows), f"path {number}")
 
 
 def paths_of(samples: Samples) -> list[int]:
@@ -180,7 +180,7 @@ def test_all_series_too_short_are_named_together() -> None:
 
 
 @pytest.mark.parametrize("split", [Split(test=0), Split(test=0.0001), Split(validation=0.2, test=0)])
-@pytest.mark.parametrize("dates", [None, days("2001-01-01", 300)], ids=["undated", "dated"])
+@pytest.mark.parametrize("dates", [None, daily_dates("2001-01-01", 300)], ids=["undated", "dated"])
 def test_a_split_that_leaves_nothing_to_test_on_is_refused(split: Split, dates: Dates | None) -> None:
     with pytest.raises(DataError, match="made"):
         split_in_time([numbered(300, dates=dates)], split, window=20, horizon=1)
@@ -208,9 +208,12 @@ def test_dated_series_are_cut_at_dates_they_share(dates: list[Dates], split: Spl
 
 
 def test_the_shared_dates_are_fractions_of_all_dates_together() -> None:
-    early, late = days("2001-01-01", 100), days("2001-03-01", 200)  # from day 0 to 99, and from day 59 to 258
+    early, late = (
+        daily_dates("2001-01-01", 100),
+        daily_dates("2001-03-01", 200),
+    )  # from day 0 to 99, and from day 59 to 258
     blocks = split_in_time([numbered(100, "early", early), numbered(200, "late", late)], Split(test=0.5), 5, 1)
-    middle = days("2001-01-01", 259)[round(0.5 * 259)]
+    middle = daily_dates("2001-01-01", 259)[round(0.5 * 259)]
     assert [samples.series.name for samples in blocks.train] == ["early", "late"]
     assert [samples.series.name for samples in blocks.test] == ["late"]  # the other had ended by then
     assert forecast_dates(blocks.test[0])[0] == middle
@@ -219,7 +222,7 @@ def test_the_shared_dates_are_fractions_of_all_dates_together() -> None:
 
 
 def test_a_series_without_dates_beside_dated_ones_is_cut_at_its_own_fractions() -> None:
-    series = [numbered(100, "dated", days("2001-01-01", 100)), numbered(300, "undated")]
+    series = [numbered(100, "dated", daily_dates("2001-01-01", 100)), numbered(300, "undated")]
     blocks = split_in_time(series, Split(test=0.5), 5, 1)
     assert [min(forecast_rows(samples)) for samples in blocks.test] == [50, 150]
 
@@ -241,7 +244,7 @@ def test_the_last_rows_are_the_test_block_each_of_them_forecast(
 ) -> None:
     assume(test_rows >= horizon)
     total = rows + test_rows
-    series = numbered(total, dates=days("2001-01-01", total) if dated else None)
+    series = numbered(total, dates=daily_dates("2001-01-01", total) if dated else None)
     blocks = cut([series], split, window, horizon, test_rows)
     assume(blocks is not None)
     assert blocks is not None
@@ -343,7 +346,7 @@ def test_no_paths_are_four_empty_blocks() -> None:
 
 def test_markets_judge_and_simulated_paths_only_teach_and_calibrate() -> None:
     split = Split(validation=0.1, calibration=0.1, test=0.2)
-    market = numbered(1000, "market", days("2001-01-01", 1000))
+    market = numbered(1000, "market", daily_dates("2001-01-01", 1000))
     simulated = [a_path(120, i) for i in range(20)]
     found, judged = split_blocks([market], simulated, split, window=20, horizon=2, stride=5)
     for block in judged:
@@ -357,7 +360,7 @@ def test_markets_judge_and_simulated_paths_only_teach_and_calibrate() -> None:
 
 
 def test_where_nothing_is_calibrated_no_paths_are_spared_for_it() -> None:
-    market = numbered(1000, "market", days("2001-01-01", 1000))
+    market = numbered(1000, "market", daily_dates("2001-01-01", 1000))
     found, _ = split_blocks([market], [a_path(120, i) for i in range(10)], Split(validation=0.5), window=20, horizon=2)
     assert [len(block) for block in found] == [1 + 1, 1 + 1, 0, 1]
     assert len(found.train[1]) == len(found.validation[1])

@@ -9,13 +9,13 @@ from app.artifact.manifest import Calibration
 from app.artifact.transform import F32, F64
 from app.evaluation import scores
 from tests.training.conftest import (
-    a_backtest_of,
-    a_score,
-    a_series,
-    days,
+    daily_dates,
     log_return_forecaster,
-    samples_of,
-    says_last_price,
+    make_backtest,
+    make_samples,
+    make_score,
+    make_series,
+    zero_outputs,
 )
 from training.data.blocks import Samples
 from training.data.series import DataError
@@ -46,7 +46,7 @@ def guesses(inputs: F32) -> F64:
 
 
 def walk(rows: int = 400, seed: int = 1) -> Samples:
-    return samples_of(random_walk(1, rows, seed)[0], WINDOW, 1)
+    return make_samples(random_walk(1, rows, seed)[0], WINDOW, 1)
 
 
 def one_step(samples: Samples) -> tuple[F64, F64]:
@@ -58,7 +58,7 @@ def one_step(samples: Samples) -> tuple[F64, F64]:
 
 
 def test_median_and_intervals_are_the_right_columns() -> None:
-    samples = samples_of(a_series(np.arange(1.0, 15.0)), 10, 2)  # 3 samples
+    samples = make_samples(make_series(np.arange(1.0, 15.0)), 10, 2)  # 3 samples
     forecasts = np.arange(3 * 2 * 5, dtype=np.float64).reshape(3, 2, 5)
     test = Backtest(samples, forecasts, [0.05, 0.25, 0.5, 0.75, 0.95], [50, 90])
     assert test.median.tolist() == forecasts[:, :, 2].tolist()
@@ -86,7 +86,7 @@ def test_every_window_is_forecast_in_order_whatever_the_size_of_a_call(monkeypat
 
 def test_repeating_the_last_price_has_no_skill_no_p_value_and_copies() -> None:
     samples = walk()
-    (row,) = score_forecasts(backtest.run_backtest(log_return_forecaster(says_last_price), samples, [0.5], []))
+    (row,) = score_forecasts(backtest.run_backtest(log_return_forecaster(zero_outputs), samples, [0.5], []))
     assert (row.skill, row.skill_p_value, row.copy_ratio) == (0, None, 0)
     assert (row.rmse, row.mae) == (row.rmse_last_price, row.mae_last_price)
     assert row.correlation_last == pytest.approx(1)
@@ -120,7 +120,7 @@ def test_skill_is_that_of_squared_log_returns() -> None:
 
 def test_a_planted_signal_is_found() -> None:
     """Its share of the variance is the coefficient squared."""
-    samples = samples_of(autoregressive(1, 2000, 1, COEFFICIENT)[0], WINDOW, 1)
+    samples = make_samples(autoregressive(1, 2000, 1, COEFFICIENT)[0], WINDOW, 1)
     (row,) = score_forecasts(backtest.run_backtest(log_return_forecaster(knows_the_coefficient), samples, [0.5], []))
     assert row.skill == pytest.approx(COEFFICIENT**2, abs=0.05)
     assert row.skill_p_value is not None
@@ -144,7 +144,7 @@ def test_knowing_a_coefficient_that_is_not_there_has_no_skill() -> None:
         for series in random_walk(4, 1500, seed=2)
         for row in score_forecasts(
             backtest.run_backtest(
-                log_return_forecaster(knows_the_coefficient), samples_of(series, WINDOW, 1), [0.5], []
+                log_return_forecaster(knows_the_coefficient), make_samples(series, WINDOW, 1), [0.5], []
             )
         )
     ]
@@ -153,7 +153,7 @@ def test_knowing_a_coefficient_that_is_not_there_has_no_skill() -> None:
 
 
 def test_every_horizon_has_a_row_with_its_own_baseline() -> None:
-    samples = samples_of(random_walk(1, 500, 1)[0], WINDOW, 3)
+    samples = make_samples(random_walk(1, 500, 1)[0], WINDOW, 3)
     forecaster = log_return_forecaster(
         lambda inputs: np.zeros((len(inputs), 3)), calibration=Calibration(center="network", offsets=[[], [], []])
     )
@@ -184,7 +184,7 @@ def test_a_scale_of_prices_changes_no_relative_figure() -> None:
     series = random_walk(1, 300, 3)[0]
     rows = []
     for factor in (1.0, 1e6, 1e-6):
-        samples = samples_of(a_series(factor * series.prices), WINDOW, 1)
+        samples = make_samples(make_series(factor * series.prices), WINDOW, 1)
         last = samples.windows[:, -1:, None]  # (N, 1, 1)
         forecasts = last * np.array([0.99, 1.001, 1.01])
         rows.append(score_forecasts(Backtest(samples, forecasts, quantiles, levels))[0])
@@ -195,8 +195,8 @@ def test_a_scale_of_prices_changes_no_relative_figure() -> None:
 
 
 def test_dates_are_those_of_the_first_and_last_price_forecast() -> None:
-    series = a_series(random_walk(1, 100, 1)[0].prices, dates=days("2020-01-01", 100))
-    samples = samples_of(series, WINDOW, 2)
+    series = make_series(random_walk(1, 100, 1)[0].prices, dates=daily_dates("2020-01-01", 100))
+    samples = make_samples(series, WINDOW, 2)
     rows = score_forecasts(Backtest(samples, np.repeat(samples.windows[:, -1:], 2, axis=1)[:, :, None], [0.5], []))
     assert {(row.first_date, row.last_date) for row in rows} == {(date(2020, 3, 1), date(2020, 4, 9))}
 
@@ -220,7 +220,7 @@ def test_a_forecast_of_nothing_or_less_is_a_very_bad_one_and_no_error(nonsense: 
 def test_negative_prices_have_no_random_walk_beside_them() -> None:
     """As spreads have, which the tutorial's transform can take."""
     prices = np.random.default_rng(1).normal(0, 1, 200)
-    samples = samples_of(a_series(prices), WINDOW, 1)
+    samples = make_samples(make_series(prices), WINDOW, 1)
     forecasts = samples.windows[:, -1:, None] + np.array([-1.3, 0.0, 1.3])
     (row,) = score_forecasts(Backtest(samples, forecasts, [0.1, 0.5, 0.9], [80]))
     assert row.pinball_random_walk is None
@@ -231,7 +231,7 @@ def test_negative_prices_have_no_random_walk_beside_them() -> None:
 @pytest.mark.parametrize("level", [0.0, -200.0], ids=["some negative", "all negative"])
 def test_prices_without_a_logarithm_are_scored_as_they_are(level: float) -> None:
     prices = level + np.random.default_rng(1).normal(0, 1, 200)
-    samples = samples_of(a_series(prices), WINDOW, 1)
+    samples = make_samples(make_series(prices), WINDOW, 1)
     last, outcome = one_step(samples)
     (row,) = score_forecasts(a_backtest(samples, last))
     assert (row.skill, row.copy_ratio) == (0, 0)
@@ -245,7 +245,7 @@ def test_prices_without_a_logarithm_are_scored_as_they_are(level: float) -> None
 def test_a_price_of_zero_is_scored() -> None:
     prices = np.random.default_rng(1).normal(0, 1, 200)
     prices[120] = 0.0
-    samples = samples_of(a_series(prices), WINDOW, 1)
+    samples = make_samples(make_series(prices), WINDOW, 1)
     forecasts = samples.windows[:, -1:, None] + np.array([-1.3, 0.0, 1.3])
     (row,) = score_forecasts(Backtest(samples, forecasts, [0.1, 0.5, 0.9], [80]))
     assert row.skill == 0
@@ -253,7 +253,7 @@ def test_a_price_of_zero_is_scored() -> None:
 
 def test_prices_that_stand_still_are_scored() -> None:
     """A pegged currency, say: repeating the last price is perfect, and so is whatever repeats it."""
-    samples = samples_of(a_series(np.full(200, 7.75)), WINDOW, 1)
+    samples = make_samples(make_series(np.full(200, 7.75)), WINDOW, 1)
     (same,) = score_forecasts(a_backtest(samples, samples.windows[:, -1]))
     assert (same.skill, same.skill_p_value, same.copy_ratio) == (0, None, 0)
     (other,) = score_forecasts(a_backtest(samples, samples.windows[:, -1] + 0.01))
@@ -281,7 +281,7 @@ def test_errors_are_scaled_by_the_changes_before_the_first_forecast() -> None:
 
 
 def test_crps_winkler_and_pit_are_those_of_the_forecasts() -> None:
-    test = a_backtest_of(random_walk(1, 2000, 1)[0], [50, 80, 95])
+    test = make_backtest(random_walk(1, 2000, 1)[0], [50, 80, 95])
     (row,) = score_forecasts(test)
     outcome, last = test.samples.futures[:, 0], test.last
     losses = scores.pinball_losses(test.forecasts[:, 0], outcome, test.quantiles, last)
@@ -300,7 +300,7 @@ def test_a_nested_models_noise_is_forgiven() -> None:
         noise = np.random.default_rng(3).normal(0, COEFFICIENT, (len(inputs), 1))
         return knows_the_coefficient(inputs) + noise
 
-    samples = samples_of(autoregressive(1, 1500, 1, COEFFICIENT)[0], WINDOW, 1)
+    samples = make_samples(autoregressive(1, 1500, 1, COEFFICIENT)[0], WINDOW, 1)
     (row,) = score_forecasts(backtest.run_backtest(log_return_forecaster(half_knows), samples, [0.5], []))
     assert row.skill_p_value is not None
     assert row.skill_p_value > 0.05
@@ -313,7 +313,7 @@ def test_a_nested_models_noise_is_forgiven() -> None:
 
 def test_all_of_a_series_that_was_not_trained_on() -> None:
     series = random_walk(1, 100, 1)[0]
-    test = backtest.backtest_unseen(log_return_forecaster(says_last_price), series, WINDOW, 1, [0.5], [])
+    test = backtest.backtest_unseen(log_return_forecaster(zero_outputs), series, WINDOW, 1, [0.5], [])
     assert not test.seen
     assert test.samples.origins.tolist() == list(range(59, 99))
     assert not score_forecasts(test)[0].seen
@@ -322,7 +322,7 @@ def test_all_of_a_series_that_was_not_trained_on() -> None:
 @pytest.mark.parametrize("horizon", [1, 3])
 @pytest.mark.parametrize("first", [0, 59, 60, 80, 97])
 def test_a_tail_holds_every_sample_whose_future_begins_there_or_later(first: int, horizon: int) -> None:
-    series = a_series(np.arange(100.0))
+    series = make_series(np.arange(100.0))
     found = backtest.samples_from(series, first, WINDOW, horizon)
     assert found.futures[:, 0].tolist() == list(range(max(first, WINDOW), 101 - horizon))
     assert (found.futures == found.origins[:, None] + 1 + np.arange(horizon)).all()
@@ -338,19 +338,19 @@ def test_a_tail_holds_every_sample_whose_future_begins_there_or_later(first: int
 )
 def test_a_tail_without_a_single_sample_is_refused(rows: int, first: int, said: str) -> None:
     with pytest.raises(DataError) as caught:
-        backtest.samples_from(a_series(np.arange(float(rows))), first, WINDOW, 1)
+        backtest.samples_from(make_series(np.arange(float(rows))), first, WINDOW, 1)
     assert str(caught.value) == said
 
 
 def test_moves_are_log_returns_or_changes_where_there_are_none() -> None:
-    samples = samples_of(a_series(np.exp(np.arange(62.0) / 10)), WINDOW, 1)
+    samples = make_samples(make_series(np.exp(np.arange(62.0) / 10)), WINDOW, 1)
     said, came = backtest.moves(samples.windows[:, -1] * [2, -3], samples.futures[:, 0], samples.windows[:, -1])
     assert said.tolist() == pytest.approx([np.log(2), np.log(1e-6)])
     assert came.tolist() == pytest.approx([0.1, 0.1])
-    samples = samples_of(a_series(np.arange(62.0) - 5), WINDOW, 1)
+    samples = make_samples(make_series(np.arange(62.0) - 5), WINDOW, 1)
     said, came = backtest.moves(samples.windows[:, -1] + 3, samples.futures[:, 0], samples.windows[:, -1])
     assert said.tolist() == pytest.approx([np.log(57 / 54), np.log(58 / 55)])
-    samples = samples_of(a_series(-np.arange(62.0)), WINDOW, 1)
+    samples = make_samples(make_series(-np.arange(62.0)), WINDOW, 1)
     said, came = backtest.moves(samples.windows[:, -1] + 3, samples.futures[:, 0], samples.windows[:, -1])
     assert (said.tolist(), came.tolist()) == ([3, 3], [-1, -1])
 
@@ -359,41 +359,41 @@ def test_moves_are_log_returns_or_changes_where_there_are_none() -> None:
 
 
 def test_a_gain_on_every_instrument_beyond_chance_is_skill() -> None:
-    assert has_skill([a_score(skill=0.02, skill_p_value=0.01), a_score(skill=0.03, skill_p_value=0.02)])
+    assert has_skill([make_score(skill=0.02, skill_p_value=0.01), make_score(skill=0.03, skill_p_value=0.02)])
 
 
 def test_one_instrument_beyond_chance_is_enough_where_all_together_gain() -> None:
-    assert has_skill([a_score(skill=0.05, skill_p_value=0.001), a_score(skill=-0.01, skill_p_value=0.7)])
+    assert has_skill([make_score(skill=0.05, skill_p_value=0.001), make_score(skill=-0.01, skill_p_value=0.7)])
 
 
 def test_a_gain_on_one_instrument_that_others_lose_is_no_skill() -> None:
-    assert not has_skill([a_score(skill=0.05, skill_p_value=0.001), a_score(skill=-0.06, skill_p_value=1.0)])
+    assert not has_skill([make_score(skill=0.05, skill_p_value=0.001), make_score(skill=-0.06, skill_p_value=1.0)])
 
 
 def test_the_more_instruments_the_smaller_a_p_value_must_be() -> None:
-    chance = a_score(skill=0.01, skill_p_value=0.5)
-    lucky = a_score(skill=0.01, skill_p_value=0.02)
+    chance = make_score(skill=0.01, skill_p_value=0.5)
+    lucky = make_score(skill=0.01, skill_p_value=0.02)
     assert has_skill([lucky])
     assert has_skill([lucky, chance])
     assert not has_skill([lucky, chance, chance])
 
 
 def test_a_p_value_at_the_limit_is_not_below_it() -> None:
-    assert not has_skill([a_score(skill=0.01, skill_p_value=0.05)])
+    assert not has_skill([make_score(skill=0.01, skill_p_value=0.05)])
 
 
 def test_an_instrument_that_repeats_the_last_price_still_counts_as_tried() -> None:
-    same = a_score(skill=0.0, skill_p_value=None)
-    assert has_skill([a_score(skill=0.01, skill_p_value=0.02), same])
-    assert not has_skill([a_score(skill=0.01, skill_p_value=0.02), same, same])
+    same = make_score(skill=0.0, skill_p_value=None)
+    assert has_skill([make_score(skill=0.01, skill_p_value=0.02), same])
+    assert not has_skill([make_score(skill=0.01, skill_p_value=0.02), same, same])
     assert not has_skill([same, same])
 
 
 def test_only_one_step_ahead_decides() -> None:
-    later = a_score(horizon=2, skill=0.5, skill_p_value=1e-9)
-    assert not has_skill([a_score(skill=-0.01, skill_p_value=0.8), later])
-    worse_later = a_score(horizon=2, skill=-0.5, skill_p_value=1.0)
-    assert has_skill([a_score(skill=0.01, skill_p_value=0.01), worse_later, worse_later, worse_later])
+    later = make_score(horizon=2, skill=0.5, skill_p_value=1e-9)
+    assert not has_skill([make_score(skill=-0.01, skill_p_value=0.8), later])
+    worse_later = make_score(horizon=2, skill=-0.5, skill_p_value=1.0)
+    assert has_skill([make_score(skill=0.01, skill_p_value=0.01), worse_later, worse_later, worse_later])
 
 
 def test_without_a_score_there_is_no_skill() -> None:

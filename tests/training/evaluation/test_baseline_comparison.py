@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.evaluation import baselines, scores
-from tests.training.conftest import a_backtest_of, a_series, gaussian, samples_of
+from tests.training.conftest import gaussian_forecaster, make_backtest, make_samples, make_series
 from training.data import blocks, simulator
 from training.data.simulator import autoregressive, random_walk
 from training.evaluation import backtest, baseline_comparison
@@ -16,7 +16,7 @@ from training.recipe import Split
 
 
 def test_the_half_to_fit_on_and_the_origins_to_score_share_no_price_that_is_forecast() -> None:
-    test = a_backtest_of(random_walk(1, 800, 1)[0], horizon=5)
+    test = make_backtest(random_walk(1, 800, 1)[0], horizon=5)
     fitted_on = fitting_half(test)
     assert fitted_on is not None
     assert fitted_on.rows == 400
@@ -29,17 +29,17 @@ def test_the_half_to_fit_on_and_the_origins_to_score_share_no_price_that_is_fore
 def test_a_block_in_the_second_half_is_scored_whole() -> None:
     series = random_walk(1, 800, 1)[0]
     block = blocks.split_in_time([series], Split(test=0.2), 60, 1).test[0]
-    fitted_on = fitting_half(backtest.run_backtest(gaussian(), block, [0.5], []))
+    fitted_on = fitting_half(backtest.run_backtest(gaussian_forecaster(), block, [0.5], []))
     assert fitted_on is not None
     assert fitted_on.start == 0
     assert fitted_on.rows == 400
 
 
 def test_nothing_is_fitted_where_there_is_too_little_or_no_logarithm_or_no_series() -> None:
-    assert fitting_half(a_backtest_of(random_walk(1, 317, 1)[0])) is None
-    assert fitting_half(a_backtest_of(random_walk(1, 320, 1)[0])) is not None
+    assert fitting_half(make_backtest(random_walk(1, 317, 1)[0])) is None
+    assert fitting_half(make_backtest(random_walk(1, 320, 1)[0])) is not None
     prices = random_walk(1, 800, 1)[0].prices
-    test = a_backtest_of(a_series(prices))
+    test = make_backtest(make_series(prices))
     early = replace(
         test.samples,
         origins=test.samples.origins[:50],
@@ -49,15 +49,15 @@ def test_nothing_is_fitted_where_there_is_too_little_or_no_logarithm_or_no_serie
     assert fitting_half(replace(test, samples=early, forecasts=test.forecasts[:50])) is None
     paths = simulator.simulate_paths(10, 900, 1)
     _, judged = blocks.split_blocks([], paths, Split(test=0.2), 60, 1)
-    assert fitting_half(backtest.run_backtest(gaussian(), judged.test[0], [0.5], [])) is None
-    negative = samples_of(a_series(prices - 100), 60, 1)
+    assert fitting_half(backtest.run_backtest(gaussian_forecaster(), judged.test[0], [0.5], [])) is None
+    negative = make_samples(make_series(prices - 100), 60, 1)
     assert fitting_half(Backtest(negative, negative.windows[:, -1:, None], [0.5], [])) is None
 
 
 def test_a_median_beside_the_point_baselines() -> None:
     """That knows what was planted: as good as those that can learn it, better than those that cannot."""
     series = autoregressive(1, 3000, 1, 0.4)[0]
-    samples = samples_of(series, 60, 1)
+    samples = make_samples(series, 60, 1)
     last, before = samples.windows[:, -1], samples.windows[:, -2]
     test = Backtest(samples, (last * (last / before) ** 0.4)[:, None, None], [0.5], [])
     rows = {row.baseline: row for row in BaselineComparison(test).points(1)}
@@ -77,7 +77,7 @@ def test_a_median_beside_the_point_baselines() -> None:
 
 
 def test_quantiles_beside_the_interval_baselines() -> None:
-    test = a_backtest_of(random_walk(1, 900, 1)[0], [50, 80, 95], horizon=5)
+    test = make_backtest(random_walk(1, 900, 1)[0], [50, 80, 95], horizon=5)
     for h in (1, 5):
         rows = {row.baseline: row for row in BaselineComparison(test).intervals(h)}
         assert [row.origins for row in rows.values()] == [836, 836, 446]
@@ -107,8 +107,8 @@ def test_garch_is_better_where_volatility_is_one() -> None:
     for shock in rng.standard_normal(4000):
         returns.append(np.sqrt(variance) * shock)
         variance = 0.05 + 0.25 * returns[-1] ** 2 + 0.7 * variance
-    series = a_series(np.exp(np.cumsum(returns) / 100))
-    test = a_backtest_of(series, [80, 95])
+    series = make_series(np.exp(np.cumsum(returns) / 100))
+    test = make_backtest(series, [80, 95])
     flat = replace(test, forecasts=test.last[:, None, None] * np.exp(0.01 * np.array([-1.96, -1.28, 0, 1.28, 1.96])))
     (garch,) = (row for row in BaselineComparison(flat).intervals(1) if row.baseline == "GARCH-t")
     assert garch.low > 1
@@ -117,14 +117,14 @@ def test_garch_is_better_where_volatility_is_one() -> None:
 
 
 def test_a_median_without_levels_has_no_interval_baselines() -> None:
-    assert BaselineComparison(a_backtest_of(random_walk(1, 300, 1)[0], [])).intervals(1) == []
+    assert BaselineComparison(make_backtest(random_walk(1, 300, 1)[0], [])).intervals(1) == []
 
 
 @pytest.mark.parametrize("still", ["all", "the first half", "the second half"])
 def test_prices_that_stand_still_are_compared(still: str) -> None:
     prices = random_walk(1, 800, 1)[0].prices.copy()
     prices[{"all": slice(None), "the first half": slice(400), "the second half": slice(400, None)}[still]] = 100.0
-    test = a_backtest_of(a_series(prices), [80])
+    test = make_backtest(make_series(prices), [80])
     found = BaselineComparison(test)
     assert len(found.points(1)) == 5
     names = [row.baseline for row in found.intervals(1)]
@@ -132,7 +132,7 @@ def test_prices_that_stand_still_are_compared(still: str) -> None:
 
 
 def test_what_is_too_short_is_compared_with_what_needs_no_fitting() -> None:
-    found = BaselineComparison(a_backtest_of(random_walk(1, 100, 1)[0]))
+    found = BaselineComparison(make_backtest(random_walk(1, 100, 1)[0]))
     assert [row.baseline for row in found.points(1)] == ["last price", "mean of 20"]
     assert [row.baseline for row in found.intervals(1)] == ["historical volatility", "EWMA volatility"]
     assert baseline_comparison.LEAST == 100

@@ -10,7 +10,7 @@ from scipy import stats
 
 from app.artifact.transform import F64
 from app.evaluation import baselines
-from tests.training.conftest import samples_of
+from tests.training.conftest import make_samples
 from training.data.simulator import CONSTANT_VOLATILITY, autoregressive, random_walk
 from training.evaluation import fitted_baselines
 
@@ -20,7 +20,7 @@ QUANTILES = [0.025, 0.1, 0.5, 0.9, 0.975]
 @pytest.fixture(scope="module")
 def walks() -> tuple[F64, F64]:
     """(N, 60) windows and (N, 5) futures of Gaussian random walks."""
-    samples = [samples_of(series, 60, 5) for series in random_walk(20, 800, seed=1)]
+    samples = [make_samples(series, 60, 5) for series in random_walk(20, 800, seed=1)]
     return np.concatenate([each.windows for each in samples]), np.concatenate([each.futures for each in samples])
 
 
@@ -100,7 +100,7 @@ def test_drift_is_the_mean_log_return_for_every_step(walks: tuple[F64, F64]) -> 
 
 
 def test_an_autoregression_finds_what_was_planted() -> None:
-    samples = samples_of(autoregressive(1, 5000, 1, 0.4)[0], 60, 1)
+    samples = make_samples(autoregressive(1, 5000, 1, 0.4)[0], 60, 1)
     forecast = fitted_baselines.ar1(samples.windows, samples.futures)
     still = forecast(np.array([[1.0, 1.0]]), 1)
     jumped = forecast(np.array([[1.0, np.e]]), 1)
@@ -122,7 +122,7 @@ def test_an_autoregression_is_least_squares_step_by_step(walks: tuple[F64, F64])
 
 
 def test_ridge_finds_what_was_planted_at_the_horizons_asked_for() -> None:
-    samples = samples_of(autoregressive(1, 5000, 1, 0.4)[0], 60, 3)
+    samples = make_samples(autoregressive(1, 5000, 1, 0.4)[0], 60, 3)
     fitted = fitted_baselines.ridge(samples.windows[:2500], samples.futures[:2500], [1, 3])
     last = baselines.last_price(samples.windows[2500:], 3)
     forecast, outcome = fitted(samples.windows[2500:], 3), samples.futures[2500:]

@@ -9,7 +9,7 @@ import pytest
 from app.artifact.manifest import Calibration, LogReturnTransform, Range
 from app.artifact.transform import F32, F64, Affine, LogReturn
 from app.inference.forecaster import Forecaster
-from tests.training.conftest import RECIPES, SayingEngine, a_series, days, samples_of
+from tests.training.conftest import RECIPES, FunctionEngine, daily_dates, make_samples, make_series
 from training import recipe
 from training.data import blocks
 from training.data.series import Series
@@ -101,7 +101,7 @@ def calibrated(say: Callable[[F32], F64], series: Series, **changes: Any) -> Cal
 
     def forecaster(calibration: Calibration) -> Forecaster:
         ranges = [Range(quantity=quantity, low=-100.0, high=100.0) for quantity in TRANSFORM.quantities]
-        return Forecaster(TRANSFORM, SayingEngine(say), calibration, wanted.quantiles, ranges)
+        return Forecaster(TRANSFORM, FunctionEngine(say), calibration, wanted.quantiles, ranges)
 
     return calibration.measure_calibration(wanted, forecaster, TRANSFORM, judged.validation, judged.calibration)
 
@@ -114,7 +114,7 @@ def knows(coefficient: float, width: float = 1.0) -> Callable[[F32], F64]:
 
 
 def dated(series: Series) -> Series:
-    return a_series(series.prices, series.name, days("2001-01-01", len(series.prices)))
+    return make_series(series.prices, series.name, daily_dates("2001-01-01", len(series.prices)))
 
 
 def test_auto_believes_a_network_that_knows_a_planted_signal() -> None:
@@ -165,7 +165,7 @@ def test_calibration_does_not_know_the_test_block() -> None:
 
 
 def test_prices_are_read_back_as_what_the_network_said() -> None:
-    samples = samples_of(random_walk(1, 120, 1)[0], 20, 2)
+    samples = make_samples(random_walk(1, 120, 1)[0], 20, 2)
     encoded = TRANSFORM.encode(samples.windows)
     outputs = np.random.default_rng(1).normal(size=(len(samples), 2, 5))
     assert calibration._in_output_units(TRANSFORM, TRANSFORM.decode(outputs, encoded), encoded) == pytest.approx(

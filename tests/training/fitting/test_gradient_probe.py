@@ -10,7 +10,7 @@ import pytest
 from app.artifact.evidence import Curve
 from app.artifact.transform import F32, F64
 from tests.training.conftest import RECIPES
-from tests.training.fitting.test_training_loop import Recorder
+from tests.training.fitting.test_training_loop import ProgressRecorder
 from training import recipe
 from training.commands import gradients
 from training.fitting import gradient_probe
@@ -157,7 +157,7 @@ def test_a_penalty_pulls_the_spectral_radius_down() -> None:
         )
         network = untrained(wanted)
         taught = lessons(wanted, 320)
-        fit_network(network, wanted.training, [0.5], taught, None, Recorder())
+        fit_network(network, wanted.training, [0.5], taught, None, ProgressRecorder())
         return GradientProbe(network, wanted, taught).measure("after")
 
     free, penalised = trained({}), trained({"recurrent_l2": 1.0})
@@ -297,7 +297,7 @@ def test_recipes_are_measured_before_and_while_they_train(tmp_path: Path) -> Non
         training={"epochs": 1, "schedule": "constant", "batch": 32, "clip_norm": None, "patience": None},
     )
     said: list[str] = []
-    shown = Recorder()
+    shown = ProgressRecorder()
     named = {"plain": plain, "path": path, "echo": echo}
     picture = gradients.compare_gradients(named, tmp_path / "out", lambda epochs: shown, said.append)
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -324,7 +324,7 @@ def watched(wanted: Recipe, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Gradi
         return curve
 
     monkeypatch.setattr(gradients, "fit_network", spy)
-    return gradients.probe_training(wanted, Recorder(), lambda _: None), weights
+    return gradients.probe_training(wanted, ProgressRecorder(), lambda _: None), weights
 
 
 def test_what_is_watched_is_trained_as_if_it_were_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,7 +338,7 @@ def test_what_is_watched_is_trained_as_if_it_were_not(monkeypatch: pytest.Monkey
     made = prepare_training(wanted, lambda _: None)
     network = made.network(wanted)
     assert all(np.array_equal(a, b) for a, b in zip(start, network.get_weights(), strict=True))
-    fit_network(network, wanted.training, wanted.quantiles, made.train, made.validation, Recorder())
+    fit_network(network, wanted.training, wanted.quantiles, made.train, made.validation, ProgressRecorder())
     assert all(np.array_equal(a, b) for a, b in zip(end, network.get_weights(), strict=True))
 
 
@@ -355,7 +355,7 @@ def test_the_last_measurement_is_of_the_weights_that_are_kept(
 
     monkeypatch.setattr(gradients, "fit_network", stopped)
     wanted = recipe.load(str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, network={"cell": "rnn"})
-    recorder = Recorder()
+    recorder = ProgressRecorder()
     recorder.open = True
     flows = gradients.probe_training(wanted, recorder, lambda _: None)
     assert [flow.moment for flow in flows] == moments

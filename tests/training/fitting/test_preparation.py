@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.training.commands.test_train import quick, walk_series
-from tests.training.conftest import a_series, days
+from tests.training.conftest import daily_dates, make_series, quick_recipe, random_walk_series
 from training.data import series, simulator
 from training.data.blocks import split_blocks
 from training.data.series import Series
@@ -18,10 +17,10 @@ from training.fitting.resampled_dataset import ResampledDataset
 def test_the_scaler_and_the_training_rows_do_not_know_what_comes_after_them() -> None:
     """Other prices after the training block change nothing that is fitted on it."""
     for name in ("quick", "quick-tutorial"):
-        wanted = quick(name)
+        wanted = quick_recipe(name)
         fitted = []
         for factor in (1.0, 50.0):
-            series = walk_series()
+            series = random_walk_series()
             last = round(wanted.split.train * 1000) - (wanted.window + wanted.horizon)
             series.prices[last:] *= factor
             blocks, _ = split_blocks([series], [], wanted.split, wanted.window, wanted.horizon)
@@ -34,8 +33,8 @@ def test_the_scaler_and_the_training_rows_do_not_know_what_comes_after_them() ->
 
 
 def test_the_minmax_scaler_spans_the_whole_training_block() -> None:
-    wanted = quick("quick-tutorial")
-    series = walk_series()
+    wanted = quick_recipe("quick-tutorial")
+    series = random_walk_series()
     blocks, _ = split_blocks([series], [], wanted.split, wanted.window, wanted.horizon)
     scaler, _ = preparation.fit_scaler(wanted, blocks.train)
     rows = series.prices[: 800 - 21]
@@ -54,8 +53,8 @@ def test_the_start_is_the_empirical_quantiles_around_a_median_of_zero() -> None:
 @pytest.mark.parametrize("name", ["quick", "quick-tutorial"])
 def test_every_step_of_a_window_has_its_own_targets(name: str) -> None:
     """The last those of the window; the others what came after them, in its units."""
-    wanted = quick(name, horizon=3)
-    blocks, _ = split_blocks([walk_series(300)], [], wanted.split, wanted.window, wanted.horizon)
+    wanted = quick_recipe(name, horizon=3)
+    blocks, _ = split_blocks([random_walk_series(300)], [], wanted.split, wanted.window, wanted.horizon)
     _, transform = preparation.fit_scaler(wanted, blocks.train)
     (samples,) = blocks.train
     inputs, targets = preparation.encode(transform, blocks.train)
@@ -83,9 +82,9 @@ def numbers_of(batches: ResampledDataset) -> list[set[bytes]]:
 
 @pytest.mark.parametrize("of_a_market", [True, False], ids=["beside a market", "alone"])
 def test_simulated_paths_are_drawn_anew_for_each_epoch(of_a_market: bool) -> None:
-    wanted = quick(training={"epochs": 3, "batch": 1})
+    wanted = quick_recipe(training={"epochs": 3, "batch": 1})
     data_of = wanted.data
-    market = [walk_series(300)] if of_a_market else []
+    market = [random_walk_series(300)] if of_a_market else []
     simulated = simulator.simulate_paths(data_of.synthetic_paths, data_of.synthetic_length, wanted.seed)
     blocks, judged = split_blocks(market, simulated, wanted.split, wanted.window, wanted.horizon)
     _, transform = preparation.fit_scaler(wanted, blocks.train)
@@ -107,13 +106,13 @@ def test_simulated_paths_are_drawn_anew_for_each_epoch(of_a_market: bool) -> Non
 
 
 def test_two_files_are_joined_as_one_series_with_both_in_its_provenance() -> None:
-    before = Series("before", np.array([1.0, 2.0]), days("2001-01-01", 2), "before.csv", "a" * 64, ("tidied",))
-    after = Series("after", np.array([3.0, 4.0]), days("2001-02-01", 2), "after.csv", "b" * 64, ("sorted",))
+    before = Series("before", np.array([1.0, 2.0]), daily_dates("2001-01-01", 2), "before.csv", "a" * 64, ("tidied",))
+    after = Series("after", np.array([3.0, 4.0]), daily_dates("2001-02-01", 2), "after.csv", "b" * 64, ("sorted",))
     joined = series.concatenate_series(before, after)
     assert (joined.name, joined.source, joined.notes) == ("before", "before.csv; after.csv", ("tidied", "sorted"))
     assert joined.prices.tolist() == [1, 2, 3, 4]
     assert joined.dates is not None
-    assert joined.dates.tolist() == [*days("2001-01-01", 2).tolist(), *days("2001-02-01", 2).tolist()]
+    assert joined.dates.tolist() == [*daily_dates("2001-01-01", 2).tolist(), *daily_dates("2001-02-01", 2).tolist()]
     assert joined.sha256 not in (before.sha256, after.sha256)
     assert re.fullmatch("[0-9a-f]{64}", joined.sha256)
     assert (
@@ -124,8 +123,8 @@ def test_two_files_are_joined_as_one_series_with_both_in_its_provenance() -> Non
 
 @pytest.mark.parametrize("undated", ["before", "after", "both"])
 def test_files_of_which_one_has_no_dates_are_joined_without(undated: str) -> None:
-    before = a_series([1.0, 2.0], dates=None if undated != "after" else days("2005-01-01", 2))
-    after = a_series([3.0, 4.0], dates=None if undated != "before" else days("2001-01-01", 2))
+    before = make_series([1.0, 2.0], dates=None if undated != "after" else daily_dates("2005-01-01", 2))
+    after = make_series([3.0, 4.0], dates=None if undated != "before" else daily_dates("2001-01-01", 2))
     joined = series.concatenate_series(before, after)
     assert joined.dates is None
     assert joined.prices.tolist() == [1, 2, 3, 4]

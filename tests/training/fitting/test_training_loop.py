@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 ROWS, STEPS = 40, 4
 
 
-class Recorder:
+class ProgressRecorder:
     """A progress_display that remembers what it was told."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ def training(**changes: Any) -> Training:
     return Training.model_validate({"loss": "mse", "learning_rate": 0.2, "batch": ROWS, "epochs": 10} | changes)
 
 
-class Interrupting(Recorder):
+class Interrupting(ProgressRecorder):
     """Ctrl-C is typed when it is told of a batch."""
 
     def __init__(self, at: int) -> None:
@@ -122,7 +122,9 @@ def numbers(losses: Sequence[float | None]) -> list[float]:
 def test_the_weights_of_the_best_epoch_are_kept() -> None:
     """The output goes from 0 towards 1, and past the 0.35 that validates: better at first, then ever worse."""
     network = small_network()
-    curve = fit_network(network, training(epochs=50, patience=2), [0.5], all_same(1.0), all_same(0.35), Recorder())
+    curve = fit_network(
+        network, training(epochs=50, patience=2), [0.5], all_same(1.0), all_same(0.35), ProgressRecorder()
+    )
     assert 1 <= curve.best < 4
     assert curve.validation[curve.best] == min(numbers(curve.validation))
     assert len(curve.loss) == len(curve.validation) == curve.best + 1 + 2
@@ -132,7 +134,9 @@ def test_the_weights_of_the_best_epoch_are_kept() -> None:
 
 def test_the_best_weights_are_kept_where_the_epochs_end_before_patience_does() -> None:
     network = small_network()
-    curve = fit_network(network, training(epochs=4, patience=50), [0.5], all_same(1.0), all_same(0.35), Recorder())
+    curve = fit_network(
+        network, training(epochs=4, patience=50), [0.5], all_same(1.0), all_same(0.35), ProgressRecorder()
+    )
     assert len(curve.loss) == 4
     assert curve.best < 3
     assert (output(network) - 0.35) ** 2 == pytest.approx(curve.validation[curve.best], rel=1e-4)
@@ -140,7 +144,7 @@ def test_the_best_weights_are_kept_where_the_epochs_end_before_patience_does() -
 
 def test_without_patience_the_last_weights_are_kept() -> None:
     network = small_network()
-    curve = fit_network(network, training(epochs=4), [0.5], all_same(1.0), all_same(0.35), Recorder())
+    curve = fit_network(network, training(epochs=4), [0.5], all_same(1.0), all_same(0.35), ProgressRecorder())
     assert curve.best == 3
     assert (output(network) - 0.35) ** 2 == pytest.approx(curve.validation[-1], rel=1e-4)
     validation = numbers(curve.validation)
@@ -148,7 +152,7 @@ def test_without_patience_the_last_weights_are_kept() -> None:
 
 
 def test_without_a_validation_block_there_is_no_validation_loss() -> None:
-    shown = Recorder()
+    shown = ProgressRecorder()
     curve = fit_network(small_network(), training(epochs=2), [0.5], all_same(1.0), None, shown)
     assert curve == Curve(loss=curve.loss, validation=[], best=1)
     assert [told[3] for told in shown.epochs] == [None, None]
@@ -161,7 +165,12 @@ def test_the_same_seed_trains_the_same() -> None:
         keras.utils.set_random_seed(seed)
         network = small_network(dropout=0.2)
         curve = fit_network(
-            network, training(batch=8, epochs=1), [0.5], (inputs, inputs[:, -1].astype(np.float64)), None, Recorder()
+            network,
+            training(batch=8, epochs=1),
+            [0.5],
+            (inputs, inputs[:, -1].astype(np.float64)),
+            None,
+            ProgressRecorder(),
         )
         losses.append(curve.loss)
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -175,7 +184,7 @@ def test_pinball_finds_the_quantiles() -> None:
     network = small_network(outputs=3)
     network.layers[-1].bias.assign([0.5, 0.5, 0.5])
     recipe = training(loss="pinball", epochs=8, batch=40, learning_rate=0.03)
-    fit_network(network, recipe, [0.1, 0.5, 0.9], train, None, Recorder())
+    fit_network(network, recipe, [0.1, 0.5, 0.9], train, None, ProgressRecorder())
     assert np.asarray(network(train[0][:1]))[0] == pytest.approx([0.1, 0.5, 0.9], abs=0.08)
 
 
@@ -193,7 +202,7 @@ def step(monkeypatch: pytest.MonkeyPatch, **clip: float | None) -> list[F32]:
     before = network.get_weights()
     rows = np.random.default_rng(1).normal(size=(ROWS, STEPS, 1)).astype(np.float32)
     recipe = training(epochs=1, learning_rate=1.0, **clip)
-    fit_network(network, recipe, [0.5], (rows, np.full((ROWS, 1), 10.0)), None, Recorder())
+    fit_network(network, recipe, [0.5], (rows, np.full((ROWS, 1), 10.0)), None, ProgressRecorder())
     return [after - start for after, start in zip(network.get_weights(), before, strict=True)]
 
 
@@ -226,7 +235,7 @@ def test_values_can_be_clipped_each_by_itself(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_recipes_learning_rate_is_used() -> None:
     network = small_network()
-    fit_network(network, training(epochs=1, learning_rate=0.25), [0.5], all_same(1.0), None, Recorder())
+    fit_network(network, training(epochs=1, learning_rate=0.25), [0.5], all_same(1.0), None, ProgressRecorder())
     assert output(network) == pytest.approx(0.25, rel=1e-3)  # adam's first step has the size of the learning rate
 
 
@@ -238,7 +247,7 @@ def rates(schedule: str, epochs: int, batch: int) -> list[float]:
     network = small_network()
     found: list[float] = []
 
-    class Watching(Recorder):
+    class Watching(ProgressRecorder):
         def batch(self, epoch: int, done: int, batches: int) -> None:
             found.append(float(np.asarray(network.optimizer.learning_rate)))
 
@@ -284,19 +293,19 @@ def redrawn(kept: float | None, *targets: float, batch: int = 8) -> ResampledDat
 def test_each_epoch_learns_from_what_is_drawn_for_it() -> None:
     network = small_network()
     recipe = training(learning_rate=1e-9, epochs=3)
-    curve = fit_network(network, recipe, [0.5], redrawn(None, 1.0, 2.0, 3.0), None, Recorder())
+    curve = fit_network(network, recipe, [0.5], redrawn(None, 1.0, 2.0, 3.0), None, ProgressRecorder())
     assert curve.loss == pytest.approx([1.0, 4.0, 9.0], rel=1e-4)
 
 
 def test_what_is_kept_is_learnt_from_in_every_epoch() -> None:
     recipe = training(learning_rate=1e-9, epochs=2)
-    curve = fit_network(small_network(), recipe, [0.5], redrawn(4.0, 0.0, 2.0), None, Recorder())
+    curve = fit_network(small_network(), recipe, [0.5], redrawn(4.0, 0.0, 2.0), None, ProgressRecorder())
     assert curve.loss == pytest.approx([16 / 2, (16 + 4) / 2], rel=1e-4)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_a_display_is_told_of_redrawn_batches_too(schedule: str) -> None:
-    shown = Recorder()
+    shown = ProgressRecorder()
     recipe = training(epochs=2, schedule=schedule, learning_rate=0.01)
     curve = fit_network(small_network(), recipe, [0.5], redrawn(1.0, 1.0, 1.0), all_same(1.0), shown)
     assert shown.batches == [(epoch, done, 4) for epoch in (0, 1) for done in (1, 2, 3, 4)]  # 32 rows by 8
@@ -314,7 +323,9 @@ def test_patience_ends_the_drawing() -> None:
 
     network = small_network()
     recipe = training(epochs=50, patience=2)
-    curve = fit_network(network, recipe, [0.5], ResampledDataset([], draw, 16, 50, seed=1), all_same(0.35), Recorder())
+    curve = fit_network(
+        network, recipe, [0.5], ResampledDataset([], draw, 16, 50, seed=1), all_same(0.35), ProgressRecorder()
+    )
     assert len(curve.loss) == curve.best + 1 + 2 < 50
     assert len(drawn) <= len(curve.loss) + 1
     assert (output(network) - 0.35) ** 2 == pytest.approx(curve.validation[curve.best], rel=1e-4)
@@ -324,7 +335,7 @@ def test_patience_ends_the_drawing() -> None:
 
 
 def test_a_display_is_told_of_every_batch_and_epoch() -> None:
-    shown = Recorder()
+    shown = ProgressRecorder()
     curve = fit_network(small_network(), training(epochs=2, batch=16), [0.5], all_same(1.0), all_same(1.0), shown)
     assert shown.batches == [(epoch, done, 3) for epoch in (0, 1) for done in (1, 2, 3)]  # 40 rows by 16
     assert [told[:2] for told in shown.epochs] == [(0, 2), (1, 2)]
@@ -334,7 +345,7 @@ def test_a_display_is_told_of_every_batch_and_epoch() -> None:
 
 
 def test_a_display_is_closed_where_training_is_interrupted() -> None:
-    class Interrupted(Recorder):
+    class Interrupted(ProgressRecorder):
         def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
             raise KeyboardInterrupt
 

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 from app.artifact.transform import F32, F64
-from tests.training.fitting.test_training_loop import Recorder
+from tests.training.fitting.test_training_loop import ProgressRecorder
 from training.fitting.training_loop import solve_echo_state
 from training.networks import architectures, reservoir
 from training.recipe import Recipe, Reservoir
@@ -129,7 +129,7 @@ def solved(recipe: Recipe, inputs: F32, targets: F64, validation: tuple[F32, F64
     keras.utils.set_random_seed(1)
     outputs = recipe.horizon * len(recipe.quantiles)
     network = architectures.build_network(recipe.network, inputs.shape[1:], outputs)
-    solve_echo_state(network, recipe, (inputs, targets), validation, Recorder())
+    solve_echo_state(network, recipe, (inputs, targets), validation, ProgressRecorder())
     return network
 
 
@@ -217,7 +217,7 @@ def test_the_reservoir_is_run_once_and_the_answers_are_the_networks(
     assert batches == [128, 128, 44]
     said = np.asarray(network(inputs), dtype=np.float64)
     assert found == pytest.approx(said, abs=1e-5)
-    curve = solve_echo_state(network, recipe, (inputs, targets), None, Recorder())
+    curve = solve_echo_state(network, recipe, (inputs, targets), None, ProgressRecorder())
     assert curve.loss[0] == pytest.approx(pinball(said.reshape(-1, 2, 3), targets[:, -2:], recipe), rel=1e-4)
     assert curve.validation == []
 
@@ -230,7 +230,7 @@ def pinball(said: F64, came: F64, recipe: Recipe) -> float:
 
 def test_it_is_told_as_one_epoch_and_the_reservoir_stays_as_it_was() -> None:
     inputs, targets = remembered(400)
-    shown = Recorder()
+    shown = ProgressRecorder()
     keras.utils.set_random_seed(1)
     recipe = a_recipe(**QUANTILES)
     network = architectures.build_network(recipe.network, (STEPS, 1), 6)

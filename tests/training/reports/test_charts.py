@@ -9,7 +9,7 @@ from matplotlib.colors import same_color
 
 from app.artifact.evidence import Curve, PointBaseline, Score
 from app.artifact.transform import F64
-from tests.training.conftest import a_backtest_of, a_score, a_series
+from tests.training.conftest import make_backtest, make_score, make_series
 from training.data.simulator import random_walk
 from training.evaluation import scoring
 from training.reports import charts
@@ -19,8 +19,8 @@ from training.reports import charts
 def scores() -> list[Score]:
     found = []
     for seed in (1, 2):
-        series = a_series(random_walk(1, 600, seed)[0].prices, f"walk-{seed}")
-        found += scoring.score_backtest(a_backtest_of(series, [50, 80, 95], horizon=3))
+        series = make_series(random_walk(1, 600, seed)[0].prices, f"walk-{seed}")
+        found += scoring.score_backtest(make_backtest(series, [50, 80, 95], horizon=3))
     return found
 
 
@@ -61,20 +61,22 @@ def test_errors_are_drawn_for_the_first_and_the_last_horizon(scores: list[Score]
 
 def test_what_is_far_away_is_written_at_its_edge() -> None:
     rows = [beside("near", 0.99), beside("also near", 1.01), beside("better", 0.4), beside("worse", 3.0)]
-    (axes,) = charts.errors([a_score(point_baselines=rows)]).axes
+    (axes,) = charts.errors([make_score(point_baselines=rows)]).axes
     assert [x for x, _ in dots(axes)] == pytest.approx([0.99, 1.01])
     assert written(axes) == ["◂ 0.40", "3.00 ▸"]
     assert list(axes.get_xlim()) == pytest.approx([1 - 1.15 * 0.011, 1 + 1.15 * 0.011])
 
 
 def test_where_most_is_far_away_the_axis_reaches_there() -> None:
-    (axes,) = charts.errors([a_score(point_baselines=[beside("a", 1.5, 0.1), beside("b", 0.6), beside("c", 1.0)])]).axes
+    (axes,) = charts.errors(
+        [make_score(point_baselines=[beside("a", 1.5, 0.1), beside("b", 0.6), beside("c", 1.0)])]
+    ).axes
     assert len(dots(axes)) == 3
     assert written(axes) == []
 
 
 def test_one_horizon_and_no_levels_are_one_chart() -> None:
-    assert len(charts.errors([a_score(point_baselines=[beside("last price", 1.0, 0.0)])]).axes) == 1
+    assert len(charts.errors([make_score(point_baselines=[beside("last price", 1.0, 0.0)])]).axes) == 1
 
 
 def test_coverage_is_drawn_as_what_is_off_with_its_interval(scores: list[Score]) -> None:
@@ -93,7 +95,7 @@ def test_coverage_is_drawn_as_what_is_off_with_its_interval(scores: list[Score])
 
 
 def test_other_levels_than_the_usual_are_drawn_by_their_widest() -> None:
-    score = scoring.score_backtest(a_backtest_of(random_walk(1, 300, 1)[0], [50, 60]))
+    score = scoring.score_backtest(make_backtest(random_walk(1, 300, 1)[0], [50, 60]))
     assert [axes.get_title("left") for axes in charts.coverage(score).axes] == [
         *("every interval, all steps", "60% interval, by volatility")
     ]
@@ -101,14 +103,14 @@ def test_other_levels_than_the_usual_are_drawn_by_their_widest() -> None:
 
 def test_pit_is_one_where_outcomes_fall_as_often_as_they_should() -> None:
     pit = {"pit": [10.0, 30.0, 50.0, 10.0], "coverage": {"50": 80.0}}
-    (axes,) = charts.pit([a_score(**pit), a_score(**pit, instrument="other", origins=300)]).axes
+    (axes,) = charts.pit([make_score(**pit), make_score(**pit, instrument="other", origins=300)]).axes
     assert [bar.get_height() for bar in axes.patches[:4]] == pytest.approx([0.4, 1.2, 2.0, 0.4])  # type: ignore[attr-defined]
     assert [bar.get_width() for bar in axes.patches[:4]] == pytest.approx([0.25] * 4)  # type: ignore[attr-defined]
 
 
 def test_pit_weighs_instruments_by_their_forecasts(scores: list[Score]) -> None:
-    one = a_score(pit=[0.0, 100.0], coverage={}, origins=100)
-    other = a_score(pit=[100.0, 0.0], coverage={}, origins=300)
+    one = make_score(pit=[0.0, 100.0], coverage={}, origins=100)
+    other = make_score(pit=[100.0, 0.0], coverage={}, origins=300)
     (axes,) = charts.pit([one, other]).axes
     assert [bar.get_height() for bar in axes.patches[:2]] == pytest.approx([1.5, 0.5])  # type: ignore[attr-defined]
     assert [each.get_title("left") for each in charts.pit(scores).axes] == ["one step ahead", "3 steps ahead"]
@@ -140,13 +142,14 @@ def test_models_are_drawn_side_by_side(scores: list[Score]) -> None:
 
 
 def test_models_without_levels_are_drawn_by_their_medians() -> None:
-    score = scoring.score_backtest(a_backtest_of(random_walk(1, 200, 1)[0], []))
+    score = scoring.score_backtest(make_backtest(random_walk(1, 200, 1)[0], []))
     assert len(charts.models(models_of(score)).axes) == 1
 
 
 def test_there_are_colours_for_any_number() -> None:
     many = [
-        a_score(instrument=f"{i}", point_baselines=[beside("last price", 1.0)]) for i in range(len(charts.COLORS) + 1)
+        make_score(instrument=f"{i}", point_baselines=[beside("last price", 1.0)])
+        for i in range(len(charts.COLORS) + 1)
     ]
     (axes,) = charts.errors(many).axes
     colours: list[Any] = [line.get_color() for line in axes.get_lines() if line.get_marker() == "o"]

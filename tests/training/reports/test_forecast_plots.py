@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.conftest import a_backtest_of, a_series, days
+from tests.training.conftest import daily_dates, make_backtest, make_series
 from training.data.simulator import random_walk
 from training.evaluation.backtest import Backtest
 from training.reports import forecast_plots
 
 
 def a_test(rows: int = 300, horizon: int = 1, *, levels: bool = True, name: str = "made") -> Backtest:
-    series = a_series(random_walk(1, rows, 1)[0].prices, name, days("2020-01-01", rows))
-    return a_backtest_of(series, (50, 80, 95) if levels else (), horizon)
+    series = make_series(random_walk(1, rows, 1)[0].prices, name, daily_dates("2020-01-01", rows))
+    return make_backtest(series, (50, 80, 95) if levels else (), horizon)
 
 
 def test_each_of_the_first_series_is_drawn_whole_and_close_up() -> None:

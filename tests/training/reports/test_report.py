@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.artifact.evidence import Curve, Evidence
-from tests.training.conftest import a_score, a_series, days, samples_of
+from tests.training.conftest import daily_dates, make_samples, make_score, make_series
 from training.data.simulator import random_walk
 from training.evaluation import scoring, summary
 from training.evaluation.backtest import Backtest
@@ -30,7 +30,7 @@ def a_test(
 ) -> Backtest:
     """A backtest of the last price, with or without intervals around it."""
     prices = random_walk(1, rows, 1)[0].prices
-    samples = samples_of(a_series(prices, name, days("2020-01-01", rows) if dated else None), 60, horizon)
+    samples = make_samples(make_series(prices, name, daily_dates("2020-01-01", rows) if dated else None), 60, horizon)
     around = np.array([0.98, 0.99, 1.0, 1.01, 1.02]) if levels else np.ones(1)
     forecasts = np.repeat(samples.windows[:, -1:, None], horizon, axis=1) * around
     return Backtest(samples, forecasts, QUANTILES if levels else [0.5], LEVELS if levels else [])
@@ -92,7 +92,7 @@ def test_training_without_a_validation_block_is_drawn(tmp_path: Path) -> None:
 
 def test_prices_that_stand_still_are_drawn(tmp_path: Path) -> None:
     """The error against repeating the last price has no ratio there."""
-    samples = samples_of(a_series(np.full(70, 7.75)), 60, 1)
+    samples = make_samples(make_series(np.full(70, 7.75)), 60, 1)
     tests = [Backtest(samples, samples.windows[:, -1:, None], [0.5], [])]
     report.write_report(tmp_path, "quick", "pegged", tests, CURVE, shown(tests))
     assert size(tmp_path / "error.png")
@@ -134,8 +134,8 @@ def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(tmp_path: Path
 
 @pytest.mark.usefixtures("undrawn")
 def test_those_that_follow_the_last_price_are_named(tmp_path: Path) -> None:
-    lagged = a_score(instrument="late & later", skill=-0.1, rmse=2.2, correlation_last=0.99, copy_ratio=1.2)
-    good = a_score(instrument="good", skill=0.1, skill_p_value=0.001, rmse=1.8, copy_ratio=0.3)
+    lagged = make_score(instrument="late & later", skill=-0.1, rmse=2.2, correlation_last=0.99, copy_ratio=1.2)
+    good = make_score(instrument="good", skill=0.1, skill_p_value=0.001, rmse=1.8, copy_ratio=0.3)
     report.write_report(tmp_path, "quick", "plain", [a_test()], CURVE, summary.summarize([lagged, good], held=False))
     assert (
         "Those of late &amp; later follow the last price, one step late: a lagged copy "
@@ -146,7 +146,7 @@ def test_those_that_follow_the_last_price_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_where_none_follows_the_last_price_none_is_named(tmp_path: Path) -> None:
-    good = a_score(instrument="good", skill=0.1, skill_p_value=0.001, rmse=1.8, copy_ratio=0.3)
+    good = make_score(instrument="good", skill=0.1, skill_p_value=0.001, rmse=1.8, copy_ratio=0.3)
     report.write_report(tmp_path, "quick", "plain", [a_test()], CURVE, summary.summarize([good], held=False))
     assert "follow the last price" not in page(tmp_path)
 
@@ -155,7 +155,7 @@ def test_where_none_follows_the_last_price_none_is_named(tmp_path: Path) -> None
 def test_skill_has_another_colour_than_none(tmp_path: Path) -> None:
     colours = {}
     for skill in (0.1, -0.1):
-        scores = [a_score(skill=skill, skill_p_value=0.001)]
+        scores = [make_score(skill=skill, skill_p_value=0.001)]
         report.write_report(tmp_path, "quick", "plain", [a_test()], CURVE, summary.summarize(scores, held=False))
         colours[skill] = re.findall(r"4px solid (#\w+)", page(tmp_path))
     assert colours == {0.1: [MODEL], -0.1: [BASELINE]}
@@ -170,7 +170,7 @@ def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_median_that_repeats_the_last_price_is_said_to(tmp_path: Path) -> None:
-    report.write_report(tmp_path, "quick", "plain", [a_test()], CURVE, summary.summarize([a_score()], held=True))
+    report.write_report(tmp_path, "quick", "plain", [a_test()], CURVE, summary.summarize([make_score()], held=True))
     assert "For made the median repeats the last price, and so says no direction (copy ratio 0)." in page(tmp_path)
 
 

@@ -1,7 +1,7 @@
 """The figures as tables: aligned, complete, and with a dash where there is no figure."""
 
 from app.artifact.evidence import Direction, Share
-from tests.training.conftest import a_backtest_of, a_score, a_series, days
+from tests.training.conftest import daily_dates, make_backtest, make_score, make_series
 from training.data.simulator import random_walk
 from training.evaluation import scoring
 from training.reports import tables
@@ -14,8 +14,10 @@ def test_the_table_is_aligned_to_the_right_under_its_head() -> None:
     covered = {"80": 80.123, "95": 95.0}
     large = {"rmse": 1234.5, "rmse_last_price": 1e-3, "skill": -12.5, "copy_ratio": 31.4, "origins": 123456}
     scores = [
-        a_score(coverage=covered, pinball=0.5, pinball_random_walk=0.4, skill_p_value=0.0123, skill=0.01),
-        a_score(instrument="long name", horizon=12, coverage=covered, pinball=0.25, pinball_random_walk=0.5, **large),
+        make_score(coverage=covered, pinball=0.5, pinball_random_walk=0.4, skill_p_value=0.0123, skill=0.01),
+        make_score(
+            instrument="long name", horizon=12, coverage=covered, pinball=0.25, pinball_random_walk=0.5, **large
+        ),
     ]
     lines = text(overview(scores)).splitlines()
     assert len(lines) == 3
@@ -35,13 +37,13 @@ def test_the_table_is_aligned_to_the_right_under_its_head() -> None:
 
 
 def test_without_levels_the_table_has_no_columns_for_them() -> None:
-    head, row = text(overview([a_score()])).splitlines()
+    head, row = text(overview([make_score()])).splitlines()
     assert head.split()[-1] == "copy"
     assert row.split()[-2:] == ["-", "0.00"]
 
 
 def test_a_row_without_a_random_walk_ends_early() -> None:
-    lines = text(overview([a_score(coverage={"80": 80.0}, pinball=0.5)])).splitlines()
+    lines = text(overview([make_score(coverage={"80": 80.0}, pinball=0.5)])).splitlines()
     assert lines[0].endswith("80%  pinball/RW")
     assert lines[1].endswith("80.0")
 
@@ -63,8 +65,8 @@ def rows_of(found: list[Table], title: str) -> list[list[str]]:
 
 def test_every_figure_of_a_backtest_is_in_some_table() -> None:
     rows = 800
-    series = a_series(random_walk(1, rows, 1)[0].prices, dates=days("2020-01-01", rows))
-    scores = scoring.score_backtest(a_backtest_of(series, [50, 80, 95], horizon=6))
+    series = make_series(random_walk(1, rows, 1)[0].prices, dates=daily_dates("2020-01-01", rows))
+    scores = scoring.score_backtest(make_backtest(series, [50, 80, 95], horizon=6))
     found = tables.details(scores)
     assert [table.title for table in found] == [
         *("Point forecasts", "Lag and direction", "The median against baselines", "Intervals"),
@@ -96,17 +98,17 @@ def test_every_figure_of_a_backtest_is_in_some_table() -> None:
 
 def test_a_direction_that_was_said_is_shown_beside_the_majority() -> None:
     share = Share(percent=55.0, low=50.1, high=59.9)
-    score = a_score(direction=Direction(steps=400, hit_rate=share, majority=52.5))
+    score = make_score(direction=Direction(steps=400, hit_rate=share, majority=52.5))
     rows = rows_of(tables.details([score]), "Lag and direction")
     assert rows[0][-3:] == ["400", "55.0 [50.1, 59.9]", "52.5"]
 
 
 def test_without_levels_and_baselines_there_are_no_tables_for_them() -> None:
-    assert [table.title for table in tables.details([a_score()])] == ["Point forecasts", "Lag and direction"]
+    assert [table.title for table in tables.details([make_score()])] == ["Point forecasts", "Lag and direction"]
 
 
 def test_an_instrument_with_fewer_baselines_than_another_has_dashes() -> None:
-    long, short = (scoring.score_backtest(a_backtest_of(random_walk(1, rows, 1)[0], []))[0] for rows in (400, 150))
+    long, short = (scoring.score_backtest(make_backtest(random_walk(1, rows, 1)[0], []))[0] for rows in (400, 150))
     rows = rows_of(tables.details([long, short]), "The median against baselines")
     assert rows[1][-3:] == ["-", "-", "-"]
     folds = rows_of(tables.details([long, short]), "Folds")
@@ -115,7 +117,7 @@ def test_an_instrument_with_fewer_baselines_than_another_has_dashes() -> None:
 
 
 def test_models_without_a_level_have_a_dash_in_its_column() -> None:
-    (row,) = overview([a_score()]).rows
+    (row,) = overview([make_score()]).rows
     assert row[-1] == "0.00"
-    with_level = a_score(coverage={"80": 81.0})
-    assert [row[9] for row in overview([a_score(), with_level]).rows] == ["-", "81.0"]
+    with_level = make_score(coverage={"80": 81.0})
+    assert [row[9] for row in overview([make_score(), with_level]).rows] == ["-", "81.0"]
