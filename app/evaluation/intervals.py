@@ -7,11 +7,11 @@ from typing import Literal
 from app.artifact.evidence import Share
 
 CONFIDENCE = 0.95
-MAX_ITERATIONS = 1000  # The continued fraction needs about the square root of the count: 140 for 20,000.
+MAX_ITERATIONS = 1000  # the continued fraction needs about the square root of the count: 140 for 20,000
 
 
 def binomial_share(hits: int, count: int, method: Literal["exact", "wilson"] = "exact") -> Share:
-    """Returns `hits` as a percentage of `count`, with its 95% confidence interval.
+    """Return `hits` as a percentage of `count`, with its 95% confidence interval.
 
     Args:
         hits: Number of successes, from 0 to `count`.
@@ -38,7 +38,7 @@ def _clopper_pearson(hits: int, count: int) -> tuple[float, float]:
 
 
 def _beta_quantile(probability: float, a: int, b: int) -> float:
-    """Returns the quantile of the Beta(a, b) distribution, by Newton's method kept inside a bracket."""
+    """Return a quantile of the Beta(a, b) distribution, by Newton's method kept inside a bracket."""
     log_norm = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     low, high = 0.0, 1.0
     x = a / (a + b)
@@ -57,7 +57,7 @@ def _beta_quantile(probability: float, a: int, b: int) -> float:
 
 
 def _beta_cdf(x: float, a: int, b: int, log_norm: float) -> float:
-    """Returns the regularized incomplete beta function I_x(a, b).
+    """Return the regularized incomplete beta function I_x(a, b).
 
     The continued fraction (Abramowitz & Stegun, 1964, 26.5.8) is evaluated by Lentz's algorithm on the side of the mean
     where it converges fast; the other side follows from I_x(a, b) = 1 − I_(1−x)(b, a).

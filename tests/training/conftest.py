@@ -5,7 +5,8 @@ import Keras.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from training.data.simulator import random_walk
 from training.evaluation import backtest
 from training.evaluation.backtest import Backtest
 from training.evaluation.published_model import PublishedModel, open_model
+from training.evaluation.scoring import score_backtest
 from training.recipe import Recipe, Split
 
 ROOT = Path(__file__).parent.parent.parent
@@ -48,6 +50,38 @@ def daily_dates(first: str, count: int) -> Dates:
 def make_series(prices: Sequence[float] | F64, name: str = "made", dates: Dates | None = None) -> Series:
     """Wrap prices in a series that claims to come from a CSV file."""
     return Series(name, np.asarray(prices, dtype=np.float64), dates, f"{name}.csv, column Close", "0" * 64)
+
+
+def write_csv(path: Path, prices: F64, first: str | None = "2001-01-01") -> Path:
+    """Write a CSV file of prices, with consecutive dates unless `first` is None."""
+    head, cells = "Close", [f"{price!r}" for price in prices.tolist()]
+    if first is not None:
+        head, cells = (
+            "Date,Close",
+            [f"{day},{cell}" for day, cell in zip(_iso_dates(first, len(cells)), cells, strict=True)],
+        )
+    path.write_text("\n".join([head, *cells]) + "\n", encoding="utf-8")
+    return path
+
+
+def _iso_dates(first: str, count: int) -> list[str]:
+    return [str(day) for day in daily_dates(first, count).astype("datetime64[D]")]
+
+
+def recipe_from_csv(
+    name: str, csv: Path, test_csv: Path | None = None, column: str = "Close", **changes: Any
+) -> Recipe:
+    """Load a quick recipe and replace its stocks and simulated paths by CSV files."""
+    prices = {"stocks": [], "csv": csv, "test_csv": test_csv, "column": column, "synthetic_paths": 0}
+    return quick_recipe(name, data=prices, **changes)
+
+
+def write_price_file(path: Path, first: str, count: int) -> Path:
+    """Write a CSV file of daily prices as websites export it: newest first, with thousands separators."""
+    prices = 1500 * random_walk(1, count, count)[0].prices / 100
+    lines = [f'{day},"{price:,.2f}"' for day, price in zip(_iso_dates(first, count), prices, strict=True)]
+    path.write_text("\n".join(["Date,Open", *lines[::-1]]) + "\n", encoding="utf-8")
+    return path
 
 
 def random_walk_series(rows: int = 1000) -> Series:
@@ -137,6 +171,38 @@ def make_backtest(
     return backtest.run_backtest(
         gaussian_forecaster(levels, horizon), samples, quantiles_of(levels), list(levels), seen
     )
+
+
+def random_walk_samples(rows: int = 400, seed: int = 1) -> Samples:
+    """Return every one-step sample of a simulated random walk, with windows of 60."""
+    return make_samples(random_walk(1, rows, seed)[0], 60, 1)
+
+
+def make_point_backtest(samples: Samples, forecast: F64) -> Backtest:
+    """Wrap (N,) one-step point forecasts in a backtest."""
+    return Backtest(samples, forecast[:, None, None], [0.5], [])
+
+
+@pytest.fixture(scope="module")
+def few_keras_batch_sizes() -> Iterator[None]:
+    """Compile Keras engines for two batch sizes only; the others take seconds, for every model that is published."""
+    from app.inference.engines.keras import KerasEngine  # imports Keras
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(KerasEngine.__init__, "__defaults__", ((1, 8),))
+        yield
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train without writing a report, for tests that do not read it."""
+    monkeypatch.setattr("training.reports.report.write_report", lambda *_: None)
+
+
+@pytest.fixture
+def no_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train without fitting and comparing baselines, for tests that do not read those figures."""
+    monkeypatch.setattr("training.commands.train.score_backtest", partial(score_backtest, with_baselines=False))
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,8 @@ def measure_calibration(
 
     center = recipe.calibration.center
     if center == "auto":
-        scores = [row for test in backtests("network", validation) for row in scoring.score_forecasts(test)]
+        tests = backtests("network", validation)
+        scores = [row for test in tests for row in scoring.score_backtest(test, with_baselines=False)]
         center = "network" if summary.has_skill(scores) else "last_price"
     if not recipe.levels:
         return uncalibrated(recipe.horizon, recipe.levels, center)
