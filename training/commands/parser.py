@@ -26,7 +26,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     _add_gradients(verbs.add_parser("gradients", help="Measure how gradients flow back through time during training."))
     _add_backtest(verbs.add_parser("backtest", help="Evaluate a published model on prices it was not trained on."))
     _add_compare(
-        verbs.add_parser("compare", help="Evaluate published models on the same origins, or train recipes alike.")
+        verbs.add_parser("compare", help="Evaluate published models on the same origins, or train and compare recipes.")
     )
     options = parser.parse_args(arguments)
     _check(options, verbs.choices[options.verb])
@@ -87,16 +87,16 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 def _add_evaluation_options(parser: argparse.ArgumentParser, is_required: bool) -> None:
     """Add the options that `backtest` and `compare` share."""
     prices = parser.add_mutually_exclusive_group(required=is_required)
-    prices.add_argument("--csv", type=Path, help="Evaluate on a CSV file of prices.")
+    prices.add_argument("--csv", type=Path, help="Use a CSV file of prices.")
     prices.add_argument(
-        "--sample", action="store_true", help="Evaluate on the test block of the (first) model's sample stocks."
+        "--sample", action="store_true", help="Use the test block of the (first) model's sample stocks."
     )
     prices.add_argument(
-        "--unseen", action="store_true", help="Evaluate on sp500, nasdaq, wti and vix, which no recipe trains on."
+        "--unseen", action="store_true", help="Use sp500, nasdaq, wti and vix, which no recipe trains on."
     )
     parser.add_argument("--column", help="Price column of the CSV file.")
     parser.add_argument("--models", dest="models_dir", type=Path, help="Directory of models (default: models).")
-    parser.add_argument("--out", type=Path, help="Directory of the report (default: a new one under backtests).")
+    parser.add_argument("--out", type=Path, help="Directory of the output (default: one under backtests).")
 
 
 def _check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

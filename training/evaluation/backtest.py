@@ -81,11 +81,6 @@ class Backtest:
     is_seen: bool = True  # whether the model was trained on earlier prices of this series
 
     @property
-    def median(self) -> F64:
-        """The (N, H) median forecasts."""
-        return self.forecasts[:, :, len(self.levels)]
-
-    @property
     def last(self) -> F64:
         """The (N,) last prices of the windows."""
         return self.samples.windows[:, -1]
@@ -94,11 +89,6 @@ class Backtest:
     def has_positive_prices(self) -> bool:
         """Whether every price has a logarithm."""
         return bool((self.samples.windows > 0).all() and (self.samples.futures > 0).all())
-
-    def interval(self, level: int) -> tuple[F64, F64]:
-        """Return the (N, H) lower and the (N, H) upper prices of the interval of this level."""
-        lower, upper = columns_of(level, self.levels)
-        return self.forecasts[:, :, lower], self.forecasts[:, :, upper]
 
     def at(self, horizon: int) -> HorizonForecasts:
         """Return the forecasts `horizon` steps ahead."""

@@ -29,27 +29,29 @@ def ar1_network(inputs: F32) -> F64:
     return COEFFICIENT * inputs[:, -1].astype(np.float64)
 
 
-def test_backtest_selects_the_columns_of_median_and_interval() -> None:
+def test_backtest_at_selects_median_and_intervals_of_a_horizon() -> None:
     samples = make_samples(make_series(np.arange(1.0, 15.0)), 10, 2)  # 3 samples
     forecasts = np.arange(3 * 2 * 5, dtype=np.float64).reshape(3, 2, 5)
     test = Backtest(samples, forecasts, [0.05, 0.25, 0.5, 0.75, 0.95], [50, 90])
-    assert test.median.tolist() == forecasts[:, :, 2].tolist()
-    for level, lower, upper in ((50, 1, 3), (90, 0, 4)):
-        low, high = test.interval(level)
-        assert low.tolist() == forecasts[:, :, lower].tolist()
-        assert high.tolist() == forecasts[:, :, upper].tolist()
-    with pytest.raises(ValueError, match="80"):
-        test.interval(80)
+    for h in (0, 1):
+        found = test.at(h + 1)
+        assert found.median.tolist() == forecasts[:, h, 2].tolist()
+        assert found.outcome.tolist() == samples.futures[:, h].tolist()
+        assert found.last.tolist() == samples.windows[:, -1].tolist()
+        for level, lower, upper in ((50, 1, 3), (90, 0, 4)):
+            low, high = found.interval(level)
+            assert low.tolist() == forecasts[:, h, lower].tolist()
+            assert high.tolist() == forecasts[:, h, upper].tolist()
+        with pytest.raises(ValueError, match="80"):
+            found.interval(80)
 
 
-def test_backtest_at_selects_horizon_and_origins() -> None:
-    test = make_backtest(random_walk(1, 100, 1)[0], [80], horizon=3)
-    part = test.at(2).select(slice(5, 9))
-    assert part.median.tolist() == test.median[5:9, 1].tolist()
-    assert part.outcome.tolist() == test.samples.futures[5:9, 1].tolist()
-    assert part.last.tolist() == test.last[5:9].tolist()
-    for side, whole in zip(part.interval(80), test.interval(80), strict=True):
-        assert side.tolist() == whole[5:9, 1].tolist()
+def test_horizon_forecasts_select_keeps_those_origins() -> None:
+    whole = make_backtest(random_walk(1, 100, 1)[0], [80], horizon=3).at(2)
+    part = whole.select(slice(5, 9))
+    assert part.forecasts.tolist() == whole.forecasts[5:9].tolist()
+    assert part.outcome.tolist() == whole.outcome[5:9].tolist()
+    assert part.last.tolist() == whole.last[5:9].tolist()
 
 
 @pytest.mark.parametrize("shift", [0.0, -1000.0], ids=["positive", "negative"])
@@ -92,7 +94,7 @@ def test_median_centered_on_last_price_equals_it_if_quantiles_cross(outputs: lis
     calibration = Calibration(center="last_price", offsets=[[offset]])
     forecaster = log_return_forecaster(lambda inputs: np.tile(outputs, (len(inputs), 1)), [0.1, 0.5, 0.9], calibration)
     found = run_backtest(forecaster, samples, [0.1, 0.5, 0.9], [80])
-    assert found.median[:, 0] == pytest.approx(samples.windows[:, -1], rel=1e-12)
+    assert found.at(1).median == pytest.approx(samples.windows[:, -1], rel=1e-12)
 
 
 @pytest.mark.parametrize("horizon", [1, 3])

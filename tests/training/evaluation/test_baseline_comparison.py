@@ -72,7 +72,7 @@ def test_point_baselines_of_an_ideal_forecaster() -> None:
     assert 0.95 < rows["ridge"].rmse_ratio < 1.003
     for row in rows.values():
         assert row.low <= row.rmse_ratio <= row.high
-    loss, other = ((np.log(each / samples.futures[:, 0])) ** 2 for each in (test.median[:, 0], last))
+    loss, other = ((np.log(each / samples.futures[:, 0])) ** 2 for each in (test.at(1).median, last))
     assert rows["last price"].rmse_ratio == pytest.approx(np.sqrt(loss.mean() / other.mean()))
 
 
@@ -90,7 +90,7 @@ def test_interval_baselines_ratios() -> None:
         assert row.pinball_ratio == pytest.approx(ours.mean() / theirs.mean())
         score, other = (scores.crps(each, test.quantiles).mean() for each in (ours, theirs))
         assert row.crps_ratio == pytest.approx(score / other)
-        lower, upper = (side[:, h - 1] for side in test.interval(95))
+        lower, upper = test.at(h).interval(95)
         wide = scores.winkler(lower, upper, outcome, 95) / last
         its_wide = scores.winkler(walk[:, 0], walk[:, -1], outcome, 95) / last
         assert row.winkler_ratio["95"] == pytest.approx(wide.mean() / its_wide.mean())

@@ -246,7 +246,7 @@ def test_score_crps_winkler_and_pit() -> None:
     outcome, last = test.samples.futures[:, 0], test.last
     losses = scores.pinball_losses(test.forecasts[:, 0], outcome, test.quantiles, last)
     assert row.crps == pytest.approx(float(scores.crps(losses, test.quantiles).mean()))
-    lower, upper = (side[:, 0] for side in test.interval(80))
+    lower, upper = test.at(1).interval(80)
     assert row.winkler["80"] == pytest.approx(float(np.mean(scores.winkler(lower, upper, outcome, 80) / last)))
     assert row.winkler.keys() == {"50", "80", "95"}
     assert row.pit == pytest.approx([2.5, 7.5, 15, 25, 25, 15, 7.5, 2.5], abs=2.5)
@@ -277,7 +277,7 @@ def test_folds_are_five_consecutive_parts() -> None:
     assert (score.folds[0].first_date, score.folds[-1].last_date) == (score.first_date, score.last_date)
     outcome, last = test.samples.futures[21:41, 0], test.last[21:41]
     fold = score.folds[1]
-    lower, upper = (side[21:41, 0] for side in test.interval(80))
+    lower, upper = test.at(1).select(slice(21, 41)).interval(80)
     assert fold.coverage["80"] == pytest.approx(scores.coverage(lower, upper, outcome))
     walk = baselines.ewma_random_walk(test.samples.windows[21:41], 1, test.quantiles)[:, 0]
     ours = scores.pinball(test.forecasts[21:41, 0], outcome, test.quantiles, last)
@@ -340,7 +340,7 @@ def test_coverage_by_volatility_uses_equal_thirds() -> None:
     volatility = baselines.ewma_volatility(test.samples.windows)
     assert low.greatest < middle.greatest < high.greatest == volatility.max()
     outcome = test.samples.futures[:, 0]
-    lower, upper = (side[:, 0] for side in test.interval(80))
+    lower, upper = test.at(1).interval(80)
     inside = (lower <= outcome) & (outcome <= upper)
     assert low.coverage["80"].percent == pytest.approx(100 * inside[volatility <= low.greatest].mean())
     assert score.coverage_interval["80"].percent == pytest.approx(100 * inside.mean())

@@ -23,7 +23,7 @@ def test_plot_real_and_predicted_shows_whole_series_and_close_up() -> None:
     assert close_up.get_title("left") == "the last 120"
     real, median = whole.get_lines()
     assert np.asarray(real.get_ydata()).tolist() == backtests[0].samples.futures[:, 0].tolist()
-    assert np.asarray(median.get_ydata()).tolist() == backtests[0].median[:, 0].tolist()
+    assert np.asarray(median.get_ydata()).tolist() == backtests[0].at(1).median.tolist()
     assert [len(np.asarray(line.get_ydata())) for line in close_up.get_lines()] == [120, 120, 120]
     assert len(whole.collections) == 1
 
