@@ -17,7 +17,8 @@ from sklearn.preprocessing import MinMaxScaler
 from app.artifact.transform import F32, F64, Affine, build
 from benchmarks.measurements import spread
 from training.data import blocks, sample_stocks
-from training.recipe import Recipe, load
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 
 Turn = Callable[[int], F64]  # epochs to (epochs, 2): seconds of each by the wall and of the processor
 
@@ -34,10 +35,10 @@ class Clock:
     def __exit__(self, *exc: object) -> None:
         pass
 
-    def batch(self, epoch: int, done: int, batches: int) -> None:
+    def on_batch_end(self, epoch: int, batches_done: int, batches: int) -> None:
         pass
 
-    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
+    def on_epoch_end(self, epoch: int, epochs: int, loss: float, validation_loss: float | None) -> None:
         self.tick()
 
     def tick(self) -> None:
@@ -54,7 +55,7 @@ def now() -> tuple[float, float]:
 
 def samples(recipe: Recipe) -> tuple[F32, F64]:
     """Inputs (N, T, 1) and targets (N, H) of the recipe's training block, scaled as it says."""
-    series = sample_stocks.sample_stocks(recipe.data.stocks, recipe.data.column)
+    series = sample_stocks.load_sample_stocks(recipe.data.stocks, recipe.data.column)
     parts, _ = blocks.split_blocks(series, [], recipe.split, recipe.window, recipe.horizon)
     block = parts.train[0]
     scaler = MinMaxScaler().fit(block.series.prices[: block.origins[-1] + recipe.horizon + 1, None])
@@ -112,7 +113,7 @@ def main() -> None:
     asked = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-    recipe = load("tutorial")
+    recipe = load_recipe("tutorial")
     train = samples(recipe)
     turns = {"Pricecast": ours(recipe, train), "plain Keras": plain(recipe, train)}
     batch = recipe.training.batch

@@ -1,1 +1,1 @@
-"""Pricecast, offline: recipes and price history to published artifacts."""
+"""The offline trainer: from recipes and price history to published artifacts."""

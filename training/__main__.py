@@ -12,10 +12,9 @@ from pathlib import Path
 
 from app.artifact import store
 from app.errors import ArtifactError
-from training import recipe as recipes
 from training.commands.parser import EPOCHS, parse_options
 from training.data.series import DataError
-from training.recipe import RecipeError
+from training.recipe_files import COMPARISON_STOCK, RecipeError, comparable_recipes, load_recipe
 
 MODELS = Path("models")
 INTERRUPTED = 130  # exit status of a process that Ctrl-C ended, as shells report it
@@ -55,7 +54,7 @@ def _train(options: argparse.Namespace) -> int:
     if options.csv:
         data |= {"stocks": [], "csv": options.csv, "test_csv": options.test_csv}
     changes = {"data": data} | ({} if options.seed is None else {"seed": options.seed})
-    recipe = recipes.load(options.recipe, **changes)
+    recipe = load_recipe(options.recipe, **changes)
     name = options.name or Path(options.recipe).stem
     store.check_name(options.out, name)
     _silence_tensorflow()
@@ -74,7 +73,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _gradients(options: argparse.Namespace) -> int:
-    compared = recipes.alike(options.recipes, options.epochs, options.csv, options.column)
+    compared = comparable_recipes(options.recipes, options.epochs, options.csv, options.column)
     _silence_tensorflow()
     from training.commands import gradients
     from training.fitting.progress import progress_display
@@ -110,8 +109,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _compare_recipes(options: argparse.Namespace) -> int:
     epochs = EPOCHS if options.epochs is None else options.epochs
-    compared = recipes.alike(options.recipes, epochs, options.csv, options.column, options.test_csv)
-    out = options.out or Path("backtests") / f"recipes-{options.csv.stem if options.csv else recipes.STOCK}"
+    compared = comparable_recipes(options.recipes, epochs, options.csv, options.column, options.test_csv)
+    out = options.out or Path("backtests") / f"recipes-{options.csv.stem if options.csv else COMPARISON_STOCK}"
     for name in compared:
         store.check_name(out, name)
     _silence_tensorflow()

@@ -1,4 +1,4 @@
-"""Where a model comes from, for its manifest: the recipe in full, the prices it has seen, and what trained it."""
+"""What an artifact's manifest records about its origin: the recipe, the price series and the library versions."""
 
 import platform
 from collections.abc import Sequence
@@ -19,20 +19,21 @@ from training.recipe import Recipe
 LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "scikit-learn", "joblib")
 
 
-def libraries() -> dict[str, str]:
-    """The versions of all that trains, Pricecast's own too, and which backend Keras uses."""
+def library_versions() -> dict[str, str]:
+    """The versions of Pricecast, Python and the libraries that training uses, and the Keras backend."""
     backend = keras.backend.backend()
     return {
         "pricecast": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
         "backend": backend,
-        backend: str(import_module(backend).__version__),  # its distribution has other names too, as tensorflow_cpu
+        # Read from the module, because the distribution may have another name, such as tensorflow_cpu.
+        backend: str(import_module(backend).__version__),
     }
 
 
-def recorded(recipe: Recipe) -> dict[str, Any]:
-    """The recipe in full, without the directories of somebody's machine."""
+def recipe_record(recipe: Recipe) -> dict[str, Any]:
+    """The complete recipe, with file names instead of local paths."""
     content = recipe.model_dump(mode="json")
     for key in ("csv", "test_csv"):
         if content["data"][key]:
@@ -40,7 +41,8 @@ def recorded(recipe: Recipe) -> dict[str, Any]:
     return content
 
 
-def instrument(series: Series) -> Instrument:
+def instrument_of(series: Series) -> Instrument:
+    """The manifest entry of a price series."""
     return Instrument(
         name=series.name,
         source=series.source,
@@ -51,17 +53,18 @@ def instrument(series: Series) -> Instrument:
     )
 
 
-def paths(simulated: Sequence[Series], anew: bool) -> list[Instrument]:
-    """All paths as one instrument: nobody wants to read hundreds.
+def simulated_instruments(simulated: Sequence[Series], is_resampled: bool) -> list[Instrument]:
+    """One manifest entry for all simulated paths together, or none if there are no paths.
 
     Args:
-        anew: whether others took the place of those to train on in each epoch.
+        simulated: The paths that were simulated before training.
+        is_resampled: Whether the training block got new paths for every epoch.
     """
     if not simulated:
         return []
     rows = sum(len(series.prices) for series in simulated)
     digest = sha256("".join(series.sha256 for series in simulated).encode()).hexdigest()
-    source = f"{len(simulated)} simulated paths" + (", and as many anew for each epoch" if anew else "")
+    source = f"{len(simulated)} simulated paths" + (", with new training paths for every epoch" if is_resampled else "")
     return [Instrument(name="synthetic", source=source, rows=rows, first_date=None, last_date=None, sha256=digest)]
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, where it may not come at any moment."""
+"""Defer SIGINT and SIGTERM during native calls."""
 
 import signal
 import threading
@@ -6,42 +6,47 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+DEFERRED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def defer_signals() -> Iterator[Callable[[], None]]:
-    """Holds signals back until the function that it gives is called, or its block ends.
+    """Defer SIGINT and SIGTERM until the block ends, or until the yielded function is called.
 
-    Python raises KeyboardInterrupt between any two instructions. Where those are called by the native code of a
-    backend, or by the garbage collector, it is lost, or ends the process by a segmentation fault.
+    Python raises KeyboardInterrupt between any two instructions. If native code of a Keras backend or the garbage
+    collector runs those instructions, the exception is lost or the process ends with a segmentation fault.
+
+    Outside the main thread, where Python never handles signals, this does nothing.
+
+    Yields:
+        A function that delivers the latest pending signal, if there is one.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: None  # no signal is handled here
+        yield lambda: None
         return
-    came: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    pending: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in DEFERRED_SIGNALS}
 
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+    def record(number: int, frame: FrameType | None) -> None:
+        pending.append(number)
 
-    def hold() -> None:
-        for number in SIGNALS:
-            signal.signal(number, note)
+    def install() -> None:
+        for number in DEFERRED_SIGNALS:
+            signal.signal(number, record)
 
-    def release() -> None:
+    def restore() -> None:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came.pop())
+        if pending:
+            signal.raise_signal(pending.pop())
 
-    def let_through() -> None:
-        if came:
-            release()
-            hold()
+    def deliver_pending() -> None:
+        if pending:
+            restore()
+            install()
 
-    hold()
+    install()
     try:
-        yield let_through
+        yield deliver_pending
     finally:
-        release()
+        restore()

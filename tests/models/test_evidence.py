@@ -84,13 +84,14 @@ class Walked:
 @pytest.fixture(scope="module")
 def stocks(manifest: Manifest, forecaster: Forecaster) -> dict[str, Walked]:
     return {
-        series.name: Walked.of(manifest, forecaster, series, LAST) for series in sample_stocks.sample_stocks(STOCKS)
+        series.name: Walked.of(manifest, forecaster, series, LAST)
+        for series in sample_stocks.load_sample_stocks(STOCKS)
     }
 
 
 @pytest.fixture(scope="module")
 def unseen(manifest: Manifest, forecaster: Forecaster) -> dict[str, Walked]:
-    return {series.name: Walked.of(manifest, forecaster, series) for series in unseen_series.unseen_series()}
+    return {series.name: Walked.of(manifest, forecaster, series) for series in unseen_series.load_unseen_series()}
 
 
 # The stocks, after what was learnt from
@@ -119,7 +120,7 @@ def test_on_the_last_fifth_of_all_stocks_together_it_covers_what_it_says(
 # Series that no recipe trains on
 
 
-@pytest.mark.parametrize("name", unseen_series.UNSEEN)
+@pytest.mark.parametrize("name", unseen_series.UNSEEN_COLUMNS)
 def test_on_an_unseen_series_the_quantiles_are_no_worse_than_a_random_walks(
     unseen: dict[str, Walked], name: str
 ) -> None:
@@ -127,7 +128,7 @@ def test_on_an_unseen_series_the_quantiles_are_no_worse_than_a_random_walks(
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)
-@pytest.mark.parametrize("name", unseen_series.UNSEEN)
+@pytest.mark.parametrize("name", unseen_series.UNSEEN_COLUMNS)
 def test_on_an_unseen_series_the_median_is_as_good_as_the_last_price(
     unseen: dict[str, Walked], name: str, horizon: int
 ) -> None:
@@ -136,7 +137,7 @@ def test_on_an_unseen_series_the_median_is_as_good_as_the_last_price(
 
 @pytest.mark.parametrize("level", OFF)
 @pytest.mark.parametrize("horizon", HORIZONS)
-@pytest.mark.parametrize("name", unseen_series.UNSEEN)
+@pytest.mark.parametrize("name", unseen_series.UNSEEN_COLUMNS)
 def test_on_an_unseen_series_it_covers_what_it_says(
     unseen: dict[str, Walked], name: str, horizon: int, level: int
 ) -> None:

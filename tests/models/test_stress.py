@@ -20,7 +20,7 @@ from training.commands.train import TrainingResult, train_and_publish
 from training.data import simulator
 from training.data.series import Series
 from training.fitting.progress import ProgressLines
-from training.recipe import load as load_recipe
+from training.recipe_files import load_recipe
 
 wild = settings(max_examples=60, deadline=None)
 
@@ -106,7 +106,7 @@ def trained_on(series: Series, folder: Path) -> TrainingResult:
         data={"stocks": [], "csv": folder / "made.csv", "column": "Close", "synthetic_paths": 0},
         training={"epochs": 6, "learning_rate": 0.02, "batch": 128},
     )
-    assert wanted.auto
+    assert wanted.is_center_automatic
     return train_and_publish(wanted, "made", folder / "models", ProgressLines(), lambda _: None)
 
 

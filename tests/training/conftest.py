@@ -20,7 +20,6 @@ from app.artifact.manifest import Calibration, LogReturnTransform, Range, quanti
 from app.artifact.transform import F32, F64, Affine, LogReturn
 from app.inference.forecaster import Forecaster
 from tests.conftest import MODELS
-from training import recipe
 from training.data.blocks import Samples, split_by_path
 from training.data.series import Series
 from training.data.simulator import random_walk
@@ -28,7 +27,8 @@ from training.evaluation import backtest
 from training.evaluation.backtest import Backtest
 from training.evaluation.published_model import PublishedModel, open_model
 from training.evaluation.scoring import score_backtest
-from training.recipe import Recipe, Split
+from training.recipe import Recipe, SplitConfig
+from training.recipe_files import load_recipe
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = Path(__file__).parent / "recipes_for_tests"
@@ -39,7 +39,7 @@ Dates = npt.NDArray[np.datetime64]
 
 def quick_recipe(name: str = "quick", **changes: Any) -> Recipe:
     """Load a test recipe that trains in seconds."""
-    return recipe.load(str(RECIPES / f"{name}.toml"), **changes)
+    return load_recipe(str(RECIPES / f"{name}.toml"), **changes)
 
 
 def daily_dates(first: str, count: int) -> Dates:
@@ -91,7 +91,7 @@ def random_walk_series(rows: int = 1000) -> Series:
 
 def make_samples(series: Series, window: int, horizon: int) -> Samples:
     """Return every sample of a series."""
-    return split_by_path([series], Split(test=0), window, horizon).train[0]
+    return split_by_path([series], SplitConfig(test=0), window, horizon).train[0]
 
 
 def make_score(**changes: Any) -> Score:

@@ -9,10 +9,11 @@ import pytest
 from app.artifact.evidence import Curve
 from tests.conftest import MODELS
 from tests.training.conftest import RECIPES, write_price_file
-from training import recipe
 from training.__main__ import INTERRUPTED, main
 from training.commands import compare_recipes, gradients, train
 from training.data.simulator import random_walk
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_keras_batch_sizes")]
 
@@ -50,10 +51,10 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tutorail"], "error: no recipe is called 'tutorail'; there is clipped, default, "),
+        (["tutorail"], "error: no recipe is called 'tutorail'; choose from clipped, default, "),
         (["gone.toml"], "error: gone.toml: "),
         (["tutorial", "--seed", "-1"], "error: tutorial.toml: seed: Input should be greater than or equal to 0"),
-        (["tutorial", "--column", "volume"], "error: stocks.csv.gz: no price column 'volume'; there are open, "),
+        (["tutorial", "--column", "volume"], "error: stocks.csv.gz: no price column 'volume'; choose from open, "),
         (["tutorial", "--csv", "gone.csv", "--column", "Open"], "error: gone.csv: cannot be read"),
         ([QUICK_TUTORIAL, "--name", "My Model"], "error: "),
     ],
@@ -152,7 +153,7 @@ def test_train_options_change_the_recipe(csv: Path, later_csv: Path, monkeypatch
     assert main(["train", QUICK, "--column", "close"]) == 1
     assert main(["train", QUICK]) == 1
     (first, name, out), (second, default_name, default_out), (third, *_) = calls
-    unchanged = recipe.load(QUICK)
+    unchanged = load_recipe(QUICK)
     data = unchanged.data.model_copy(update={"stocks": [], "csv": csv, "test_csv": later_csv, "column": "Open"})
     assert first == unchanged.model_copy(update={"data": data, "seed": 9})
     assert (name, out) == ("mine", Path("elsewhere"))
@@ -167,7 +168,7 @@ def test_train_options_change_the_recipe(csv: Path, later_csv: Path, monkeypatch
 def test_gradients_options_change_every_recipe(csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def compare(recipes: dict[str, recipe.Recipe], out: Path, *_: object) -> Path:
+    def compare(recipes: dict[str, Recipe], out: Path, *_: object) -> Path:
         calls.append((recipes, out))
         return out / "gradients.png"
 
@@ -184,7 +185,7 @@ def test_gradients_options_change_every_recipe(csv: Path, monkeypatch: pytest.Mo
 
 
 def test_compare_recipes_options_change_every_recipe(csv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compare(recipes: dict[str, recipe.Recipe], seeds: int, out: Path, *_: object) -> Path:
+    def compare(recipes: dict[str, Recipe], seeds: int, out: Path, *_: object) -> Path:
         assert (recipes["lstm"].training.epochs, recipes["lstm"].data.csv, seeds) == (3, csv, 2)
         return out
 
@@ -196,7 +197,7 @@ def test_compare_recipes_options_change_every_recipe(csv: Path, monkeypatch: pyt
 def test_compare_recipes_interrupted_reports_saved_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(recipes: dict[str, recipe.Recipe], seeds: int, out: Path, *_: object) -> None:
+    def interrupt(recipes: dict[str, Recipe], seeds: int, out: Path, *_: object) -> None:
         assert (list(recipes), recipes["lstm"].training.epochs, seeds) == (["lstm"], 20, 1)
         assert out == Path("backtests/recipes-GOOG")
         raise KeyboardInterrupt

@@ -1,87 +1,27 @@
-"""Recipes: those that are shipped, and what is said about those that cannot be followed."""
+"""The recipe schema: shipped settings, defaults, and rejected values and combinations."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app.artifact.manifest import LogReturnTransform, MinMaxPriceTransform
-from training import recipe
+from tests.training.recipe_writer import rejection, write_recipe
 from training.data.sample_stocks import STOCK_NAMES
-from training.data.unseen_series import UNSEEN
-from training.recipe import Network, Recipe, RecipeError, Reservoir, Split, load
+from training.data.unseen_series import UNSEEN_COLUMNS
+from training.recipe import NetworkConfig, Recipe, ReservoirConfig, SplitConfig
+from training.recipe_files import load_recipe
 
-WHOLE = """\
-description = "mine"
-window = 30
-horizon = 3
-levels = [50, 80]
-
-[data]
-stocks = ["AAPL"]
-column = "open"
-
-[split]
-validation = 0.1
-calibration = 0.1
-test = 0.2
-
-[transform]
-kind = "log_return"
-
-[network]
-units = [8]
-dropout = 0.1
-
-[training]
-loss = "pinball"
-epochs = 3
-patience = 2
-
-[calibration]
-center = "auto"
-"""
-
-
-REMEDIES = {
+OPTIONAL_NETWORK_KEYS = {
     *("recurrent_dropout", "activation", "kernel", "recurrent", "recurrent_scale", "forget_bias", "truncate"),
     *("penalty", "reservoir"),
 }
 
 
-def written(folder: Path, *changes: tuple[str, str], text: str = WHOLE) -> str:
-    """A recipe file in which the first text of each change stands replaced by the second."""
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    path = folder / "mine.toml"
-    path.write_text(text, encoding="utf-8")
-    return str(path)
+# Shipped recipes
 
 
-def refusal(name_or_path: str, **changes: Any) -> str:
-    with pytest.raises(RecipeError) as caught:
-        load(name_or_path, **changes)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "pydantic" not in message
-    return message
-
-
-# What is shipped
-
-
-@pytest.mark.parametrize("name", recipe.names())
-def test_every_shipped_recipe_loads(name: str) -> None:
-    assert load(name).description
-
-
-def test_the_default_and_the_tutorial_are_shipped() -> None:
-    assert {"default", "tutorial"} <= set(recipe.names())
-
-
-def test_the_tutorial_has_the_numbers_of_the_tutorial() -> None:
-    tutorial = load("tutorial")
+def test_tutorial_recipe_has_the_tutorial_settings() -> None:
+    tutorial = load_recipe("tutorial")
     assert (tutorial.window, tutorial.horizon, tutorial.levels, tutorial.quantiles) == (60, 1, [], [0.5])
     assert tutorial.transform == MinMaxPriceTransform()
     assert tutorial.data.model_dump(exclude={"synthetic_length", "synthetic_stride"}) == {
@@ -92,19 +32,19 @@ def test_the_tutorial_has_the_numbers_of_the_tutorial() -> None:
         "synthetic_paths": 0,
         "unseen": [],
     }
-    assert tutorial.network.model_dump(exclude=REMEDIES) == {
+    assert tutorial.network.model_dump(exclude=OPTIONAL_NETWORK_KEYS) == {
         "structure": "many_to_one",
         "cell": "lstm",
         "units": [50, 50, 50, 50],
         "dropout": 0.2,
         "head": 0,
     }
-    plain = Network(units=[1])
-    assert tutorial.network.model_dump(include=REMEDIES) == plain.model_dump(include=REMEDIES)
+    plain = NetworkConfig(units=[1])
+    assert tutorial.network.model_dump(include=OPTIONAL_NETWORK_KEYS) == plain.model_dump(include=OPTIONAL_NETWORK_KEYS)
     assert tutorial.training.model_dump() == {
         "loss": "mse",
         "optimizer": "adam",
-        "learning_rate": 0.001,  # adam's own
+        "learning_rate": 0.001,  # the default of adam
         "schedule": "constant",
         "batch": 32,
         "epochs": 100,
@@ -117,110 +57,52 @@ def test_the_tutorial_has_the_numbers_of_the_tutorial() -> None:
     assert tutorial.calibration.center == "network"
 
 
-def test_the_default_works_at_any_scale_and_knows_intervals() -> None:
-    default = load("default")
+def test_default_recipe_is_scale_free_and_has_intervals() -> None:
+    default = load_recipe("default")
     assert isinstance(default.transform, LogReturnTransform)
     assert {80, 95} <= set(default.levels)
     assert default.training.loss == "pinball"
-    assert default.auto
+    assert default.is_center_automatic
     assert default.split.validation
     assert default.split.calibration
 
 
-def test_the_default_is_judged_on_series_that_it_never_learns_from() -> None:
-    wanted = load("default").data
-    assert wanted.unseen == list(UNSEEN)
-    assert set(wanted.stocks) <= set(STOCK_NAMES)
-    assert wanted.csv is None
+def test_default_recipe_evaluates_on_unseen_series() -> None:
+    data = load_recipe("default").data
+    assert data.unseen == list(UNSEEN_COLUMNS)
+    assert set(data.stocks) <= set(STOCK_NAMES)
+    assert data.csv is None
 
 
-# What a file says
+# Values and defaults
 
 
-def test_a_file_is_read_with_defaults_for_what_it_leaves_out(tmp_path: Path) -> None:
-    mine = load(written(tmp_path))
-    assert (mine.description, mine.window, mine.horizon, mine.levels) == ("mine", 30, 3, [50, 80])
-    assert mine.seed == 1
-    assert mine.training.learning_rate == 0.001
-    assert mine.split.train == pytest.approx(0.6)
+def test_recipe_missing_keys_have_defaults(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path))
+    assert (recipe.description, recipe.window, recipe.horizon, recipe.levels) == ("my recipe", 30, 3, [50, 80])
+    assert recipe.seed == 1
+    assert recipe.training.learning_rate == 0.001
+    assert recipe.split.train == pytest.approx(0.6)
 
 
-def test_quantiles_are_both_ends_of_every_level_and_the_median(tmp_path: Path) -> None:
-    mine = load(written(tmp_path, ("[50, 80]", "[50, 80, 95]")))
-    assert mine.quantiles == pytest.approx([0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975])
-    assert 0.5 in mine.quantiles
+def test_recipe_quantiles_are_interval_ends_and_median(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path, ("[50, 80]", "[50, 80, 95]")))
+    assert recipe.quantiles == pytest.approx([0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975])
+    assert 0.5 in recipe.quantiles
 
 
-def test_a_recipe_cannot_be_changed(tmp_path: Path) -> None:
-    mine = load(written(tmp_path))
+def test_recipe_is_frozen(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path))
     with pytest.raises(ValueError, match="frozen"):
-        mine.window = 40  # type: ignore[misc]  # which is what must fail
+        recipe.window = 40  # type: ignore[misc]  # the assignment must fail
 
 
-# What is refused
+def test_recipe_json_round_trip(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipe(tmp_path))
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
 
 
-def test_an_unknown_name_lists_the_recipes_there_are() -> None:
-    listed = ", ".join(recipe.names())
-    assert refusal("tutorail") == f"no recipe is called 'tutorail'; there is {listed}, or a .toml file"
-
-
-def test_a_path_inside_the_recipes_folder_is_not_a_name() -> None:
-    assert "no recipe is called" in refusal("../recipes/default")
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert refusal(str(tmp_path / "gone.toml")).startswith("gone.toml: ")
-
-
-def test_a_directory_is_no_recipe(tmp_path: Path) -> None:
-    (tmp_path / "folder.toml").mkdir()
-    assert refusal(str(tmp_path / "folder.toml")).startswith("folder.toml: ")
-
-
-@pytest.mark.parametrize("content", [b"window = ", b"= 3", b"window = 3\nwindow = 4\n", b"\xff\xfe\x00", b"[data\n"])
-def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "odd.toml"
-    path.write_bytes(content)
-    assert refusal(str(path)).startswith("odd.toml: ")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "key"),
-    [
-        ("window = 30", "window = 30\nwindwo = 31", "windwo"),
-        ("[data]", "[data]\nstock = 1", "data.stock"),
-        ("[split]", "[split]\ntrain = 0.6", "split.train"),
-        ("[network]", "[network]\nlayers = 2", "network.layers"),
-        ("[training]", "[training]\nepoch = 1", "training.epoch"),
-        ("[calibration]", "[calibration]\nmethod = 1", "calibration.method"),
-        ("[calibration]", "[callback]\n[calibration]", "callback"),
-    ],
-)
-def test_an_unknown_key_is_refused_by_name(tmp_path: Path, old: str, new: str, key: str) -> None:
-    assert refusal(written(tmp_path, (old, new))).startswith(f"mine.toml: {key}: ")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "there_is"),
-    [
-        ("[data]", "[odd]\n[data]", "description, seed, window, "),
-        ("[network]", "[network]\npenalty.odd = 1", "kernel_l1, kernel_l2, "),
-        ("[network]", "[network]\nreservoir.odd = 1", "spectral_radius, leak, "),
-        ('kind = "log_return"', 'kind = "log_return"\nodd = 1', "kind, decay, winsor, "),
-        ('kind = "log_return"', 'kind = "minmax_price"\nodd = 1', "kind"),
-    ],
-)
-def test_the_keys_that_there_are_stand_beside_an_unknown_one(tmp_path: Path, old: str, new: str, there_is: str) -> None:
-    message = refusal(written(tmp_path, (old, new)))
-    assert f"odd: there is no such key here; there is {there_is}" in message
-    assert not message.endswith(", ")
-
-
-def test_an_unknown_key_of_the_transform_is_refused_by_name(tmp_path: Path) -> None:
-    message = refusal(written(tmp_path, ('kind = "log_return"', 'kind = "log_return"\ndecya = 0.9')))
-    assert message.startswith("mine.toml: transform")
-    assert "decya" in message
+# Rejected recipes
 
 
 @pytest.mark.parametrize(
@@ -288,50 +170,50 @@ def test_an_unknown_key_of_the_transform_is_refused_by_name(tmp_path: Path) -> N
         ("epochs = 3", "batch = 3", "training.epochs"),
         ("patience = 2", "patience = 0", "training.patience"),
         ('center = "auto"', 'center = "middle"', "calibration.center"),
-        ('description = "mine"', "seed = 2", "description"),
+        ('description = "my recipe"', "seed = 2", "description"),
     ],
 )
-def test_a_bad_or_missing_value_is_refused_by_file_and_key(tmp_path: Path, old: str, new: str, key: str) -> None:
-    assert refusal(written(tmp_path, (old, new))).startswith(f"mine.toml: {key}: ")
+def test_recipe_bad_or_missing_value_names_file_and_key(tmp_path: Path, old: str, new: str, key: str) -> None:
+    assert rejection(write_recipe(tmp_path, (old, new))).startswith(f"mine.toml: {key}: ")
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "problem"),
     [
         ([("[50, 80]", "[80, 50]")], "levels must rise"),
         ([("[50, 80]", "[50, 50]")], "levels must rise and not repeat"),
-        ([('"pinball"', '"mse"')], "levels need training.loss = 'pinball'"),
-        ([("calibration = 0.1\n", "")], "levels need split.calibration"),
-        ([("validation = 0.1\n", "")], "training.patience needs split.validation"),
-        ([("validation = 0.1\n", ""), ("patience = 2\n", "")], "calibration.center = 'auto' needs split.validation"),
-        ([('column = "open"', 'csv = "prices.csv"')], "data: Value error, stocks and csv exclude each other"),
-        ([('stocks = ["AAPL"]\n', "")], "data: Value error, names no prices: give stocks, csv or synthetic_paths"),
-        ([('stocks = ["AAPL"]', "stocks = []")], "names no prices"),
-        ([('column = "open"', 'test_csv = "later.csv"')], "data: Value error, test_csv needs csv"),
-        ([("test = 0.2", "test = 0.71")], "split: Value error, validation, calibration and test leave less than"),
+        ([('"pinball"', '"mse"')], "levels require training.loss = 'pinball'"),
+        ([("calibration = 0.1\n", "")], "levels require split.calibration"),
+        ([("validation = 0.1\n", "")], "training.patience requires split.validation"),
+        ([("validation = 0.1\n", ""), ("patience = 2\n", "")], "calibration.center = 'auto' requires split.validation"),
+        ([('column = "open"', 'csv = "prices.csv"')], "data: stocks and csv are mutually exclusive"),
+        ([('stocks = ["AAPL"]\n', "")], "data: no price source; set stocks, csv or synthetic_paths"),
+        ([('stocks = ["AAPL"]', "stocks = []")], "no price source"),
+        ([('column = "open"', 'test_csv = "later.csv"')], "data: test_csv requires csv"),
+        ([("test = 0.2", "test = 0.71")], "split: validation, calibration and test leave less than"),
     ],
 )
-def test_keys_that_contradict_each_other_are_refused(tmp_path: Path, changes: list[tuple[str, str]], said: str) -> None:
-    message = refusal(written(tmp_path, *changes))
+def test_recipe_contradicting_keys_are_rejected(tmp_path: Path, changes: list[tuple[str, str]], problem: str) -> None:
+    message = rejection(write_recipe(tmp_path, *changes))
     assert message.startswith("mine.toml: ")
-    assert said in message
+    assert problem in message
 
 
 @pytest.mark.parametrize(
-    ("network", "said"),
+    ("network", "problem"),
     [
-        ('cell = "lstm"\nactivation = "relu"', "network: Value error, activation = 'relu' needs cell = 'rnn'"),
-        ('cell = "gru"\nrecurrent = "identity"', "network: Value error, recurrent = 'identity' needs cell = 'rnn'"),
-        ('cell = "gru"\nforget_bias = 2', "network: Value error, forget_bias needs cell = 'lstm'"),
-        ("reservoir.leak = 0.5", "network: Value error, reservoir needs cell = 'echo_state'"),
-        ('structure = "one_to_many"\ntruncate = 5', "network: Value error, truncate needs another structure"),
+        ('cell = "lstm"\nactivation = "relu"', "network: activation = 'relu' requires cell = 'rnn'"),
+        ('cell = "gru"\nrecurrent = "identity"', "network: recurrent = 'identity' requires cell = 'rnn'"),
+        ('cell = "gru"\nforget_bias = 2', "network: forget_bias requires cell = 'lstm'"),
+        ("reservoir.leak = 0.5", "network: reservoir requires cell = 'echo_state'"),
+        ('structure = "one_to_many"\ntruncate = 5', "network: truncate requires another structure"),
         (
             'cell = "echo_state"\nreservoir.washout = 5',
-            "network: Value error, reservoir.washout needs structure = 'many_to_many'",
+            "network: reservoir.washout requires structure = 'many_to_many'",
         ),
         (
             'cell = "echo_state"\nstructure = "encoder_decoder"',
-            "network: Value error, cell = 'echo_state' needs structure = 'many_to_one' or 'many_to_many'",
+            "network: cell = 'echo_state' requires structure = 'many_to_one' or 'many_to_many'",
         ),
         ("truncate = 29", "network.truncate = 29 must be less than the 29 steps of the window"),
         (
@@ -340,155 +222,51 @@ def test_keys_that_contradict_each_other_are_refused(tmp_path: Path, changes: li
         ),
         (
             'cell = "echo_state"\npenalty.kernel_l2 = 1\nhead = 3\nkernel = "he"',
-            "network: Value error, cell = 'echo_state' is not trained step by step and takes no head, kernel, penalty",
+            (
+                "network: cell = 'echo_state' is not trained by gradient descent "
+                "and does not support head, kernel, penalty"
+            ),
         ),
         (
             'cell = "echo_state"',
-            "'echo_state' is solved in closed form and takes no training.patience, training.epochs above 1",
+            "'echo_state' is solved in closed form and does not support training.patience, training.epochs above 1",
         ),
     ],
 )
-def test_remedies_where_they_make_no_sense_are_refused(tmp_path: Path, network: str, said: str) -> None:
-    message = refusal(written(tmp_path, ("dropout = 0.1", network)))
+def test_recipe_unsupported_network_keys_are_rejected(tmp_path: Path, network: str, problem: str) -> None:
+    message = rejection(write_recipe(tmp_path, ("dropout = 0.1", network)))
     assert message.startswith("mine.toml: ")
-    assert said in message
+    assert problem in message
 
 
-def test_an_echo_state_network_has_one_layer_and_is_fitted_once(tmp_path: Path) -> None:
+def test_recipe_echo_state_has_one_layer_and_one_epoch(tmp_path: Path) -> None:
     echo = ("dropout = 0.1", 'cell = "echo_state"')
-    assert "units must be one number" in refusal(written(tmp_path, echo, ("[8]", "[8, 8]")))
-    impatient = ("patience = 2\n", "")
-    said = "network.cell = 'echo_state' is solved in closed form and takes no "
-    assert said + "training.epochs above 1" in refusal(written(tmp_path, echo, impatient))
+    assert "units must have one entry" in rejection(write_recipe(tmp_path, echo, ("[8]", "[8, 8]")))
+    no_patience = ("patience = 2\n", "")
+    problem = "network.cell = 'echo_state' is solved in closed form and does not support "
+    assert problem + "training.epochs above 1" in rejection(write_recipe(tmp_path, echo, no_patience))
     clipped = ("epochs = 3", "epochs = 3\nclip_value = 1")
-    assert said + "training.clip_value" in refusal(written(tmp_path, echo, impatient, clipped))
-    taught = ("epochs = 3", 'epochs = 1\nlearning_rate = 0.01\nschedule = "cosine"\nbatch = 64')
+    assert problem + "training.clip_value" in rejection(write_recipe(tmp_path, echo, no_patience, clipped))
+    trained = ("epochs = 3", 'epochs = 1\nlearning_rate = 0.01\nschedule = "cosine"\nbatch = 64')
     unused = "training.learning_rate, training.schedule, training.batch"
-    assert refusal(written(tmp_path, echo, impatient, taught)).endswith(said + unused)
-    once = load(written(tmp_path, echo, impatient, ("epochs = 3", "epochs = 1")))
-    assert once.network.echo == Reservoir()
+    assert rejection(write_recipe(tmp_path, echo, no_patience, trained)).endswith(problem + unused)
+    once = load_recipe(write_recipe(tmp_path, echo, no_patience, ("epochs = 3", "epochs = 1")))
+    assert once.network.reservoir_or_default == ReservoirConfig()
 
 
 @pytest.mark.parametrize("structure", ["encoder_decoder", "one_to_many"])
-def test_a_path_has_several_steps(tmp_path: Path, structure: str) -> None:
-    path = written(tmp_path, ("dropout = 0.1", f'structure = "{structure}"'))
-    assert load(path).network.structure == structure
-    assert f"network.structure = '{structure}' needs a horizon of 2 or more" in refusal(path, horizon=1)
+def test_recipe_unrolled_structure_requires_a_horizon(tmp_path: Path, structure: str) -> None:
+    path = write_recipe(tmp_path, ("dropout = 0.1", f'structure = "{structure}"'))
+    assert load_recipe(path).network.structure == structure
+    assert f"network.structure = '{structure}' requires a horizon of 2 or more" in rejection(path, horizon=1)
 
 
-def test_gradients_are_clipped_in_one_way(tmp_path: Path) -> None:
-    path = written(tmp_path, ("epochs = 3", "epochs = 3\nclip_norm = 1\nclip_value = 1"))
-    assert "training: Value error, clip_norm and clip_value exclude each other" in refusal(path)
-
-
-@pytest.mark.parametrize("table", ["data", "transform", "network", "training"])
-def test_a_missing_table_is_named(tmp_path: Path, table: str) -> None:
-    start = WHOLE.index(f"[{table}]")
-    whole = WHOLE[:start] + WHOLE[WHOLE.index("\n[", start) + 1 :]
-    assert refusal(written(tmp_path, text=whole)).startswith(f"mine.toml: {table}: ")
+def test_recipe_two_ways_of_clipping_are_rejected(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path, ("epochs = 3", "epochs = 3\nclip_norm = 1\nclip_value = 1"))
+    assert "training: clip_norm and clip_value are mutually exclusive" in rejection(path)
 
 
 @pytest.mark.parametrize("shares", [(0.3, 0.3, 0.3), (0.1, 0.4, 0.4), (0.2, 0.3, 0.4), (0.0, 0.0, 0.9)])
-def test_a_tenth_is_enough_for_training(shares: tuple[float, float, float]) -> None:
-    split = Split(**dict(zip(("validation", "calibration", "test"), shares, strict=True)))
+def test_split_config_allows_a_tenth_for_training(shares: tuple[float, float, float]) -> None:
+    split = SplitConfig(**dict(zip(("validation", "calibration", "test"), shares, strict=True)))
     assert split.train == pytest.approx(0.1)
-
-
-# Changes
-
-
-def test_changes_replace_at_the_top_level_and_key_by_key_in_a_table(tmp_path: Path) -> None:
-    path = written(tmp_path)
-    plain = load(path)
-    changed = load(path, seed=7, levels=[90], data={"column": "close"}, training={"epochs": 1})
-    assert (changed.seed, changed.levels) == (7, [90])
-    assert changed.data == plain.data.model_copy(update={"column": "close"})
-    assert changed.training == plain.training.model_copy(update={"epochs": 1})
-    assert (changed.split, changed.network, changed.window) == (plain.split, plain.network, plain.window)
-
-
-def test_changes_may_bring_a_table_that_the_file_has_not(tmp_path: Path) -> None:
-    path = written(tmp_path, ('[calibration]\ncenter = "auto"\n', ""))
-    assert load(path).calibration.center == "network"
-    assert load(path, calibration={"center": "last_price"}).calibration.center == "last_price"
-
-
-def test_no_changes_are_the_file_itself(tmp_path: Path) -> None:
-    path = written(tmp_path)
-    assert load(path, data={}) == load(path)
-
-
-def test_changes_are_checked_like_the_file(tmp_path: Path) -> None:
-    path = written(tmp_path)
-    assert refusal(path, window=3).startswith("mine.toml: window: ")
-    assert refusal(path, data={"csv": Path("prices.csv")}).startswith("mine.toml: data: ")
-    assert refusal(path, sead=3).startswith("mine.toml: sead: ")
-
-
-def test_a_csv_can_take_the_place_of_the_stocks(tmp_path: Path) -> None:
-    path = written(tmp_path)
-    data = load(path, data={"stocks": [], "csv": Path("prices.csv"), "test_csv": None}).data
-    assert (data.stocks, data.csv, data.test_csv) == ([], Path("prices.csv"), None)
-
-
-@pytest.mark.parametrize("value", ["3", '"AAPL"', "[]", "[1, 2]"])
-def test_a_value_where_a_table_belongs_is_refused_even_where_changes_go_into_it(tmp_path: Path, value: str) -> None:
-    text = f'description = "mine"\ndata = {value}\n'
-    path = written(tmp_path, text=text)
-    assert refusal(path).startswith("mine.toml: data: ")
-    assert refusal(path, data={}).startswith("mine.toml: data: ")
-    assert refusal(path, data={"column": "open"}).startswith("mine.toml: data: ")
-
-
-def test_a_recipe_survives_its_json(tmp_path: Path) -> None:
-    mine = load(written(tmp_path))
-    assert Recipe.model_validate(mine.model_dump(mode="json")) == mine
-
-
-# Under equal conditions
-
-
-def test_recipes_are_compared_on_the_same_prices_for_as_many_epochs(tmp_path: Path) -> None:
-    mine = written(tmp_path)
-    found = recipe.alike([mine, "default", "tutorial", "echo-state", mine], 7)
-    assert list(found) == ["mine", "default", "tutorial", "echo-state"]
-    for each in found.values():
-        assert (each.data.stocks, each.data.csv, each.data.synthetic_paths, each.data.unseen) == (["GOOG"], None, 0, [])
-        assert each.data.column == "adj_close"
-    assert [each.training.epochs for each in found.values()] == [7, 7, 7, 1]
-    assert [each.training.patience for each in found.values()] == [None] * 4
-    assert [each.horizon for each in found.values()] == [3, 5, 1, 5]
-
-
-def test_all_recipes_are_those_that_are_shipped_and_keep_their_epochs() -> None:
-    found = recipe.alike(["all"])
-    assert list(found) == recipe.names()
-    assert found["tutorial"].training.epochs == 100
-
-
-def test_beside_all_recipes_others_are_compared_too(tmp_path: Path) -> None:
-    mine = written(tmp_path)
-    assert list(recipe.alike([mine, "all", "lstm"])) == ["mine", *recipe.names()]
-    with pytest.raises(RecipeError, match=r"^no recipe is called 'tutorail'"):
-        recipe.alike(["all", "tutorail"])
-
-
-def test_a_recipe_that_keeps_its_epochs_keeps_its_patience(tmp_path: Path) -> None:
-    found = recipe.alike([written(tmp_path)])["mine"].training
-    assert (found.epochs, found.patience) == (3, 2)
-
-
-def test_a_file_takes_the_place_of_the_stock() -> None:
-    found = recipe.alike(["lstm"], None, Path("prices.csv"), "Open", Path("later.csv"))["lstm"].data
-    assert (found.stocks, found.csv, found.column, found.test_csv) == (
-        [],
-        Path("prices.csv"),
-        "Open",
-        Path("later.csv"),
-    )
-
-
-def test_two_recipes_of_one_name_are_not_compared(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    with pytest.raises(RecipeError, match=r"^two recipes are called mine$"):
-        recipe.alike([written(tmp_path), written(tmp_path / "a")])

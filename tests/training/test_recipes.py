@@ -8,9 +8,9 @@ import pytest
 from app.artifact import store
 from app.settings import Settings
 from tests.app.api.conftest import start
-from training import recipe
 from training.commands import train
 from training.fitting.progress import ProgressLines
+from training.recipe_files import load_recipe, recipe_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_keras_batch_sizes")]
 
@@ -18,11 +18,11 @@ PRICES = [100 * 1.01 ** (i % 7) for i in range(60)]
 
 
 @pytest.mark.usefixtures("no_report", "no_baselines")
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipe_is_trained_published_and_served(name: str, tmp_path: Path) -> None:
     data: dict[str, Any] = {"synthetic_paths": 0, "unseen": []}
-    training = {} if recipe.load(name).network.cell == "echo_state" else {"epochs": 1, "batch": 512}
-    trained = recipe.load(name, data=data, training=training)
+    training = {} if load_recipe(name).network.cell == "echo_state" else {"epochs": 1, "batch": 512}
+    trained = load_recipe(name, data=data, training=training)
     train.train_and_publish(trained, name, tmp_path, ProgressLines(), lambda _: None)
     manifest = store.read_version(tmp_path, name, "1").manifest
     assert (manifest.network.cell, manifest.network.structure) == (trained.network.cell, trained.network.structure)
@@ -76,7 +76,7 @@ IDEAS = {
 @pytest.mark.parametrize("name", IDEAS)
 def test_compared_recipe_differs_from_its_base_in_its_idea_only(name: str) -> None:
     base, idea = IDEAS[name]
-    mine, other = (flatten(recipe.load(each).model_dump()) for each in (name, base))
+    mine, other = (flatten(load_recipe(each).model_dump()) for each in (name, base))
     differing = {key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key)}
     assert {"network.reservoir" if key.startswith("network.reservoir") else key for key in differing} == (
         idea | {"description"}
@@ -84,4 +84,4 @@ def test_compared_recipe_differs_from_its_base_in_its_idea_only(name: str) -> No
 
 
 def test_every_compared_recipe_has_an_idea() -> None:
-    assert {*IDEAS, "plain-rnn", "default", "tutorial"} == set(recipe.names())
+    assert {*IDEAS, "plain-rnn", "default", "tutorial"} == set(recipe_names())

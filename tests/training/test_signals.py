@@ -1,4 +1,4 @@
-"""Holding Ctrl-C back: it comes when it is let through or at the end, once, and to whoever handled it before."""
+"""Deferred signals are delivered once, on request or at the end of the block, to the previous handler."""
 
 import signal
 from collections.abc import Iterator
@@ -6,52 +6,54 @@ from threading import Thread
 
 import pytest
 
-from training.signals import SIGNALS, defer_signals
+from training.signals import DEFERRED_SIGNALS, defer_signals
 
-pytestmark = pytest.mark.parametrize("number", SIGNALS)
+pytestmark = pytest.mark.parametrize("number", DEFERRED_SIGNALS)
 
 
 @pytest.fixture
-def heard() -> Iterator[list[int]]:
-    """The signals that came to the handler of before."""
+def received() -> Iterator[list[int]]:
+    """The signals that the previous handler receives."""
     numbers: list[int] = []
-    before = {number: signal.signal(number, lambda number, frame: numbers.append(number)) for number in SIGNALS}
+    before = {
+        number: signal.signal(number, lambda number, frame: numbers.append(number)) for number in DEFERRED_SIGNALS
+    }
     yield numbers
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-def test_a_signal_waits_for_the_end_of_the_block(number: int, heard: list[int]) -> None:
+def test_defer_signals_delivers_at_the_end_of_the_block(number: int, received: list[int]) -> None:
     with defer_signals():
         signal.raise_signal(number)
-        assert heard == []
-    assert heard == [number]
+        assert received == []
+    assert received == [number]
     signal.raise_signal(number)
-    assert heard == [number, number]
+    assert received == [number, number]
 
 
-def test_a_signal_comes_where_it_is_let_through_and_the_next_is_held_again(number: int, heard: list[int]) -> None:
-    with defer_signals() as let_through:
-        let_through()
-        assert heard == []
+def test_defer_signals_delivers_on_request_and_defers_again(number: int, received: list[int]) -> None:
+    with defer_signals() as deliver_pending:
+        deliver_pending()
+        assert received == []
         for count in (1, 2):
             signal.raise_signal(number)
-            assert len(heard) == count - 1
-            let_through()
-            let_through()
-            assert len(heard) == count
-    assert len(heard) == 2
+            assert len(received) == count - 1
+            deliver_pending()
+            deliver_pending()
+            assert len(received) == count
+    assert len(received) == 2
 
 
-def test_an_inner_block_hands_it_on_to_the_outer(number: int, heard: list[int]) -> None:
+def test_defer_signals_nested_passes_to_the_outer_block(number: int, received: list[int]) -> None:
     with defer_signals():
         with defer_signals():
             signal.raise_signal(number)
-        assert heard == []
-    assert heard == [number]
+        assert received == []
+    assert received == [number]
 
 
-def test_what_a_handler_raises_leaves_the_block(number: int, heard: list[int]) -> None:
+def test_defer_signals_handler_exception_leaves_the_block(number: int, received: list[int]) -> None:
     signal.signal(number, signal.default_int_handler)
     ended = False
 
@@ -67,7 +69,7 @@ def test_what_a_handler_raises_leaves_the_block(number: int, heard: list[int]) -
     assert signal.getsignal(number) is signal.default_int_handler
 
 
-def test_a_signal_is_heard_though_the_block_fails(number: int, heard: list[int]) -> None:
+def test_defer_signals_delivers_if_the_block_fails(number: int, received: list[int]) -> None:
     @defer_signals()
     def fail() -> None:
         signal.raise_signal(number)
@@ -75,13 +77,13 @@ def test_a_signal_is_heard_though_the_block_fails(number: int, heard: list[int])
 
     with pytest.raises(ValueError, match=r"^$"):
         fail()
-    assert heard == [number]
+    assert received == [number]
 
 
-def test_it_is_not_lost_in_a_finaliser(number: int, heard: list[int]) -> None:
-    """Where Python writes down what is raised, and goes on."""
+def test_defer_signals_keeps_a_signal_raised_in_a_finalizer(number: int, received: list[int]) -> None:
+    """Python prints an exception raised in a finalizer and continues."""
 
-    class Signals:
+    class SignalOnDelete:
         def __del__(self) -> None:
             signal.raise_signal(number)
 
@@ -89,30 +91,30 @@ def test_it_is_not_lost_in_a_finaliser(number: int, heard: list[int]) -> None:
 
     @defer_signals()
     def work() -> None:
-        Signals()
+        SignalOnDelete()
 
     with pytest.raises(KeyboardInterrupt):
         work()
 
 
-def test_what_was_ignored_is_ignored(number: int) -> None:
+def test_defer_signals_ignored_signal_stays_ignored(number: int) -> None:
     before = signal.signal(number, signal.SIG_IGN)
     try:
-        with defer_signals() as let_through:
+        with defer_signals() as deliver_pending:
             signal.raise_signal(number)
-            let_through()
+            deliver_pending()
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.signal(number, before)
 
 
-def test_a_thread_that_no_signal_comes_to_may_use_it_too(number: int) -> None:
+def test_defer_signals_in_another_thread_does_nothing(number: int) -> None:
     before = signal.getsignal(number)
     handlers: list[object] = []
 
     def work() -> None:
-        with defer_signals() as let_through:
-            let_through()
+        with defer_signals() as deliver_pending:
+            deliver_pending()
             handlers.append(signal.getsignal(number))
 
     thread = Thread(target=work)

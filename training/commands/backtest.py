@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from training.data.csv_file import read_csv
 from training.data.series import Series
-from training.data.unseen_series import unseen_series
+from training.data.unseen_series import load_unseen_series
 from training.evaluation.backtest import Backtest, samples_from
 from training.evaluation.published_model import PublishedModel
 from training.evaluation.scoring import score_backtest
@@ -42,7 +42,7 @@ def load_evaluation_data(
         series = read_csv(csv, column)
         return EvaluationData(series.name, [series])
     if is_unseen:
-        return EvaluationData("unseen", unseen_series())
+        return EvaluationData("unseen", load_unseen_series())
     return EvaluationData("sample", model.recipe_stocks())
 
 

@@ -59,13 +59,13 @@ class RunProgress:
     def __exit__(self, *exc: object) -> None:
         self.seconds = time.monotonic() - self._started_s
 
-    def batch(self, epoch: int, done: int, batches: int) -> None:
+    def on_batch_end(self, epoch: int, batches_done: int, batches: int) -> None:
         """Show a finished batch."""
-        self._display.batch(self._first_epoch + epoch, done, batches)
+        self._display.on_batch_end(self._first_epoch + epoch, batches_done, batches)
 
-    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
+    def on_epoch_end(self, epoch: int, epochs: int, loss: float, validation_loss: float | None) -> None:
         """Show a finished epoch."""
-        self._display.epoch(self._first_epoch + epoch, self._total_epochs, loss, validation)
+        self._display.on_epoch_end(self._first_epoch + epoch, self._total_epochs, loss, validation_loss)
 
 
 def train_recipes(
@@ -155,7 +155,7 @@ def train_recipe(name: str, recipe: Recipe, out: Path, progress: RunProgress, pr
 
 def result_key(recipe: Recipe) -> str:
     """Return a digest of everything that determines a result: the recipe, its price files and the library versions."""
-    inputs = {"recipe": provenance.recorded(recipe), "libraries": provenance.libraries()}
+    inputs = {"recipe": provenance.recipe_record(recipe), "libraries": provenance.library_versions()}
     digest = sha256(json.dumps(inputs, sort_keys=True).encode())
     for path in (recipe.data.csv, recipe.data.test_csv):
         if path is not None and path.is_file():  # training reports a missing file

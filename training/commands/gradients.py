@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from training.commands.backtest import PrintLine
-from training.fitting.gradient_probe import GradientFlow, GradientProbe, draw_readout, first_over_last
+from training.fitting.gradient_probe import GradientFlow, GradientProbe, first_to_last_ratio, randomize_zero_readout
 from training.fitting.preparation import prepare_training
 from training.fitting.progress import ProgressDisplay
 from training.fitting.training_loop import fit_network, solve_echo_state
@@ -51,7 +51,10 @@ def compare_gradients(
     out.mkdir(parents=True, exist_ok=True)
     with np.errstate(invalid="ignore"):  # gradients may be infinite
         before_and_after = {
-            name: [(flow.loss / (flow.loss[-1] or 1.0), flow.state) for flow in (measured[0], measured[-1])]
+            name: [
+                (flow.loss_gradients / (flow.loss_gradients[-1] or 1.0), flow.state_gradients)
+                for flow in (measured[0], measured[-1])
+            ]
             for name, measured in flows.items()
         }
     save_png(plot_gradients(before_and_after), out / "gradients.png")
@@ -66,9 +69,9 @@ def probe_training(recipe: Recipe, display: ProgressDisplay, print_line: PrintLi
     """
     keras.utils.set_random_seed(recipe.seed)
     prepared = prepare_training(recipe, print_line)
-    network = prepared.network(recipe)
+    network = prepared.build_network(recipe)
     initial_weights = network.get_weights()
-    draw_readout(network)
+    randomize_zero_readout(network)
     probe = GradientProbe(network, recipe, prepared.train)
     flows = [probe.measure("before")]
     network.set_weights(initial_weights)
@@ -92,9 +95,11 @@ def gradient_table(flows: Mapping[str, Sequence[GradientFlow]], recipes: Mapping
         has_descent = recipes[name].network.cell != "echo_state"  # whose readout is solved in closed form
         for flow in measured:
             row = [name, flow.moment, f"{flow.ratio:.1e}", flow.verdict if has_descent else f"{flow.verdict}, unused"]
-            row += [MISSING if flow.state is None else f"{first_over_last(flow.state):.1e}"]
-            row += [format_number(flow.radius)]
-            rows.append(row + ([f"{flow.norm:.3g}", f"{flow.step:.3g}"] if has_descent else [MISSING, MISSING]))
+            row += [MISSING if flow.state_gradients is None else f"{first_to_last_ratio(flow.state_gradients):.1e}"]
+            row += [format_number(flow.spectral_radius)]
+            rows.append(
+                row + ([f"{flow.gradient_norm:.3g}", f"{flow.step_norm:.3g}"] if has_descent else [MISSING, MISSING])
+            )
     return Table("Gradients through time", NOTE, head, rows)
 
 
@@ -113,10 +118,10 @@ class _FirstEpochProbe:
     def __exit__(self, *exc: object) -> None:
         self._display.__exit__(*exc)
 
-    def batch(self, epoch: int, done: int, batches: int) -> None:
-        self._display.batch(epoch, done, batches)
+    def on_batch_end(self, epoch: int, batches_done: int, batches: int) -> None:
+        self._display.on_batch_end(epoch, batches_done, batches)
 
-    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
-        self._display.epoch(epoch, epochs, loss, validation)
+    def on_epoch_end(self, epoch: int, epochs: int, loss: float, validation_loss: float | None) -> None:
+        self._display.on_epoch_end(epoch, epochs, loss, validation_loss)
         if epoch == 0:
             self._flows.append(self._probe.measure("epoch 1"))

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import recipe as recipes
+from training.recipe_files import recipe_names
 
 EPOCHS = 20  # when recipes are compared; each then takes less than a minute on two cores
 
@@ -34,7 +34,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help=f"Name of a recipe ({', '.join(recipes.names())}), or a .toml file.")
+    parser.add_argument("recipe", help=f"Name of a recipe ({', '.join(recipe_names())}), or a .toml file.")
     parser.add_argument("--csv", type=Path, help="CSV file of prices to train on instead of the recipe's stocks.")
     parser.add_argument("--column", help="Price column of the CSV file or of the sample stocks.")
     parser.add_argument(
@@ -50,7 +50,7 @@ def _add_gradients(parser: argparse.ArgumentParser) -> None:
         "recipes",
         metavar="recipe",
         nargs="+",
-        help=f"Names of recipes ({', '.join(recipes.names())}), .toml files, or all.",
+        help=f"Names of recipes ({', '.join(recipe_names())}), .toml files, or all.",
     )
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"Epochs to train each recipe (default: {EPOCHS}).")
     parser.add_argument("--csv", type=Path, help="CSV file of prices to train on instead of a sample stock.")

@@ -19,11 +19,11 @@ from app.inference.forecaster import GOLDEN_TOLERANCE, EngineName, Forecaster, l
 from training import provenance
 from training.data.blocks import Samples
 from training.data.series import Series
-from training.data.unseen_series import unseen_series
+from training.data.unseen_series import load_unseen_series
 from training.evaluation.backtest import Backtest, run_backtest, samples_from
 from training.evaluation.scoring import score_backtest
 from training.evaluation.summary import summarize
-from training.fitting.calibration import measure_calibration
+from training.fitting.calibration import fit_calibration
 from training.fitting.preparation import PreparedTraining, prepare_training
 from training.fitting.progress import ProgressDisplay
 from training.fitting.training_loop import fit_network, solve_echo_state
@@ -72,21 +72,25 @@ def train_and_publish(
     with store.staging(models_dir, name) as stage:
         prepared = prepare_training(recipe, print_line)
         joblib.dump(prepared.scaler, stage.path / "scaler.joblib")
-        unseen = unseen_series(recipe.data.unseen)  # before training, so that missing data is reported at once
-        network = prepared.network(recipe)
+        unseen = load_unseen_series(recipe.data.unseen)  # before training, so that missing data is reported at once
+        network = prepared.build_network(recipe)
         curve = _fit(network, recipe, prepared, display)
         engine = _save_network(network, stage.path, prepared.train[0])
-        training_ranges = _training_ranges(prepared.transform, prepared.blocks.train)
+        training_ranges = _training_ranges(prepared.transform, prepared.training_blocks.train)
 
         def make_forecaster(calibration: Calibration) -> Forecaster:
             return Forecaster(prepared.transform, engine, calibration, recipe.quantiles, training_ranges)
 
         try:
-            calibration = measure_calibration(
-                recipe, make_forecaster, prepared.transform, prepared.judged.validation, prepared.blocks.calibration
+            calibration = fit_calibration(
+                recipe,
+                make_forecaster,
+                prepared.transform,
+                prepared.evaluation_blocks.validation,
+                prepared.training_blocks.calibration,
             )
             forecaster = make_forecaster(calibration)
-            backtests = _run_backtests(recipe, forecaster, prepared.judged.test, unseen)
+            backtests = _run_backtests(recipe, forecaster, prepared.evaluation_blocks.test, unseen)
         except EngineFailed as error:
             raise NetworkError(f"training has diverged: {error}") from error
         scores = [score for backtest in backtests for score in score_backtest(backtest)]
@@ -104,14 +108,14 @@ def train_and_publish(
             ),
             calibration=calibration,
             training_ranges=training_ranges,
-            recipe=provenance.recorded(recipe),
+            recipe=provenance.recipe_record(recipe),
             data=[
-                *map(provenance.instrument, prepared.market),
-                *provenance.paths(prepared.simulated, prepared.resampled is not None),
+                *map(provenance.instrument_of, prepared.real_series),
+                *provenance.simulated_instruments(prepared.simulated_series, prepared.resampled is not None),
             ],
             evidence=evidence,
             curve=curve,
-            libraries=provenance.libraries(),
+            libraries=provenance.library_versions(),
             golden=_golden_forecasts(forecaster, backtests),
         )
         version = stage.publish(draft, check=_check_loads)

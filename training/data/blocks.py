@@ -1,4 +1,4 @@
-"""Blocks of time: train, validation, calibration, test, and the samples that lie in each."""
+"""Splits series into training, validation, calibration and test blocks, and cuts each block into windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,21 +8,29 @@ import numpy as np
 
 from app.artifact.transform import F32, F64
 from training.data.series import DataError, Series
-from training.recipe import Split
+from training.recipe import SplitConfig
 
-# Of the simulated paths that do not validate, where markets judge. Those to train on are drawn anew for every epoch, so
-# half of the first draw can be spared; and quantiles twenty steps ahead, of which a path has few, need many paths.
-CALIBRATING_PATHS = 0.5
+# If there are real series, this fraction of the simulated paths outside the validation block is used for calibration.
+# Training gets new paths for every epoch, so half of the first ones can be spared. Calibrating quantiles twenty steps
+# ahead takes many paths, because each path has few independent outcomes.
+SIMULATED_CALIBRATION_FRACTION = 0.5
 
 EncodedSamples = tuple[F32, F64]  # inputs (N, T, F) and targets (N, H)
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """N windows of one series and what came after each."""
+    """N windows of one series and the prices that follow each window.
+
+    Attributes:
+        series: The series that the windows are cut from.
+        origins: The index of the last price of each window.
+        windows: The W prices of each window, oldest first.
+        futures: The H prices after each window.
+    """
 
     series: Series
-    origins: np.ndarray[tuple[int], np.dtype[np.int64]]  # (N,) index of the last price of each window
+    origins: np.ndarray[tuple[int], np.dtype[np.int64]]  # (N,)
     windows: F64  # (N, W)
     futures: F64  # (N, H)
 
@@ -31,7 +39,7 @@ class Samples:
 
 
 class Blocks(NamedTuple):
-    """For each block, the samples of each series that has any in it."""
+    """The four blocks. Each lists the samples of every series that has at least one sample in the block."""
 
     train: list[Samples]
     validation: list[Samples]
@@ -40,51 +48,65 @@ class Blocks(NamedTuple):
 
 
 def split_blocks(
-    market: Sequence[Series],
+    real: Sequence[Series],
     simulated: Sequence[Series],
-    split: Split,
+    split: SplitConfig,
     window: int,
     horizon: int,
     test_rows: int | None = None,
     stride: int = 1,
 ) -> tuple[Blocks, Blocks]:
-    """The blocks to train on, and those by which the model is judged.
+    """Split all series into the blocks used for training and the blocks used for evaluation.
 
-    Markets judge a model where there are any, and simulated paths then only teach and calibrate; otherwise these judge.
+    If there are real series, only they are used for evaluation. Simulated paths are then added to the other three
+    training blocks. Without real series, both results are the blocks of the simulated paths.
 
     Args:
-        stride: steps between the windows of a simulated path.
+        real: Series of real prices.
+        simulated: Independent simulated paths.
+        split: Fractions of the blocks.
+        window: Prices per window.
+        horizon: Steps ahead.
+        test_rows: Number of last rows that form the test block; see `split_by_time`.
+        stride: Steps between the origins of consecutive windows of a simulated path.
+
+    Returns:
+        The training blocks and the evaluation blocks.
 
     Raises:
-        DataError: there are too few prices for a block that is needed.
+        DataError: There are too few prices for the training block or the test block.
     """
-    if market:
-        judged = split_in_time(market, split, window, horizon, test_rows)
-        calibrating = CALIBRATING_PATHS * (1 - split.validation) if split.calibration else 0.0
-        shares = {"test": 0.0, "calibration": calibrating}
-        taught = split_by_path(simulated, split.model_copy(update=shares), window, horizon, stride)
-        return Blocks(*(ours + theirs for ours, theirs in zip(judged, taught, strict=True))), judged
-    taught = split_by_path(simulated, split, window, horizon, stride)
-    if not taught.train or not taught.test:
+    if real:
+        evaluation = split_by_time(real, split, window, horizon, test_rows)
+        calibration = SIMULATED_CALIBRATION_FRACTION * (1 - split.validation) if split.calibration else 0.0
+        fractions = {"test": 0.0, "calibration": calibration}
+        extra = split_by_path(simulated, split.model_copy(update=fractions), window, horizon, stride)
+        return Blocks(*(ours + theirs for ours, theirs in zip(evaluation, extra, strict=True))), evaluation
+    blocks = split_by_path(simulated, split, window, horizon, stride)
+    if not blocks.train or not blocks.test:
         raise DataError("synthetic", f"{len(simulated)} paths are too few, or too short, to train and to test on")
-    return taught, taught
+    return blocks, blocks
 
 
-def split_in_time(
-    series: Sequence[Series], split: Split, window: int, horizon: int, test_rows: int | None = None
+def split_by_time(
+    series: Sequence[Series], split: SplitConfig, window: int, horizon: int, test_rows: int | None = None
 ) -> Blocks:
-    """Cuts every series at the same moments, and keeps a gap of `window + horizon` rows between blocks.
+    """Cut all series at the same points in time, with a gap of `window + horizon` rows between blocks.
 
-    Series with dates are cut at dates they share, so that no series' training block reaches into the time of another's
-    test block; series without are cut at fractions of their own length. What a sample predicts lies inside its block;
-    its window may reach back into the gap before, which belongs to no block: no row is in samples of two blocks.
+    Series with dates are cut at shared dates, so that no training block overlaps in time with the test block of another
+    series. Series without dates are cut at fractions of their own length. The future of a sample lies inside its block.
+    Its window may reach back into the gap before the block. No row belongs to the samples of two blocks.
 
     Args:
-        test_rows: makes the last rows of each series the test block, right after the others and without a gap, whatever
-            `split.test` says: for a test file of its own.
+        series: Series to split.
+        split: Fractions of the blocks.
+        window: Prices per window.
+        horizon: Steps ahead.
+        test_rows: Number of last rows of each series that form the test block, instead of `split.test`. They come from
+            a separate test file and follow the other blocks without a gap.
 
     Raises:
-        DataError: the series are too short to leave the training block, or the test block, a single sample.
+        DataError: The series are too short for a single sample in the training block or the test block.
     """
     shares = [split.train, split.validation, split.calibration, split.test]
     if test_rows is not None:
@@ -92,52 +114,60 @@ def split_in_time(
     fractions = np.cumsum([0.0, *shares])[:-1]
     dated = [each.dates for each in series if each.dates is not None]
     calendar = np.unique(np.concatenate(dated)) if dated else None
-    found = Blocks([], [], [], [])
+    blocks = Blocks([], [], [], [])
     for each in series:
         rows = len(each.prices) - (test_rows or 0)
         if each.dates is None or calendar is None or test_rows is not None:
-            cuts = [round(fraction * rows) for fraction in fractions]
+            starts = [round(fraction * rows) for fraction in fractions]
         else:
-            places = [round(fraction * len(calendar)) for fraction in fractions]
-            before = [calendar[place] if place < len(calendar) else calendar[-1] + 1 for place in places]
-            cuts = [int(cut) for cut in np.searchsorted(each.dates, before)]
-        ends = [cut - (window + horizon) for cut in cuts[1:]] + [rows]
+            positions = [round(fraction * len(calendar)) for fraction in fractions]
+            first_dates = [calendar[at] if at < len(calendar) else calendar[-1] + 1 for at in positions]
+            starts = [int(start) for start in np.searchsorted(each.dates, first_dates)]
+        ends_before_gap = [start - (window + horizon) for start in starts[1:]] + [rows]
         for i, share in enumerate(shares):
-            if share and (samples := cut_samples(each, cuts[i], _end(i, shares, ends), window, horizon)):
-                found[i].append(samples)
+            end = ends_before_gap[i] if any(shares[i + 1 :]) else rows  # no gap if only empty blocks follow
+            if share and (samples := cut_samples(each, starts[i], end, window, horizon)):
+                blocks[i].append(samples)
         if test_rows is not None and (samples := cut_samples(each, rows, len(each.prices), window, horizon)):
-            found.test.append(samples)
-    if not found.train or not found.test:
+            blocks.test.append(samples)
+    if not blocks.train or not blocks.test:
         longest = max(len(each.prices) for each in series)
         raise DataError(
             ", ".join(each.name for each in series),
             f"{longest} prices are too few to train and to test on windows of {window} and {horizon} steps ahead",
         )
-    return found
+    return blocks
 
 
-def split_by_path(paths: Sequence[Series], split: Split, window: int, horizon: int, stride: int = 1) -> Blocks:
-    """Puts each of many independent paths into one block, whole: between them there is nothing to leak.
+def split_by_path(paths: Sequence[Series], split: SplitConfig, window: int, horizon: int, stride: int = 1) -> Blocks:
+    """Assign each independent path to one block. No gaps are needed, because the paths share no prices.
 
-    The paths of a block are pooled: as samples they are one series.
+    The samples of all paths in a block are pooled into one `Samples`.
     """
     shares = [split.train, split.validation, split.calibration, split.test]
     cuts = [round(fraction * len(paths)) for fraction in np.cumsum([0.0, *shares])]
-    found = Blocks([], [], [], [])
-    for block, start, stop in zip(found, cuts, cuts[1:], strict=False):
-        each = (cut_samples(path, 0, len(path.prices), window, horizon, stride) for path in paths[start:stop])
-        if some := [samples for samples in each if samples]:
-            block.append(_pool(some))
-    return found
-
-
-def _end(i: int, shares: Sequence[float], ends: Sequence[int]) -> int:
-    """One past the last row of block i: a gap before the next block that is not empty, none after the last."""
-    return ends[i] if any(shares[i + 1 :]) else ends[-1]
+    blocks = Blocks([], [], [], [])
+    for block, start, stop in zip(blocks, cuts, cuts[1:], strict=False):
+        by_path = (cut_samples(path, 0, len(path.prices), window, horizon, stride) for path in paths[start:stop])
+        if found := [samples for samples in by_path if samples]:
+            block.append(_pool(found))
+    return blocks
 
 
 def cut_samples(series: Series, start: int, end: int, window: int, horizon: int, stride: int = 1) -> Samples | None:
-    """Every sample, or one every `stride` rows, whose future lies in rows start ≤ row < end."""
+    """Cut the samples whose futures lie in the rows from `start` up to but excluding `end`.
+
+    Args:
+        series: Series to cut.
+        start: First row of a future.
+        end: Row after the last row of a future.
+        window: Prices per window.
+        horizon: Steps ahead.
+        stride: Steps between the origins of consecutive windows.
+
+    Returns:
+        The samples, or None if the rows are too few for one.
+    """
     first = max(start - 1, window - 1)
     origins = np.arange(first, end - horizon, stride)
     if not len(origins):

@@ -1,4 +1,4 @@
-"""Price series, and the error for price history that cannot be used."""
+"""Price series, and the error for price data that cannot be used."""
 
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -11,7 +11,12 @@ from app.artifact.transform import Transform
 
 
 class DataError(Exception):
-    """Price history that cannot be used: the place ("prices.csv:17" or "prices.csv") and the reason."""
+    """Price data that cannot be used.
+
+    Args:
+        place: The file, and the line if there is one ("prices.csv" or "prices.csv:17"), or the series.
+        reason: What is wrong, and what is allowed.
+    """
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(place, reason)
@@ -24,9 +29,13 @@ class DataError(Exception):
 class Series:
     """One price series and its provenance.
 
-    The prices are finite and oldest first; the dates are UTC and strictly increasing, or None where there is no
-    calendar. `source` names the file and the column, never a directory. `sha256` is of the file as read, or of the
-    price bytes where there is no file. `notes` says what was tidied while reading.
+    Attributes:
+        name: The name of the instrument or of the file.
+        prices: Finite prices, oldest first.
+        dates: Strictly increasing UTC dates, or None if the source has no dates.
+        source: The file and the column, without directories.
+        sha256: The digest of the file as read, or of the price bytes if there is no file.
+        notes: What reading the source corrected, one sentence each.
     """
 
     name: str
@@ -38,12 +47,17 @@ class Series:
 
 
 def reject_invalid_prices(series: Series, transform: Transform) -> None:
-    """Raises DataError for the first price that the transform cannot take, naming it."""
+    """Raise DataError for the first price that the transform does not accept."""
     for _, index, reason in transform.invalid_prices(series.prices[None]):
         raise DataError(f"{series.name}, price {index + 1}", reason)
 
 
 def concatenate_series(before: Series, after: Series) -> Series:
+    """Join two series into one that has the name of the first and the provenance of both.
+
+    Raises:
+        DataError: The second series begins before the first one ends.
+    """
     dates = None
     if before.dates is not None and after.dates is not None:
         if after.dates[0] <= before.dates[-1]:
@@ -60,6 +74,11 @@ def concatenate_series(before: Series, after: Series) -> Series:
 
 
 def read_bytes(path: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Daily series of `arch`, for evaluation only: no recipe trains on them."""
+"""Daily series of the `arch` package, for evaluation only: no recipe trains on them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,40 +9,46 @@ import numpy as np
 
 from training.data.series import DataError, Series
 
-UNSEEN = {  # the column of each; no recipe trains on them
+UNSEEN_COLUMNS = {  # the column of each series
     "sp500": "Adj Close",  # S&P 500, 1999-2018
     "nasdaq": "Adj Close",  # Nasdaq Composite, 1999-2018
     "wti": "DCOILWTICO",  # crude oil at Cushing, in US dollars, 1986-2019
-    "vix": "vix",  # expected volatility of the S&P 500, in percent, 2014-2019: not a price, and far from a random walk
+    "vix": "vix",  # expected volatility of the S&P 500 in percent, 2014-2019: mean-reverting, and not a price
 }
 
 
-def unseen_series(names: Sequence[str] = tuple(UNSEEN)) -> list[Series]:
-    """The named daily series of `arch`, in the order asked for: for judging only, never for training.
+def load_unseen_series(names: Sequence[str] = tuple(UNSEEN_COLUMNS)) -> list[Series]:
+    """Load daily series of `arch` in the order of `names`, all of them by default.
 
-    Rows without a value, or with one that is not positive, are dropped and noted. Raises DataError where the package
-    is missing or has no such series.
+    Rows without a positive value are dropped and counted in `Series.notes`.
+
+    Raises:
+        DataError: The package is missing, or it has no such series.
     """
-    if unknown := [name for name in names if name not in UNSEEN]:
-        raise DataError("arch.data", f"no series {unknown[0]!r}; there are {', '.join(UNSEEN)}")
-    return [_unseen(name) for name in names]
+    if unknown := [name for name in names if name not in UNSEEN_COLUMNS]:
+        raise DataError("arch.data", f"no series {unknown[0]!r}; choose from {', '.join(UNSEEN_COLUMNS)}")
+    return [_load(name) for name in names]
 
 
-def _unseen(name: str) -> Series:
+def _load(name: str) -> Series:
     try:
         table = import_module(f"arch.data.{name}").load()
         release = version("arch")
     except ImportError:
         raise DataError("arch", "not installed; pip install arch") from None
-    column = UNSEEN[name]
+    column = UNSEEN_COLUMNS[name]
     values = table[column].to_numpy(dtype=np.float64)  # (N,)
     dates = table.index.to_numpy().astype("datetime64[s]")  # (N,)
-    missing, negative = np.isnan(values), values <= 0
+    is_missing, is_not_positive = np.isnan(values), values <= 0
     notes = [
-        f"{count} rows {which} dropped"
-        for count, which in ((missing.sum(), "without a value"), (negative.sum(), "that are not positive"))
+        f"{count} rows dropped because they have {problem}"
+        for count, problem in (
+            (is_missing.sum(), "no value"),
+            (is_not_positive.sum(), "a value that is not positive"),
+        )
         if count
     ]
-    prices, dates = values[~missing & ~negative], dates[~missing & ~negative]
+    is_usable = ~is_missing & ~is_not_positive
+    prices, dates = values[is_usable], dates[is_usable]
     source = f"arch {release} data.{name}, column {column}"
     return Series(name, prices, dates, source, hashlib.sha256(prices.tobytes()).hexdigest(), tuple(notes))

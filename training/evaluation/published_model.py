@@ -11,11 +11,11 @@ from app.artifact.manifest import Manifest
 from app.artifact.transform import Transform
 from app.errors import ArtifactError
 from app.inference.forecaster import Forecaster, load
-from training.data.blocks import Samples, split_in_time
-from training.data.sample_stocks import STOCKS_SHA256, sample_stocks
+from training.data.blocks import Samples, split_by_time
+from training.data.sample_stocks import STOCKS_SHA256, load_sample_stocks
 from training.data.series import DataError, Series, reject_invalid_prices
 from training.evaluation.backtest import Backtest, run_backtest
-from training.recipe import Split
+from training.recipe import SplitConfig
 
 
 class PublishedModel:
@@ -25,7 +25,7 @@ class PublishedModel:
         self.manifest = manifest
         self.forecaster = forecaster
         self._transform = transform
-        self._split = Split.model_validate(manifest.recipe["split"])
+        self._split = SplitConfig.model_validate(manifest.recipe["split"])
 
     @property
     def reference(self) -> str:
@@ -46,7 +46,7 @@ class PublishedModel:
         data = self.manifest.recipe["data"]
         if not data["stocks"]:
             raise DataError(self.reference, "was not trained on sample stocks; give --csv or --unseen")
-        return sample_stocks(data["stocks"], data["column"])
+        return load_sample_stocks(data["stocks"], data["column"])
 
     def has_seen(self, series: Series) -> bool:
         """Return whether the model was trained on earlier prices of this file, or of this sample stock."""
@@ -83,7 +83,7 @@ class PublishedModel:
         reject_invalid_prices(series, self._transform)
 
     def _test_blocks(self, series: Sequence[Series]) -> list[Samples]:
-        return split_in_time(series, self._split, self.manifest.window, self.manifest.horizon).test
+        return split_by_time(series, self._split, self.manifest.window, self.manifest.horizon).test
 
 
 def open_model(models_dir: Path, reference: str) -> PublishedModel:

@@ -1,13 +1,10 @@
-"""How gradients flow back through time: what the loss, and the last state, owe to each step of the window.
+"""Measures how gradients flow back through time: how much the loss and the last state depend on each earlier step.
 
-A plain recurrent network multiplies its gradient by nearly the same matrix at every step back, so that it vanishes or
-explodes with the distance (Bengio, Simard & Frasconi, 1994; Pascanu, Mikolov & Bengio, 2013).
-
-Keras names no derivative that all of its backends know. But it descends gradients on all of them: a weight of 0 that is
-added to an input, or to a state, has become minus the gradient after one step at rate 1.
+A plain recurrent network multiplies its gradient by nearly the same matrix at every step back, so that the gradient
+vanishes or explodes with the distance (Bengio, Simard & Frasconi, 1994; Pascanu, Mikolov & Bengio, 2013).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -19,51 +16,68 @@ from keras import layers
 
 from app.artifact.transform import F32, F64
 from training.data.blocks import EncodedSamples
-from training.fitting.losses import loss_of
-from training.fitting.training_loop import clipping
+from training.fitting.losses import build_loss
+from training.fitting.perturbation import Perturbation, PerturbedCell, StatePerturbation, gradient_of, state_sizes
+from training.fitting.training_loop import clipping_arguments
 from training.networks import architectures, reservoir
 from training.recipe import Recipe
 from training.signals import defer_signals
 
-WINDOWS = 64  # that a gradient is measured on
-VANISHING, EXPLODING = 1e-2, 30.0  # first over last; a window that matters a hundred times less at its start is lost
+PROBE_WINDOWS = 64  # windows that each measurement uses
+
+# Limits of `GradientFlow.ratio`. Below the lower limit, the first step matters less than a hundredth of the last one.
+VANISHING, EXPLODING = 1e-2, 30.0
 
 Verdict = Literal["vanishing", "stable", "exploding", "cut"]
 
 
 @dataclass(frozen=True, eq=False)
 class GradientFlow:
-    """The gradients of a network at one moment, oldest step first."""
+    """The gradients of a network at one moment of its training, oldest step first.
+
+    Attributes:
+        moment: When they were measured.
+        loss_gradients: |∂loss/∂x_t| of the loss of the last output, averaged over windows.
+        state_gradients: Root mean square of ∂h_T/∂h_t, relative to that of ∂h_T/∂h_T. None if no recurrent layer reads
+            the window.
+        gradient_norm: Norm of the gradient of all weights.
+        step_norm: Norm of the gradient of all weights after clipping.
+        spectral_radius: Spectral radius of the recurrent weights. None if there are no recurrent weights, or if they
+            are not finite.
+    """
 
     moment: str
-    loss: F64  # (T,) |∂loss/∂x_t| of the last answer's loss, in the mean over windows
-    state: F64 | None  # (T,) |∂h_T/∂h_t| over |∂h_T/∂h_T|, as root mean square; none where no layer reads the window
-    norm: float  # of the gradient of all weights
-    step: float  # the same, as far as clipping lets it through
-    radius: float | None  # spectral radius of the recurrent weights; none where there are none, or no numbers any more
+    loss_gradients: F64  # (T,)
+    state_gradients: F64 | None  # (T,)
+    gradient_norm: float
+    step_norm: float
+    spectral_radius: float | None
 
     @property
     def ratio(self) -> float:
-        """Of the first step to the last."""
-        return first_over_last(self.loss)
+        """The loss gradient of the first step divided by that of the last step."""
+        return first_to_last_ratio(self.loss_gradients)
 
     @property
     def verdict(self) -> Verdict:
-        if not np.isfinite(self.loss).all():
+        """Whether gradients vanish, are stable or explode with the distance, or are cut by truncation."""
+        gradients = self.loss_gradients
+        if not np.isfinite(gradients).all():
             return "exploding"
-        if self.ratio == 0 and self.loss[-1] > 0 and self.loss[np.argmax(self.loss > 0)] > VANISHING * self.loss[-1]:
+        if self.ratio == 0 and gradients[-1] > 0 and gradients[np.argmax(gradients > 0)] > VANISHING * gradients[-1]:
             return "cut"
         return "vanishing" if self.ratio < VANISHING else "exploding" if self.ratio > EXPLODING else "stable"
 
 
-def first_over_last(gradients: F64) -> float:
+def first_to_last_ratio(gradients: F64) -> float:
+    """Divide the first gradient by the last one. The ratio is infinite if only the last one is 0."""
     if not gradients[-1]:
         return float("inf") if gradients[0] else 0.0
     return float(gradients[0]) / float(gradients[-1])
 
 
-def draw_readout(network: keras.Model) -> None:
-    """Draws the weights of the last dense layer at random where they are 0: nothing would flow back through them."""
+def randomize_zero_readout(network: keras.Model) -> None:
+    """Draw the weights of the output layer at random if they are all 0, because then no gradient passes through it."""
     *_, readout = (layer for layer in network.layers if isinstance(layer, layers.Dense))
     kernel, bias = readout.get_weights()
     if not kernel.any():
@@ -72,74 +86,83 @@ def draw_readout(network: keras.Model) -> None:
 
 
 class GradientProbe:
-    """Measures one network, as often as asked; leaves it as it is, its dropout's random numbers too."""
+    """Measures the gradients of a network. Leaves its weights and the state of its random generators unchanged.
 
-    def __init__(self, network: keras.Model, recipe: Recipe, lessons: EncodedSamples) -> None:
-        """
-        Args:
-            lessons: inputs (N, T, F) and their targets, as in training.
-        """
-        chosen = np.unique(np.linspace(0, len(lessons[0]) - 1, WINDOWS).astype(int))
-        self._inputs, self._targets = lessons[0][chosen], lessons[1][chosen]
+    Args:
+        network: Network to measure.
+        recipe: Recipe of the network.
+        samples: Inputs (N, T, F) and their targets, as for training. A measurement uses a few of them.
+    """
+
+    def __init__(self, network: keras.Model, recipe: Recipe, samples: EncodedSamples) -> None:
+        chosen = np.unique(np.linspace(0, len(samples[0]) - 1, PROBE_WINDOWS).astype(int))
+        self._inputs, self._targets = samples[0][chosen], samples[1][chosen]
         self._network = network
         self._recipe = recipe
-        self._trained = architectures.training_graph(network, recipe.network)
-        self._reader = _reader(network)
+        self._training_graph = architectures.training_graph(network, recipe.network)
+        self._reader = _last_window_layer(network)
 
     @defer_signals()
-    @np.errstate(invalid="ignore")  # of infinite weights
+    @np.errstate(invalid="ignore")  # the weights of a diverged network are infinite
     def measure(self, moment: str) -> GradientFlow:
+        """Measure the current gradients, and label them with the moment."""
         count = len(self._inputs)
-        loss = loss_of(self._recipe.training, self._recipe.quantiles)
+        config = self._recipe.training
+        loss = build_loss(config, self._recipe.quantiles)
         window = keras.Input(batch_shape=self._inputs.shape)
-        whole = keras.Model(window, self._trained(window))
-        free = clipped = self._descend(whole, self._inputs, self._targets, loss)
-        if self._recipe.training.clips:
-            clipped = self._descend(whole, self._inputs, self._targets, loss, **clipping(self._recipe.training))
-        nudge = _Nudge()
-        horizon = self._recipe.horizon  # of the last answer alone: each earlier step matters to its own
-        last = keras.Model(window, self._trained(nudge(window))[:, -horizon * len(self._recipe.quantiles) :])
-        self._descend(last, self._inputs, self._targets[:, -horizon:], loss)
-        by_input = count * np.linalg.norm(_numbers(nudge), axis=2)  # (N, T); the loss is a mean over windows
+        model = keras.Model(window, self._training_graph(window))
+        gradient_norm = step_norm = self._descend(model, self._inputs, self._targets, loss)
+        if config.clipping_keys:
+            step_norm = self._descend(model, self._inputs, self._targets, loss, **clipping_arguments(config))
+        perturbation = Perturbation()
+        horizon = self._recipe.horizon
+        # Only the last output counts. In many_to_many, every earlier step also has an output of its own.
+        outputs = self._training_graph(perturbation(window))[:, -horizon * len(self._recipe.quantiles) :]
+        self._descend(keras.Model(window, outputs), self._inputs, self._targets[:, -horizon:], loss)
+        by_window = count * np.linalg.norm(gradient_of(perturbation), axis=2)  # (N, T); the loss averages over windows
         return GradientFlow(
             moment=moment,
-            loss=by_input.mean(axis=0),
-            state=None if self._reader is None else self._state(self._reader),
-            norm=free,
-            step=clipped,
-            radius=None if self._reader is None else radius(self._reader),
+            loss_gradients=by_window.mean(axis=0),
+            state_gradients=None if self._reader is None else self._state_gradients(self._reader),
+            gradient_norm=gradient_norm,
+            step_norm=step_norm,
+            spectral_radius=None if self._reader is None else recurrent_spectral_radius(self._reader),
         )
 
-    def _state(self, reader: layers.RNN) -> F64:
-        """Root mean squares of gradients of random projections: those of the Jacobian's entries (Hutchinson, 1990)."""
+    def _state_gradients(self, reader: layers.RNN) -> F64:
+        """Estimate the root mean squares of the Jacobian's entries from random projections (Hutchinson, 1990)."""
         inputs: Any = self._inputs
         for layer in takewhile(lambda layer: layer is not reader, self._network.layers):
-            if isinstance(layer, layers.RNN):  # what is between them acts only while training
-                with _kept(layer):  # it draws for dropout all the same
+            if isinstance(layer, layers.RNN):  # the layers between recurrent layers act only during training
+                with _restored_variables(layer):  # the random generators of dropout advance even at inference
                     inputs = layer(inputs, training=False)
         inputs = keras.ops.convert_to_numpy(inputs)  # (N, T, ·)
         window = keras.Input(batch_shape=inputs.shape)
-        nudge = _StateNudge(sum(_sizes(reader.cell)))
-        last = layers.RNN(_NudgedCell(reader.cell))(nudge(window))
-        ways = np.random.default_rng(1).standard_normal(last.shape).astype(np.float32)
-        self._descend(keras.Model(window, last), inputs, ways, _along)
-        size = np.sqrt(np.mean(np.sum(_numbers(nudge) ** 2, axis=2), axis=0))  # (T,)
-        found: F64 = size / size[-1]
-        return found
+        perturbation = StatePerturbation(sum(state_sizes(reader.cell)))
+        last_state = layers.RNN(PerturbedCell(reader.cell))(perturbation(window))
+        directions = np.random.default_rng(1).standard_normal(last_state.shape).astype(np.float32)
+        self._descend(keras.Model(window, last_state), inputs, directions, _projection)
+        size = np.sqrt(np.mean(np.sum(gradient_of(perturbation) ** 2, axis=2), axis=0))  # (T,)
+        relative: F64 = size / size[-1]
+        return relative
 
-    def _descend(self, model: keras.Model, inputs: F32, targets: Any, loss: Any, **clip: float | None) -> float:
-        """One step of plain gradient descent at rate 1, undone but for nudges; the norm of what it did to weights."""
+    def _descend(self, model: keras.Model, inputs: F32, targets: Any, loss: Any, **clipping: float | None) -> float:
+        """Take one step of gradient descent at rate 1, and undo it except for perturbations.
+
+        Returns:
+            The norm of the step over all weights of the network.
+        """
         before = self._network.get_weights()
-        with _kept(self._network):
-            model.compile(keras.optimizers.SGD(1.0, **clip), loss, run_eagerly=True)
+        with _restored_variables(self._network):
+            model.compile(keras.optimizers.SGD(1.0, **clipping), loss, run_eagerly=True)
             model.train_on_batch(inputs, targets)
-            moved = [after - start for after, start in zip(self._network.get_weights(), before, strict=True)]
-        return float(np.sqrt(sum(np.sum(each.astype(np.float64) ** 2) for each in moved)))
+            steps = [after - start for after, start in zip(self._network.get_weights(), before, strict=True)]
+        return float(np.sqrt(sum(np.sum(each.astype(np.float64) ** 2) for each in steps)))
 
 
 @contextmanager
-def _kept(layer: layers.Layer) -> Iterator[None]:
-    """Gives all variables back their values in the end: weights, and the states of what draws for dropout."""
+def _restored_variables(layer: layers.Layer) -> Iterator[None]:
+    """Restore all variables at the end: weights, and the states of the random generators of dropout."""
     before = [keras.ops.copy(each.value) for each in layer.variables]
     try:
         yield
@@ -148,19 +171,22 @@ def _kept(layer: layers.Layer) -> Iterator[None]:
             variable.assign(value)
 
 
-def _reader(network: keras.Model) -> layers.RNN | None:
-    """The last recurrent layer that goes through the window."""
+def _last_window_layer(network: keras.Model) -> layers.RNN | None:
+    """The last recurrent layer whose steps are those of the window."""
     found = None
     for layer in network.layers:
         if isinstance(layer, layers.RNN):
             found = layer
-        if isinstance(layer, layers.RepeatVector):  # beyond it, what is made of the window is gone through
+        if isinstance(layer, layers.RepeatVector):  # the steps after it are those of the horizon
             return found
     return found
 
 
-def radius(layer: layers.RNN) -> float | None:
-    """The spectral radius of the recurrent weights, in a cell with gates of those that make its candidate."""
+def recurrent_spectral_radius(layer: layers.RNN) -> float | None:
+    """The spectral radius of the recurrent weights, or of those of the candidate in a cell with gates.
+
+    None if the weights are not finite.
+    """
     recurrent = np.asarray(layer.cell.get_weights()[1], dtype=np.float64)  # (U, G·U)
     if not np.isfinite(recurrent).all():
         return None
@@ -168,57 +194,5 @@ def radius(layer: layers.RNN) -> float | None:
     return reservoir.spectral_radius(recurrent[:, gate * layer.units : (gate + 1) * layer.units])
 
 
-def _numbers(nudge: layers.Layer) -> F64:
-    """(N, T, ·): how far it was moved."""
-    moved: F64 = keras.ops.convert_to_numpy(nudge.moved).astype(np.float64)
-    return moved
-
-
-def _along(ways: Any, state: Any) -> Any:
-    return keras.ops.sum(ways * state, axis=-1)
-
-
-def _sizes(cell: layers.Layer) -> list[int]:
-    """Of each array that a cell hands on: the state, and the memory of an LSTM."""
-    return list(cell.state_size) if isinstance(cell.state_size, Sequence) else [cell.state_size]
-
-
-class _Nudge(layers.Layer):  # type: ignore[misc]  # Keras has no type hints
-    """Adds a weight of the shape of one batch, which is 0."""
-
-    def build(self, shape: tuple[int, ...]) -> None:
-        self.moved = self.add_weight(shape=shape, initializer="zeros")
-
-    def call(self, inputs: Any) -> Any:
-        return inputs + self.moved
-
-
-class _StateNudge(layers.Layer):  # type: ignore[misc]
-    """Appends to each step what is to be added to its state: a weight, which is 0."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._size = size
-
-    def build(self, shape: tuple[int, ...]) -> None:
-        self.moved = self.add_weight(shape=(*shape[:2], self._size), initializer="zeros")
-
-    def call(self, inputs: Any) -> Any:
-        return keras.ops.concatenate([inputs, self.moved], axis=2)
-
-
-class _NudgedCell(layers.Layer):  # type: ignore[misc]
-    """A cell whose state is nudged after each step, by what its input ends with."""
-
-    def __init__(self, cell: layers.Layer) -> None:
-        super().__init__()
-        self.cell = cell
-        self.state_size = cell.state_size
-        self._sizes = _sizes(cell)
-
-    def call(self, inputs: Any, states: Sequence[Any]) -> Any:
-        places = np.cumsum(self._sizes[::-1])[::-1]
-        inputs, *nudges = keras.ops.split(inputs, [int(inputs.shape[-1] - place) for place in places], axis=-1)
-        _, states = self.cell(inputs, states, training=False)
-        moved = [state + nudge for state, nudge in zip(states, nudges, strict=True)]
-        return moved[0], moved
+def _projection(directions: Any, state: Any) -> Any:
+    return keras.ops.sum(directions * state, axis=-1)

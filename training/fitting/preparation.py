@@ -1,4 +1,4 @@
-"""What a run learns from: the series of a recipe, cut into blocks, scaled and encoded."""
+"""Prepares a recipe's data for training: reads and splits the series, and scales and encodes their windows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,31 +12,45 @@ from app.artifact.transform import Encoded as EncodedWindows
 from training.data import simulator
 from training.data.blocks import Blocks, EncodedSamples, Samples, split_blocks, split_by_path
 from training.data.csv_file import read_csv
-from training.data.sample_stocks import sample_stocks
+from training.data.sample_stocks import load_sample_stocks
 from training.data.series import DataError, Series, concatenate_series, reject_invalid_prices
 from training.fitting.resampled_dataset import ResampledDataset
 from training.networks import architectures
-from training.recipe import Recipe, Split
+from training.recipe import Recipe, SplitConfig
 
-EPOCH_SEED_STRIDE = (
-    2**31
-)  # from the seed of an epoch's paths to that of the next's: further than recipes' seeds can be apart
+# Distance between the simulator's seeds of consecutive epochs. Recipe seeds are smaller, so that no epoch of one recipe
+# has the same paths as an epoch of a recipe with another seed.
+EPOCH_SEED_STRIDE = 2**31
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedTraining:
-    market: list[Series]
-    simulated: list[Series]
-    blocks: Blocks  # to train on
-    judged: Blocks  # by which the model is judged
+    """Everything that training a recipe needs.
+
+    Attributes:
+        real_series: Series of real prices.
+        simulated_series: Simulated paths.
+        training_blocks: Blocks used for training.
+        evaluation_blocks: Blocks used for evaluation.
+        scaler: The fitted scikit-learn scaler.
+        transform: The transform with the fitted scale.
+        train: Encoded training block.
+        validation: Encoded validation block, or None if it is empty.
+        resampled: Dataset that replaces `train` if the simulated paths are resampled for every epoch.
+    """
+
+    real_series: list[Series]
+    simulated_series: list[Series]
+    training_blocks: Blocks
+    evaluation_blocks: Blocks
     scaler: MinMaxScaler | StandardScaler
     transform: Transform
     train: EncodedSamples
     validation: EncodedSamples | None
-    resampled: ResampledDataset | None  # to train on instead, where simulated windows are drawn anew for each epoch
+    resampled: ResampledDataset | None
 
-    def network(self, recipe: Recipe) -> keras.Model:
-        """The network, untrained."""
+    def build_network(self, recipe: Recipe) -> keras.Model:
+        """Build the untrained network. With the pinball loss, it starts at the quantiles of the training targets."""
         start_at = None
         if recipe.training.loss == "pinball":
             start_at = empirical_quantiles(self.train[1][:, -recipe.horizon :], recipe.quantiles)
@@ -44,48 +58,62 @@ class PreparedTraining:
         return architectures.build_network(recipe.network, shape, outputs, start_at, recipe.horizon)
 
 
-def prepare_training(recipe: Recipe, say: Callable[[str], None]) -> PreparedTraining:
-    """Reads, cuts, scales and encodes, and says what there is.
+def prepare_training(recipe: Recipe, print_line: Callable[[str], None]) -> PreparedTraining:
+    """Read, split, scale and encode the series of a recipe.
+
+    Args:
+        recipe: Recipe to prepare.
+        print_line: Prints one line, with the sizes of the series and of the blocks.
 
     Raises:
-        DataError: the prices cannot be used.
+        DataError: The prices cannot be used.
     """
-    market, simulated, test_rows = _series(recipe)
-    for series in market:
-        say(f"{series.name}: {len(series.prices)} prices" + "".join(f"; {note}" for note in series.notes))
-    blocks, judged = split_blocks(
-        market, simulated, recipe.split, recipe.window, recipe.horizon, test_rows, recipe.data.synthetic_stride
+    real, simulated, test_rows = _load_series(recipe)
+    for series in real:
+        print_line(f"{series.name}: {len(series.prices)} prices" + "".join(f"; {note}" for note in series.notes))
+    training_blocks, evaluation_blocks = split_blocks(
+        real, simulated, recipe.split, recipe.window, recipe.horizon, test_rows, recipe.data.synthetic_stride
     )
-    _refuse_empty(recipe, blocks)
-    scaler, transform = fit_scaler(recipe, blocks.train)
-    every = recipe.network.every_step
-    train = encode(transform, blocks.train, every)
-    validation = encode(transform, blocks.validation, every) if blocks.validation else None
-    anew = simulated and recipe.network.cell != "echo_state"  # which is solved at once
-    drawn = resampled_dataset(recipe, transform, judged.train if market else []) if anew else None
-    count, said = (drawn.samples, ", the simulated ones anew for each epoch") if drawn else (len(train[0]), "")
-    say(f"{count} windows to train on{said}; {len(validation[0]) if validation else 0} to validate")
-    return PreparedTraining(market, simulated, blocks, judged, scaler, transform, train, validation, drawn)
+    _check_blocks(recipe, training_blocks)
+    scaler, transform = fit_scaler(recipe, training_blocks.train)
+    has_output_per_step = recipe.network.has_output_per_step
+    train = encode_samples(transform, training_blocks.train, has_output_per_step)
+    validation = None
+    if training_blocks.validation:
+        validation = encode_samples(transform, training_blocks.validation, has_output_per_step)
+    resampled = None
+    if simulated and recipe.network.cell != "echo_state":  # an echo state network is solved in a single pass
+        resampled = build_resampled_dataset(recipe, transform, evaluation_blocks.train if real else [])
+    count = resampled.samples_per_epoch if resampled else len(train[0])
+    note = ", with new simulated ones for every epoch" if resampled else ""
+    print_line(f"{count} windows to train on{note}; {len(validation[0]) if validation else 0} to validate")
+    return PreparedTraining(
+        real, simulated, training_blocks, evaluation_blocks, scaler, transform, train, validation, resampled
+    )
 
 
-def _series(recipe: Recipe) -> tuple[list[Series], list[Series], int | None]:
-    """Market series, simulated series, and how many of the last rows are a test file's."""
-    wanted = recipe.data
+def _load_series(recipe: Recipe) -> tuple[list[Series], list[Series], int | None]:
+    """Load the real series, the simulated series, and the number of last rows that come from a test file."""
+    config = recipe.data
     simulated = []
-    if wanted.synthetic_paths:
-        simulated = simulator.simulate_paths(wanted.synthetic_paths, wanted.synthetic_length, recipe.seed)
-    files = [read_csv(path, wanted.column) for path in (wanted.csv, wanted.test_csv) if path is not None]
-    market = files or (sample_stocks(wanted.stocks, wanted.column) if wanted.stocks else [])
+    if config.synthetic_paths:
+        simulated = simulator.simulate_paths(config.synthetic_paths, config.synthetic_length, recipe.seed)
+    files = [read_csv(path, config.column) for path in (config.csv, config.test_csv) if path is not None]
+    real = files or (load_sample_stocks(config.stocks, config.column) if config.stocks else [])
     transform = build(recipe.transform, Affine(1.0, 0.0))
-    for series in market:
+    for series in real:
         reject_invalid_prices(series, transform)
-    if wanted.test_csv is None:
-        return market, simulated, None
+    if config.test_csv is None:
+        return real, simulated, None
     return [concatenate_series(*files)], simulated, len(files[1].prices)
 
 
 def fit_scaler(recipe: Recipe, train: Sequence[Samples]) -> tuple[MinMaxScaler | StandardScaler, Transform]:
-    """The scikit-learn scaler of the recipe's transform, fitted on the rows of the training block and no others."""
+    """Fit the scikit-learn scaler of the recipe's transform on the training block alone.
+
+    Returns:
+        The scaler, and the transform that uses it.
+    """
     unscaled = build(recipe.transform, Affine(1.0, 0.0))
     scaler = MinMaxScaler() if recipe.transform.kind == "minmax_price" else StandardScaler(with_mean=False)
     for samples in train:
@@ -93,55 +121,73 @@ def fit_scaler(recipe: Recipe, train: Sequence[Samples]) -> tuple[MinMaxScaler |
     return scaler, build(recipe.transform, Affine.of(scaler))
 
 
-def encode(transform: Transform, block: Sequence[Samples], every: bool = False) -> EncodedSamples:
-    """Inputs (N, T, F) and targets (N, H) of all samples of a block, or (N, T·H) of every step of their windows."""
+def encode_samples(transform: Transform, block: Sequence[Samples], has_output_per_step: bool = False) -> EncodedSamples:
+    """Encode all samples of a block as network inputs and targets.
+
+    Args:
+        transform: Fitted transform.
+        block: Samples to encode.
+        has_output_per_step: Whether every step of a window has its own targets.
+
+    Returns:
+        Inputs (N, T, F), and targets (N, H) or, with outputs per step, (N, T·H).
+    """
     encoded = [transform.encode(samples.windows) for samples in block]
     targets = [
-        _every_step(transform, samples, each) if every else transform.targets(samples.futures, each)
+        _targets_per_step(transform, samples, each) if has_output_per_step else transform.targets(samples.futures, each)
         for samples, each in zip(block, encoded, strict=True)
     ]
     return np.concatenate([each.inputs for each in encoded]), np.concatenate(targets)
 
 
-def _every_step(transform: Transform, samples: Samples, encoded: EncodedWindows) -> F64:
-    """(N, T·H): what should have been said after each step of a window, in the units of the whole window."""
+def _targets_per_step(transform: Transform, samples: Samples, encoded: EncodedWindows) -> F64:
+    """(N, T·H) targets after each step of a window, in the output units of the whole window."""
     prices = np.concatenate([samples.windows, samples.futures], axis=1)  # (N, W + H)
     horizon, window = samples.futures.shape[1], samples.windows.shape[1]
     steps = encoded.inputs.shape[1]
-    said = [
+    targets = [
         transform.targets(prices[:, last + 1 : last + 1 + horizon], replace(encoded, price=prices[:, last, None, None]))
         for last in range(window - steps, window)
     ]
-    return np.concatenate(said, axis=1)
+    return np.concatenate(targets, axis=1)
 
 
-def resampled_dataset(recipe: Recipe, transform: Transform, market: Sequence[Samples]) -> ResampledDataset:
-    """Batches of the market's samples and of simulated ones that are new in each epoch."""
+def build_resampled_dataset(recipe: Recipe, transform: Transform, real_train: Sequence[Samples]) -> ResampledDataset:
+    """Build the dataset of the real training samples and of new simulated samples for every epoch.
 
-    every = recipe.network.every_step
+    Args:
+        recipe: Recipe that describes the simulated paths.
+        transform: Fitted transform.
+        real_train: Training block of the real series, which may be empty.
+    """
+    has_output_per_step = recipe.network.has_output_per_step
 
     def draw(epoch: int) -> list[EncodedSamples]:
-        wanted = recipe.data
+        config = recipe.data
         paths = simulator.simulate_paths(
-            wanted.synthetic_paths, wanted.synthetic_length, recipe.seed + (epoch + 1) * EPOCH_SEED_STRIDE
+            config.synthetic_paths, config.synthetic_length, recipe.seed + (epoch + 1) * EPOCH_SEED_STRIDE
         )
-        block = split_by_path(paths, Split(test=0), recipe.window, recipe.horizon, wanted.synthetic_stride).train
-        return [encode(transform, block, every)]
+        everything = SplitConfig(test=0)
+        block = split_by_path(paths, everything, recipe.window, recipe.horizon, config.synthetic_stride).train
+        return [encode_samples(transform, block, has_output_per_step)]
 
-    kept = [encode(transform, market, every)] if market else []
-    return ResampledDataset(kept, draw, recipe.training.batch, recipe.training.epochs, recipe.seed)
+    fixed = [encode_samples(transform, real_train, has_output_per_step)] if real_train else []
+    return ResampledDataset(fixed, draw, recipe.training.batch, recipe.training.epochs, recipe.seed)
 
 
-def _refuse_empty(recipe: Recipe, blocks: Blocks) -> None:
-    """Before anything is trained, what would come to light after it."""
+def _check_blocks(recipe: Recipe, blocks: Blocks) -> None:
+    """Reject empty blocks before training instead of failing after it."""
     if recipe.levels and not blocks.calibration:
-        raise DataError("the calibration block", "is empty: there are too few prices for blocks.calibration")
+        raise DataError("the calibration block", "is empty; increase split.calibration or use more prices")
     if recipe.training.patience and not blocks.validation:
-        raise DataError("the validation block", "is empty: there are too few prices for blocks.validation")
+        raise DataError("the validation block", "is empty; increase split.validation or use more prices")
 
 
 def empirical_quantiles(targets: F64, quantiles: Sequence[float]) -> F64:
-    """(H·Q,) quantiles of (N, H) targets, the median at 0: a network that answers these is a random walk."""
+    """(H·Q,) quantiles of (N, H) targets, shifted to a median of 0.
+
+    A network with these constant outputs forecasts a random walk.
+    """
     found = np.quantile(targets, quantiles, axis=0).T  # (H, Q)
     found -= found[:, len(quantiles) // 2, None]
     return found.reshape(-1)

@@ -1,4 +1,4 @@
-"""Progress displays for training."""
+"""Displays of training progress."""
 
 import sys
 import time
@@ -9,29 +9,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class ProgressDisplay(Protocol):
-    """Is told of every batch and epoch."""
+    """Receives the progress of one training run. Training enters it as a context manager. Epochs count from 0."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
 
-    def batch(self, epoch: int, done: int, batches: int) -> None: ...
+    def on_batch_end(self, epoch: int, batches_done: int, batches: int) -> None:
+        """Handle the end of a batch."""
 
-    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None: ...
+    def on_epoch_end(self, epoch: int, epochs: int, loss: float, validation_loss: float | None) -> None:
+        """Handle the end of an epoch."""
 
 
 class ProgressBar:
-    """A moving bar, for a terminal."""
+    """A progress bar for terminals."""
 
     def __init__(self, epochs: int) -> None:
         self._progress = Progress(
             TextColumn("epoch"),
             MofNCompleteColumn(),
             BarColumn(),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[losses]}"),
             TimeRemainingColumn(),
         )
-        self._task = self._progress.add_task("", total=epochs, said="")
+        self._task = self._progress.add_task("", total=epochs, losses="")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -40,15 +42,17 @@ class ProgressBar:
     def __exit__(self, *exc: object) -> None:
         self._progress.stop()
 
-    def batch(self, epoch: int, done: int, batches: int) -> None:
-        self._progress.update(self._task, completed=epoch + done / batches)
+    def on_batch_end(self, epoch: int, batches_done: int, batches: int) -> None:
+        """Advance the bar by a fraction of an epoch."""
+        self._progress.update(self._task, completed=epoch + batches_done / batches)
 
-    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
-        self._progress.update(self._task, completed=epoch + 1, said=_losses(loss, validation))
+    def on_epoch_end(self, epoch: int, epochs: int, loss: float, validation_loss: float | None) -> None:
+        """Show the losses of the epoch."""
+        self._progress.update(self._task, completed=epoch + 1, losses=_format_losses(loss, validation_loss))
 
 
 class ProgressLines:
-    """A line an epoch, for a file or a log."""
+    """One line per epoch, for files and logs."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -59,18 +63,20 @@ class ProgressLines:
     def __exit__(self, *exc: object) -> None:
         pass
 
-    def batch(self, epoch: int, done: int, batches: int) -> None:
-        pass
+    def on_batch_end(self, epoch: int, batches_done: int, batches: int) -> None:
+        """Print nothing."""
 
-    def epoch(self, epoch: int, epochs: int, loss: float, validation: float | None) -> None:
+    def on_epoch_end(self, epoch: int, epochs: int, loss: float, validation_loss: float | None) -> None:
+        """Print the losses and the estimated remaining time."""
         left_s = (time.monotonic() - self._started) / (epoch + 1) * (epochs - epoch - 1)
-        print(f"epoch {epoch + 1}/{epochs}  {_losses(loss, validation)}  {left_s:.0f} s left", flush=True)
+        losses = _format_losses(loss, validation_loss)
+        print(f"epoch {epoch + 1}/{epochs}  {losses}  {left_s:.0f} s left", flush=True)
 
 
 def progress_display(epochs: int) -> ProgressDisplay:
-    """The display that fits where standard output goes."""
+    """Create a bar if standard output is a terminal, and lines otherwise."""
     return ProgressBar(epochs) if Console(file=sys.stdout).is_terminal else ProgressLines()
 
 
-def _losses(loss: float, validation: float | None) -> str:
-    return f"loss {loss:.5f}" + ("" if validation is None else f"  validation {validation:.5f}")
+def _format_losses(loss: float, validation_loss: float | None) -> str:
+    return f"loss {loss:.5f}" + ("" if validation_loss is None else f"  validation {validation_loss:.5f}")

@@ -1,4 +1,4 @@
-"""Batches to train on: windows that stay, and windows that are drawn anew for every epoch."""
+"""A dataset whose simulated samples are replaced for every epoch."""
 
 from collections.abc import Callable
 
@@ -9,49 +9,61 @@ from training.data.blocks import EncodedSamples
 
 
 class ResampledDataset(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type hints
-    """Shuffled batches of kept and of drawn samples. No drawn sample is seen twice, so none is learnt by heart."""
+    """Shuffled batches of fixed samples and of samples that are drawn for each epoch.
+
+    No drawn sample is used in two epochs, so the network cannot memorize any.
+
+    Args:
+        fixed: Samples used in every epoch.
+        draw: Draws the samples of epoch 0, 1, …. Their number is the same for every epoch.
+        batch_size: Samples per batch. An incomplete last batch is dropped.
+        epochs: Number of epochs to draw samples for.
+        seed: Seed of the shuffling.
+    """
 
     def __init__(
-        self, kept: list[EncodedSamples], draw: Callable[[int], list[EncodedSamples]], size: int, epochs: int, seed: int
-    ):
-        """
-        Args:
-            draw: the samples of epoch 0, 1, …; as many for each.
-            size: samples in a batch; what is left over of an epoch is left out.
-        """
+        self,
+        fixed: list[EncodedSamples],
+        draw: Callable[[int], list[EncodedSamples]],
+        batch_size: int,
+        epochs: int,
+        seed: int,
+    ) -> None:
         super().__init__()
-        self._kept = kept
+        self._fixed = fixed
         self._draw = draw
-        self._size = size
+        self._batch_size = batch_size
         self._epochs = epochs
-        self._shuffle = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(seed)
         self._epoch = 0
         self._has_begun = False
-        self._fill()
+        self._load_epoch()
 
     @property
-    def samples(self) -> int:
-        """Of one epoch."""
+    def samples_per_epoch(self) -> int:
+        """The number of samples, including those of a dropped incomplete batch."""
         return len(self._order)
 
     def __len__(self) -> int:
-        return max(1, len(self._order) // self._size)
+        return max(1, len(self._order) // self._batch_size)
 
     def __getitem__(self, index: int) -> EncodedSamples:
-        chosen = self._order[index * self._size : (index + 1) * self._size]
+        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         return self._inputs[chosen], self._targets[chosen]
 
     def on_epoch_begin(self) -> None:
+        """Record that Keras began an epoch."""
         self._has_begun = True
 
     def on_epoch_end(self) -> None:
-        if self._has_begun:  # Keras says so once before the first epoch too
+        """Draw the samples of the next epoch."""
+        if self._has_begun:  # Keras also calls this once before the first epoch
             self._has_begun = False
             self._epoch += 1
             if self._epoch < self._epochs:
-                self._fill()
+                self._load_epoch()
 
-    def _fill(self) -> None:
-        inputs, targets = zip(*self._kept, *self._draw(self._epoch), strict=True)
+    def _load_epoch(self) -> None:
+        inputs, targets = zip(*self._fixed, *self._draw(self._epoch), strict=True)
         self._inputs, self._targets = np.concatenate(inputs), np.concatenate(targets)
-        self._order = self._shuffle.permutation(len(self._inputs))
+        self._order = self._rng.permutation(len(self._inputs))

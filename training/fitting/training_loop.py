@@ -1,4 +1,4 @@
-"""Fitting a network, and showing how it goes."""
+"""Fits networks: by gradient descent, or in closed form for echo state networks."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,46 +10,58 @@ import numpy as np
 from app.artifact.evidence import Curve
 from app.artifact.transform import F32, F64
 from training.data.blocks import EncodedSamples
-from training.fitting.losses import loss_of
+from training.fitting.losses import build_loss
 from training.fitting.progress import ProgressDisplay
 from training.fitting.resampled_dataset import ResampledDataset
 from training.networks import reservoir
-from training.recipe import Recipe, Training
+from training.recipe import Recipe, TrainingConfig
 from training.signals import defer_signals
 
 
 def fit_network(
     network: keras.Model,
-    recipe: Training,
+    config: TrainingConfig,
     quantiles: Sequence[float],
     train: EncodedSamples | ResampledDataset,
     validation: EncodedSamples | None,
-    show: ProgressDisplay,
+    progress: ProgressDisplay,
 ) -> Curve:
-    """Trains `network` in place; with `patience`, keeps the weights of the epoch with the best validation loss."""
-    redrawn = isinstance(train, ResampledDataset)
-    batches = len(train) if redrawn else math.ceil(len(train[0]) / recipe.batch)
+    """Train `network` in place. With `patience`, keep the weights of the epoch with the lowest validation loss.
+
+    Args:
+        network: Network to train.
+        config: The training part of the recipe.
+        quantiles: The Q probabilities of the outputs.
+        train: Inputs (N, T, F) and their targets, or a dataset of them.
+        validation: Inputs and targets of the validation block, if there is one.
+        progress: Display of the progress.
+
+    Returns:
+        The losses of all epochs, and the index of the epoch whose weights were kept.
+    """
+    is_resampled = isinstance(train, ResampledDataset)
+    batches = len(train) if is_resampled else math.ceil(len(train[0]) / config.batch)
     network.compile(
-        optimizer=keras.optimizers.Adam(_rate(recipe, recipe.epochs * batches), **clipping(recipe)),
-        loss=loss_of(recipe, quantiles),
+        optimizer=keras.optimizers.Adam(_learning_rate(config, config.epochs * batches), **clipping_arguments(config)),
+        loss=build_loss(config, quantiles),
     )
     callbacks: list[keras.callbacks.Callback] = []
-    if recipe.patience is not None:
-        callbacks.append(keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True))
-    with show, defer_signals() as let_through:
+    if config.patience is not None:
+        callbacks.append(keras.callbacks.EarlyStopping(patience=config.patience, restore_best_weights=True))
+    with progress, defer_signals() as deliver_pending:
         history = network.fit(
-            *([train] if redrawn else train),
+            *([train] if is_resampled else train),
             validation_data=validation,
-            epochs=recipe.epochs,
-            batch_size=None if redrawn else recipe.batch,
-            shuffle=not redrawn,  # it shuffles itself
-            callbacks=[ProgressCallback(show, recipe.epochs, batches, let_through), *callbacks],
+            epochs=config.epochs,
+            batch_size=None if is_resampled else config.batch,
+            shuffle=not is_resampled,  # a ResampledDataset shuffles its own samples
+            callbacks=[ProgressCallback(progress, config.epochs, batches, deliver_pending), *callbacks],
             verbose=0,
         ).history
-    curve = [float(loss) for loss in history["loss"]]
-    checked = [float(loss) for loss in history.get("val_loss", [])]
-    best = checked.index(min(checked)) if recipe.patience is not None else len(curve) - 1
-    return Curve(loss=curve, validation=checked, best=best)
+    losses = [float(loss) for loss in history["loss"]]
+    validation_losses = [float(loss) for loss in history.get("val_loss", [])]
+    best = len(losses) - 1 if config.patience is None else validation_losses.index(min(validation_losses))
+    return Curve(loss=losses, validation=validation_losses, best=best)
 
 
 def solve_echo_state(
@@ -57,66 +69,92 @@ def solve_echo_state(
     recipe: Recipe,
     train: EncodedSamples,
     validation: EncodedSamples | None,
-    show: ProgressDisplay,
+    progress: ProgressDisplay,
 ) -> Curve:
-    """Solves the readout of an echo state network in place: one epoch, for those who are told of it."""
-    measure = loss_of(recipe.training, recipe.quantiles)
+    """Solve the readout of an echo state network in place, and report it as one epoch.
 
-    def loss(targets: F64, said: F32 | F64) -> float:
-        came = targets[:, -recipe.horizon :].astype(np.float32)
-        return float(keras.ops.convert_to_numpy(measure(came, said.astype(np.float32))))
+    Args:
+        network: Network whose readout is solved.
+        recipe: Recipe of the network.
+        train: Inputs (N, T, F) and their targets.
+        validation: Inputs and targets of the validation block, if there is one.
+        progress: Display of the progress.
 
-    with show, defer_signals():
-        found, checked = loss(train[1], reservoir.solve_readout(network, recipe, train)), None
+    Returns:
+        The losses of the solved network.
+    """
+    loss_function = build_loss(recipe.training, recipe.quantiles)
+
+    def loss_of(targets: F64, outputs: F32 | F64) -> float:
+        last_targets = targets[:, -recipe.horizon :].astype(np.float32)
+        return float(keras.ops.convert_to_numpy(loss_function(last_targets, outputs.astype(np.float32))))
+
+    with progress, defer_signals():
+        loss = loss_of(train[1], reservoir.solve_readout(network, recipe, train))
+        validation_loss = None
         if validation is not None:
-            checked = loss(validation[1], network.predict(validation[0], verbose=0))
-        show.epoch(0, 1, found, checked)
-    return Curve(loss=[found], validation=[] if checked is None else [checked], best=0)
+            validation_loss = loss_of(validation[1], network.predict(validation[0], verbose=0))
+        progress.on_epoch_end(0, 1, loss, validation_loss)
+    return Curve(loss=[loss], validation=[] if validation_loss is None else [validation_loss], best=0)
 
 
-def clipping(recipe: Training) -> dict[str, float | None]:
-    """What an optimizer is told of it."""
+def clipping_arguments(config: TrainingConfig) -> dict[str, float | None]:
+    """The keyword arguments of a Keras optimizer that clip gradients as the recipe says."""
     return {
-        "global_clipnorm": recipe.clip_norm,
-        "clipnorm": recipe.clip_weight_norm,
-        "clipvalue": recipe.clip_value,
+        "global_clipnorm": config.clip_norm,
+        "clipnorm": config.clip_weight_norm,
+        "clipvalue": config.clip_value,
     }
 
 
-def _rate(recipe: Training, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
+def _learning_rate(config: TrainingConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """The constant learning rate, or its schedule over all steps of the training."""
+    if config.schedule == "constant":
+        return config.learning_rate
     warmup = max(1, steps // 50)
     return keras.optimizers.schedules.CosineDecay(
         0.0,
         max(1, steps - warmup),
         alpha=0.01,
-        warmup_target=recipe.learning_rate,
+        warmup_target=config.learning_rate,
         warmup_steps=warmup,
     )
 
 
 class ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no type hints
-    """Passes on what Keras tells, and between two batches what was defer_signals back."""
+    """Forwards Keras's events to a progress display, and delivers deferred signals between batches.
 
-    def __init__(self, show: ProgressDisplay, epochs: int, batches: int, let_through: Callable[[], None]) -> None:
+    Args:
+        progress: Display to forward to.
+        epochs: Number of epochs.
+        batches: Number of batches per epoch.
+        deliver_pending: Delivers a deferred signal; see `defer_signals`.
+    """
+
+    def __init__(
+        self, progress: ProgressDisplay, epochs: int, batches: int, deliver_pending: Callable[[], None]
+    ) -> None:
         super().__init__()
-        self._show = show
+        self._progress = progress
         self._epochs = epochs
         self._batches = batches
-        self._let_through = let_through
+        self._deliver_pending = deliver_pending
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember the epoch, which Keras does not pass to batch events."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._let_through()
-        self._show.batch(self._epoch, batch + 1, self._batches)
+        """Deliver signals and report the batch."""
+        self._deliver_pending()
+        self._progress.on_batch_end(self._epoch, batch + 1, self._batches)
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._let_through()
+        """Deliver signals."""
+        self._deliver_pending()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        told = logs or {}
-        self._show.epoch(epoch, self._epochs, float(told["loss"]), told.get("val_loss"))
+        """Report the losses of the epoch."""
+        losses = logs or {}
+        self._progress.on_epoch_end(epoch, self._epochs, float(losses["loss"]), losses.get("val_loss"))

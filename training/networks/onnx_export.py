@@ -1,4 +1,4 @@
-"""A Keras network as ONNX, in ONNX's own recurrent operators, which ONNX Runtime has fused kernels for."""
+"""Exports Keras networks to ONNX with its recurrent operators, for which ONNX Runtime has fused kernels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,17 +11,20 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.artifact.transform import F64
 
-OPSET = 17  # old enough for every runtime of the last years, new enough for all that is used here
+OPSET = 17  # supported by all recent runtimes, and has every operator used here
+
+_UNSUPPORTED_OPTIONS = ("go_backwards", "stateful", "return_state")  # of recurrent layers
 
 
 class ExportError(Exception):
-    """A layer that cannot be written as ONNX; names it."""
+    """A layer that cannot be exported. The message names the layer."""
 
 
-class _Graph:
-    """Nodes and weights on the way to a model; `flow` is the name of the value that the next layer reads.
+class _GraphBuilder:
+    """Collects the nodes and weights of an ONNX graph.
 
-    It is (T, B, F) while `is_sequence`, as ONNX's recurrent operators have it, and (B, F) otherwise.
+    `flow` is the name of the value that the next layer reads. Its shape is (T, B, F) if `is_sequence`, the order of
+    ONNX's recurrent operators, and (B, F) otherwise.
     """
 
     def __init__(self) -> None:
@@ -30,32 +33,35 @@ class _Graph:
         self.flow = "window"
         self.is_sequence = True
 
-    def weight(self, name: str, value: Any, dtype: type[np.generic] = np.float32) -> str:
+    def add_weight(self, name: str, value: Any, dtype: type[np.generic] = np.float32) -> str:
+        """Add a constant and return its name."""
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype=dtype), name))
         return name
 
-    def then(self, operator: str, name: str, *inputs: str, outputs: tuple[str, ...] | None = None, **how: Any) -> None:
-        """Appends a node that reads the flow and `inputs`; its last output becomes the flow."""
-        produced = outputs or (name,)
-        self.nodes.append(helper.make_node(operator, [self.flow, *inputs], list(produced), name=name, **how))
-        self.flow = produced[-1]
+    def add_node(
+        self, operator: str, name: str, *inputs: str, outputs: tuple[str, ...] | None = None, **attributes: Any
+    ) -> None:
+        """Append a node that reads the flow and `inputs`. Its last output becomes the flow."""
+        outputs = outputs or (name,)
+        self.nodes.append(helper.make_node(operator, [self.flow, *inputs], list(outputs), name=name, **attributes))
+        self.flow = outputs[-1]
 
 
 def to_onnx(network: keras.Model) -> bytes:
-    """The network, from (B, T, F) `window` to (B, ·) `outputs`, any B.
+    """Export the network as a serialized model from `window` (B, T, F) to `outputs` (B, H·Q), for any B.
 
     Raises:
-        ExportError: a layer, or a variant of it, that is not supported.
+        ExportError: A layer, or one of its options, is not supported.
     """
-    graph = _Graph()
+    graph = _GraphBuilder()
     _, steps, features = network.input_shape
-    graph.then("Transpose", "time_major", perm=[1, 0, 2])
+    graph.add_node("Transpose", "time_major", perm=[1, 0, 2])
     for layer in network.layers:
-        write = _WRITERS.get(type(layer))
-        if write is None:
-            raise ExportError(f"{layer.name}: there is no ONNX form of a {type(layer).__name__} layer here")
-        write(graph, layer)
-    graph.then("Identity", "outputs")
+        add_layer = _EXPORTERS.get(type(layer))
+        if add_layer is None:
+            raise ExportError(f"{layer.name}: cannot export a {type(layer).__name__} layer to ONNX")
+        add_layer(graph, layer)
+    graph.add_node("Identity", "outputs")
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -67,117 +73,126 @@ def to_onnx(network: keras.Model) -> bytes:
         opset_imports=[helper.make_opsetid("", OPSET)],
         producer_name="pricecast",
     )
-    model.ir_version = 8  # the one that belongs to the opset
+    model.ir_version = 8  # the IR version that was released with opset 17
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 
 
-def _rnn(graph: _Graph, layer: layers.SimpleRNN) -> None:
+def _add_rnn(graph: _GraphBuilder, layer: layers.SimpleRNN) -> None:
     activation = layer.get_config()["activation"]
-    if _is_unusual(layer) or activation not in ("tanh", "relu"):
-        raise ExportError(f"{layer.name}: only a plain SimpleRNN with tanh or relu has an ONNX form here")
+    if _has_unsupported_option(layer) or activation not in ("tanh", "relu"):
+        raise _unsupported_recurrent(layer, "tanh or relu")
     kernel, recurrent, bias = _weights(layer, 1)
     bias = np.concatenate([bias, np.zeros(layer.units)])
-    name = {"tanh": "Tanh", "relu": "Relu"}[activation]
-    _recurrent(graph, layer, "RNN", kernel.T, recurrent.T, bias, activations=[name])
+    operator = {"tanh": "Tanh", "relu": "Relu"}[activation]
+    _add_recurrent(graph, layer, "RNN", kernel.T, recurrent.T, bias, activations=[operator])
 
 
-def _gru(graph: _Graph, layer: layers.GRU) -> None:
-    """Keras and ONNX have the gates in the same order: update, reset, candidate."""
-    how = layer.get_config()
-    if _is_unusual(layer) or (how["activation"], how["recurrent_activation"]) != ("tanh", "sigmoid"):
-        raise ExportError(f"{layer.name}: only a plain GRU with tanh and sigmoid has an ONNX form here")
+def _add_gru(graph: _GraphBuilder, layer: layers.GRU) -> None:
+    """Keras and ONNX order the gates alike: update, reset, candidate."""
+    config = layer.get_config()
+    if _has_unsupported_option(layer) or (config["activation"], config["recurrent_activation"]) != ("tanh", "sigmoid"):
+        raise _unsupported_recurrent(layer, "tanh and sigmoid")
     kernel, recurrent, bias = _weights(layer, 3)
-    biases = np.concatenate([bias.reshape(-1), np.zeros(3 * layer.units)])[: 6 * layer.units]  # some have both
-    _recurrent(graph, layer, "GRU", kernel.T, recurrent.T, biases, linear_before_reset=int(how["reset_after"]))
+    # With reset_after, the bias has an input part and a recurrent part. Without it, the recurrent part is 0.
+    biases = np.concatenate([bias.reshape(-1), np.zeros(3 * layer.units)])[: 6 * layer.units]
+    _add_recurrent(graph, layer, "GRU", kernel.T, recurrent.T, biases, linear_before_reset=int(config["reset_after"]))
 
 
-def _lstm(graph: _Graph, layer: layers.LSTM) -> None:
-    """Keras orders the gates input, forget, cell, output; ONNX input, output, forget, cell."""
-    how = layer.get_config()
-    if _is_unusual(layer) or (how["activation"], how["recurrent_activation"]) != ("tanh", "sigmoid"):
-        raise ExportError(f"{layer.name}: only a plain LSTM with tanh and sigmoid has an ONNX form here")
+def _add_lstm(graph: _GraphBuilder, layer: layers.LSTM) -> None:
+    """Keras orders the gates input, forget, cell, output. ONNX orders them input, output, forget, cell."""
+    config = layer.get_config()
+    if _has_unsupported_option(layer) or (config["activation"], config["recurrent_activation"]) != ("tanh", "sigmoid"):
+        raise _unsupported_recurrent(layer, "tanh and sigmoid")
 
-    def gates(weights: F64) -> F64:  # (…, 4·units) to (4·units, …)
+    def to_onnx_order(weights: F64) -> F64:  # (…, 4·U) to (4·U, …)
         i, f, c, o = np.split(weights, 4, axis=-1)
         return np.concatenate([i, o, f, c], axis=-1).T
 
-    kernel, recurrent, bias = map(gates, _weights(layer, 4))
-    _recurrent(graph, layer, "LSTM", kernel, recurrent, np.concatenate([bias, np.zeros(4 * layer.units)]))
+    kernel, recurrent, bias = map(to_onnx_order, _weights(layer, 4))
+    _add_recurrent(graph, layer, "LSTM", kernel, recurrent, np.concatenate([bias, np.zeros(4 * layer.units)]))
 
 
-def _is_unusual(layer: layers.RNN) -> bool:
-    how = layer.get_config()
-    return any(how[key] for key in ("go_backwards", "stateful", "return_state"))
+def _has_unsupported_option(layer: layers.RNN) -> bool:
+    config = layer.get_config()
+    return any(config[key] for key in _UNSUPPORTED_OPTIONS)
+
+
+def _unsupported_recurrent(layer: layers.RNN, activations: str) -> ExportError:
+    requirements = f"it must use {activations} and none of {', '.join(_UNSUPPORTED_OPTIONS)}"
+    return ExportError(f"{layer.name}: cannot export this {type(layer).__name__} layer; {requirements}")
 
 
 def _weights(layer: layers.RNN, gates: int) -> list[F64]:
-    """Of the input, of the state, and the bias: (F, G·U), (U, G·U) and (G·U,), or (2, G·U) of some GRUs."""
+    """The kernel (F, G·U), the recurrent kernel (U, G·U), and the bias (G·U,), or (2, G·U) for a GRU with reset_after.
+
+    The bias is 0 if the layer has none.
+    """
     return [np.asarray(each) for each in (*layer.get_weights(), np.zeros(gates * layer.units))][:3]
 
 
-def _recurrent(
-    graph: _Graph, layer: layers.RNN, operator: str, kernel: F64, recurrent: F64, bias: F64, **how: Any
+def _add_recurrent(
+    graph: _GraphBuilder, layer: layers.RNN, operator: str, kernel: F64, recurrent: F64, bias: F64, **attributes: Any
 ) -> None:
-    """Weights (G·U, F), (G·U, U) and (2·G·U,), which get a leading direction."""
-    n = layer.name
-    every, final = f"{n}.every", f"{n}.final"
-    graph.then(
+    """Add a recurrent operator with the kernel (G·U, F), the recurrent kernel (G·U, U) and the bias (2·G·U,)."""
+    name = layer.name
+    sequence, final = f"{name}.every", f"{name}.final"
+    graph.add_node(
         operator,
-        n,
-        graph.weight(f"{n}.kernel", kernel[None]),
-        graph.weight(f"{n}.recurrent", recurrent[None]),
-        graph.weight(f"{n}.bias", bias[None]),
-        outputs=("", final) if not layer.return_sequences else (every,),
+        name,
+        graph.add_weight(f"{name}.kernel", kernel[None]),
+        graph.add_weight(f"{name}.recurrent", recurrent[None]),
+        graph.add_weight(f"{name}.bias", bias[None]),
+        outputs=("", final) if not layer.return_sequences else (sequence,),
         hidden_size=layer.units,
-        **how,
+        **attributes,
     )
-    axis = 1 if layer.return_sequences else 0  # (T, 1, B, units) or (1, B, units): drop the direction
-    graph.then("Squeeze", f"{n}.flat", graph.weight(f"{n}.axis", [axis], np.int64))
+    axis = 1 if layer.return_sequences else 0  # the direction, in (T, 1, B, U) or (1, B, U)
+    graph.add_node("Squeeze", f"{name}.flat", graph.add_weight(f"{name}.axis", [axis], np.int64))
     graph.is_sequence = layer.return_sequences
 
 
-def _dense(graph: _Graph, layer: layers.Dense) -> None:
+def _add_dense(graph: _GraphBuilder, layer: layers.Dense) -> None:
     activation = layer.get_config()["activation"]
     if activation not in _ACTIVATIONS:
-        raise ExportError(f"{layer.name}: only a dense layer that is linear, rectified or tanh has an ONNX form here")
+        raise ExportError(f"{layer.name}: cannot export this Dense layer; it must be linear or use relu or tanh")
     kernel, bias = (*layer.get_weights(), np.zeros(layer.units))[:2]
-    n = layer.name
+    name = layer.name
     if graph.is_sequence:
-        graph.then("MatMul", f"{n}.product", graph.weight(f"{n}.kernel", kernel))
-        graph.then("Add", n, graph.weight(f"{n}.bias", bias))
+        graph.add_node("MatMul", f"{name}.product", graph.add_weight(f"{name}.kernel", kernel))
+        graph.add_node("Add", name, graph.add_weight(f"{name}.bias", bias))
     else:
-        graph.then("Gemm", n, graph.weight(f"{n}.kernel", kernel), graph.weight(f"{n}.bias", bias))
+        graph.add_node("Gemm", name, graph.add_weight(f"{name}.kernel", kernel), graph.add_weight(f"{name}.bias", bias))
     if operator := _ACTIVATIONS[activation]:
-        graph.then(operator, f"{n}.{activation}")
+        graph.add_node(operator, f"{name}.{activation}")
 
 
-def _repeat(graph: _Graph, layer: layers.RepeatVector) -> None:
-    n = layer.name
-    graph.then("Unsqueeze", f"{n}.once", graph.weight(f"{n}.axis", [0], np.int64))
-    graph.then("Expand", n, graph.weight(f"{n}.shape", [layer.n, 1, 1], np.int64))
+def _add_repeat(graph: _GraphBuilder, layer: layers.RepeatVector) -> None:
+    name = layer.name
+    graph.add_node("Unsqueeze", f"{name}.once", graph.add_weight(f"{name}.axis", [0], np.int64))
+    graph.add_node("Expand", name, graph.add_weight(f"{name}.shape", [layer.n, 1, 1], np.int64))
     graph.is_sequence = True
 
 
-def _flatten(graph: _Graph, layer: layers.Flatten) -> None:
+def _add_flatten(graph: _GraphBuilder, layer: layers.Flatten) -> None:
     if graph.is_sequence:
-        graph.then("Transpose", f"{layer.name}.batch_major", perm=[1, 0, 2])
-        graph.then("Flatten", layer.name)
+        graph.add_node("Transpose", f"{layer.name}.batch_major", perm=[1, 0, 2])
+        graph.add_node("Flatten", layer.name)
     graph.is_sequence = False
 
 
-def _nothing(graph: _Graph, layer: keras.layers.Layer) -> None:
-    """Dropout and penalties act only while training."""
+def _skip(graph: _GraphBuilder, layer: keras.layers.Layer) -> None:
+    """Dropout and penalties act only during training."""
 
 
 _ACTIVATIONS = {"linear": None, "relu": "Relu", "tanh": "Tanh"}
-_WRITERS: dict[type[Any], Callable[[_Graph, Any], None]] = {
-    layers.SimpleRNN: _rnn,
-    layers.GRU: _gru,
-    layers.LSTM: _lstm,
-    layers.Dense: _dense,
-    layers.RepeatVector: _repeat,
-    layers.Flatten: _flatten,
-    layers.ActivityRegularization: _nothing,
-    layers.Dropout: _nothing,
+_EXPORTERS: dict[type[Any], Callable[[_GraphBuilder, Any], None]] = {
+    layers.SimpleRNN: _add_rnn,
+    layers.GRU: _add_gru,
+    layers.LSTM: _add_lstm,
+    layers.Dense: _add_dense,
+    layers.RepeatVector: _add_repeat,
+    layers.Flatten: _add_flatten,
+    layers.ActivityRegularization: _skip,
+    layers.Dropout: _skip,
 }

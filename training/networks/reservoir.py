@@ -1,7 +1,7 @@
 """Echo state networks (Jaeger, 2001): a fixed random reservoir, and a readout solved in closed form.
 
-A leaky reservoir, s ← (1 − leak)·s + leak·tanh(W·x + U·s), is a GRU whose gates see nothing: an update gate that stands
-at 1 − leak and a reset gate that stands at 1. So it is a layer that Keras, ONNX and every engine know already.
+A leaky reservoir, s ← (1 − leak)·s + leak·tanh(W·x + U·s), is a GRU whose gates are constant: the update gate is
+1 − leak and the reset gate is 1. Building it from a GRU layer makes it usable in Keras, ONNX and every engine.
 """
 
 import math
@@ -12,40 +12,40 @@ from keras import layers
 
 from app.artifact.transform import F32, F64
 from training.data.blocks import EncodedSamples
-from training.recipe import Recipe, Reservoir
+from training.recipe import Recipe, ReservoirConfig
 
-SATURATED = 40.0  # of which a sigmoid is 1 in float32
-CHUNK = 512  # windows whose states are in memory at once
-
-
-def reservoir_layer(recipe: Reservoir, units: int) -> layers.GRU:
-    """`count` reservoirs of `units` side by side in one layer, without weights yet."""
-    return layers.GRU(recipe.count * units, reset_after=True, trainable=False, name="reservoir")
+SATURATING_BIAS = 40.0  # the sigmoid of this is 1 in float32
+CHUNK_WINDOWS = 512  # windows whose states are in memory at once
 
 
-def draw_reservoir(gru: layers.GRU, recipe: Reservoir) -> None:
-    """Gives a built layer its weights, at random by the seed that Keras was given."""
+def reservoir_layer(config: ReservoirConfig, units: int) -> layers.GRU:
+    """Create one layer that holds `config.count` reservoirs of `units` each. It is not built and has no weights."""
+    return layers.GRU(config.count * units, reset_after=True, trainable=False, name="reservoir")
+
+
+def draw_reservoir(gru: layers.GRU, config: ReservoirConfig) -> None:
+    """Set the weights of a built reservoir layer at random. The seed comes from Keras's global seed."""
     rng = np.random.default_rng(int(keras.random.randint((), 0, 2**31 - 1)))
     kernel, recurrent, bias = (np.zeros(each.shape) for each in gru.get_weights())
     total = gru.units
-    units = total // recipe.count
-    kernel[:, 2 * total :] = rng.uniform(-recipe.input_scale, recipe.input_scale, (len(kernel), total))
+    units = total // config.count
+    kernel[:, 2 * total :] = rng.uniform(-config.input_scale, config.input_scale, (len(kernel), total))
     for start in range(0, total, units):
-        one = slice(start, start + units)
-        recurrent[one, 2 * total + start : 2 * total + start + units] = _recurrent(rng, units, recipe)
-    keep = 1 - recipe.leak
-    bias[0, :total] = math.log(keep / recipe.leak) if keep else -SATURATED
-    bias[0, total : 2 * total] = SATURATED
+        rows = slice(start, start + units)
+        recurrent[rows, 2 * total + start : 2 * total + start + units] = _draw_recurrent(rng, units, config)
+    update_gate = 1 - config.leak
+    bias[0, :total] = math.log(update_gate / config.leak) if update_gate else -SATURATING_BIAS
+    bias[0, total : 2 * total] = SATURATING_BIAS
     gru.set_weights([kernel, recurrent, bias])
 
 
-def _recurrent(rng: np.random.Generator, units: int, recipe: Reservoir) -> F64:
-    """(U, U) of the wanted sparsity and spectral radius."""
+def _draw_recurrent(rng: np.random.Generator, units: int, config: ReservoirConfig) -> F64:
+    """(U, U) weights with the configured sparsity and spectral radius."""
     while True:
-        weights = rng.uniform(-1, 1, (units, units)) * (rng.random((units, units)) >= recipe.sparsity)
+        weights = rng.uniform(-1, 1, (units, units)) * (rng.random((units, units)) >= config.sparsity)
         radius = spectral_radius(weights)
-        if radius > 1e-6:  # some are so sparse that nothing comes back to where it was
-            scaled: F64 = weights * (recipe.spectral_radius / radius)
+        if radius > 1e-6:  # a very sparse matrix may have no cycle, and then its spectral radius is 0
+            scaled: F64 = weights * (config.spectral_radius / radius)
             return scaled
 
 
@@ -55,23 +55,27 @@ def spectral_radius(weights: F64) -> float:
 
 
 def solve_readout(network: keras.Model, recipe: Recipe, train: EncodedSamples) -> F64:
-    """Sets the readout by ridge regression on the states: of every step after the washout, or of the last alone.
+    """Fit the readout by ridge regression on the states of the reservoirs.
 
-    A regression gives means. Where quantiles are asked for, those of the residuals are added to it.
+    `many_to_one` uses the last state of each window, `many_to_many` every state after the washout. The regression
+    estimates means. With the pinball loss, the quantiles of its residuals are added to them.
 
     Args:
-        train: inputs (N, T, F), and targets (N, H), or (N, T·H) in `many_to_many`.
+        network: Echo state network whose readout is set.
+        recipe: Recipe of the network.
+        train: Inputs (N, T, F), and targets (N, H) or, in `many_to_many`, (N, T·H).
 
     Returns:
-        (N, H·Q) what the network now answers to the inputs.
+        (N, H·Q) outputs of the solved network for the inputs.
     """
     *_, gru, readout = network.layers
     window = keras.Input(network.input_shape[1:])
     states = keras.Model(window, layers.RNN(gru.cell, return_sequences=True)(window))
     inputs, targets = train
+    config = recipe.network.reservoir_or_default
     futures = targets.reshape(len(targets), -1, recipe.horizon)  # (N, 1 or T, H)
-    kernel, bias, last = _ridge(states, inputs, futures[:, recipe.network.echo.washout :], recipe.network.echo)
-    means = last @ kernel + bias  # (N, H)
+    kernel, bias, last_states = _solve_ridge(states, inputs, futures[:, config.washout :], config)
+    means = last_states @ kernel + bias  # (N, H)
     spread = np.zeros((recipe.horizon, len(recipe.quantiles)))
     if recipe.training.loss == "pinball":
         spread = np.quantile(futures[:, -1] - means, recipe.quantiles, axis=0).T
@@ -79,29 +83,34 @@ def solve_readout(network: keras.Model, recipe: Recipe, train: EncodedSamples) -
     return (means[:, :, None] + spread).reshape(len(means), -1)
 
 
-def _ridge(states: keras.Model, inputs: F32, futures: F64, recipe: Reservoir) -> tuple[F64, F64, F64]:
-    """(U, H) and (H,): the mean over reservoirs of the readouts that each has for itself, with an intercept.
-
-    And (N, U): the state after the last step of each window.
+def _solve_ridge(states: keras.Model, inputs: F32, futures: F64, config: ReservoirConfig) -> tuple[F64, F64, F64]:
+    """Solve one ridge regression with intercept per reservoir, and average them.
 
     Args:
-        futures: (N, S, H) of the last S steps.
+        states: Model from windows to the states (N, T, U) after each step.
+        inputs: (N, T, F) windows.
+        futures: (N, S, H) targets of the last S steps of each window.
+        config: Ridge penalty and number of reservoirs.
+
+    Returns:
+        The kernel (U, H), the bias (H,), and the states (N, U) after the last step.
     """
     horizon = futures.shape[2]
-    total, products, count, last = 0.0, 0.0, 0, []
-    for start in range(0, len(inputs), CHUNK):
-        every = np.asarray(states.predict_on_batch(inputs[start : start + CHUNK]), dtype=np.float64)  # (n, T, U)
-        said = every[:, -futures.shape[1] :]  # (n, S, U)
-        came = futures[start : start + CHUNK]
-        both = np.concatenate([said, came], axis=2).reshape(-1, said.shape[2] + horizon)
-        total, products, count = total + both.sum(axis=0), products + both.T @ both, count + len(both)
-        last.append(every[:, -1].copy())  # a view would keep every step of every chunk
-    mean = np.asarray(total) / count
+    sums, products, count, last_states = 0.0, 0.0, 0, []
+    for start in range(0, len(inputs), CHUNK_WINDOWS):
+        batch = inputs[start : start + CHUNK_WINDOWS]
+        all_states = np.asarray(states.predict_on_batch(batch), dtype=np.float64)  # (n, T, U)
+        regressors = all_states[:, -futures.shape[1] :]  # (n, S, U)
+        targets = futures[start : start + CHUNK_WINDOWS]
+        joint = np.concatenate([regressors, targets], axis=2).reshape(-1, regressors.shape[2] + horizon)
+        sums, products, count = sums + joint.sum(axis=0), products + joint.T @ joint, count + len(joint)
+        last_states.append(all_states[:, -1].copy())  # a view would keep all states of every chunk in memory
+    mean = np.asarray(sums) / count
     covariance = np.asarray(products) / count - np.outer(mean, mean)  # (U + H, U + H)
     kernel = np.zeros((len(mean) - horizon, horizon))
-    units = len(kernel) // recipe.count
+    units = len(kernel) // config.count
     for start in range(0, len(kernel), units):
-        one = slice(start, start + units)
-        penalised = covariance[one, one] + recipe.ridge * np.eye(units)
-        kernel[one] = np.linalg.solve(penalised, covariance[one, -horizon:]) / recipe.count
-    return kernel, mean[-horizon:] - mean[:-horizon] @ kernel, np.concatenate(last)
+        rows = slice(start, start + units)
+        penalized = covariance[rows, rows] + config.ridge * np.eye(units)
+        kernel[rows] = np.linalg.solve(penalized, covariance[rows, -horizon:]) / config.count
+    return kernel, mean[-horizon:] - mean[:-horizon] @ kernel, np.concatenate(last_states)

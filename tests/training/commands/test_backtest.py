@@ -34,7 +34,7 @@ def test_load_evaluation_data_from_each_source(default_model: PublishedModel, tm
     name, [series] = load_evaluation_data(default_model, file, "close", is_unseen=False)
     assert (name, series.prices.tolist()) == ("mine", [1, 2, 3])
     name, chosen = load_evaluation_data(default_model, None, None, is_unseen=True)
-    assert (name, [each.name for each in chosen]) == ("unseen", list(unseen_series.UNSEEN))
+    assert (name, [each.name for each in chosen]) == ("unseen", list(unseen_series.UNSEEN_COLUMNS))
     name, chosen = load_evaluation_data(default_model, None, None, is_unseen=False)
     assert (name, [each.name for each in chosen]) == ("sample", ["AAPL", "GOOG", "IBM", "MSFT"])
 

@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 from app.artifact.evidence import Evidence, IntervalBaseline, PointBaseline, Score
 from app.evaluation.baselines import EWMA, LAST_PRICE
 from tests.training.conftest import RECIPES, make_score
-from tests.training.fitting.test_training_loop import ProgressRecorder
-from training import provenance, recipe
+from tests.training.fitting.progress_recorder import ProgressRecorder
+from training import provenance
 from training.commands import compare_recipes, train
 from training.commands.compare_recipes import RecipeResult, recipe_table, result_key, train_recipes
 from training.commands.train import NetworkError
 from training.fitting.progress import ProgressDisplay
 from training.recipe import Recipe
+from training.recipe_files import comparable_recipes
 from training.reports.comparison_charts import plot_recipes
 
 pytestmark = pytest.mark.slow
@@ -58,8 +59,8 @@ class FakeTrainer:
         with display:
             for epoch in range(recipe.training.epochs):
                 self.clock_s += 2
-                display.batch(epoch, 1, 2)
-                display.epoch(epoch, recipe.training.epochs, 1.0, None)
+                display.on_batch_end(epoch, 1, 2)
+                display.on_epoch_end(epoch, recipe.training.epochs, 1.0, None)
         self.clock_s += 1000  # evaluation and publishing
         if name == "quick-tutorial" and recipe.training.epochs == 5 and recipe.seed != 2:
             raise NetworkError("training has diverged")
@@ -81,7 +82,7 @@ def compare(
 ) -> tuple[list[str], ProgressRecorder]:
     printed: list[str] = []
     display = ProgressRecorder()
-    used = recipe.alike(references or (QUICK, QUICK_TUTORIAL), epochs, **prices)
+    used = comparable_recipes(references or (QUICK, QUICK_TUTORIAL), epochs, **prices)
     picture = train_recipes(used, seeds, out, lambda _: display, printed.append)
     assert picture.read_bytes().startswith(b"\x89PNG")
     return printed, display
@@ -142,7 +143,7 @@ def test_train_recipes_retrains_if_inputs_changed(trainer: FakeTrainer, tmp_path
 
 
 def test_result_key_ignores_missing_file() -> None:
-    used = recipe.alike([QUICK], 1, Path("gone.csv"), "Close")["quick"]
+    used = comparable_recipes([QUICK], 1, Path("gone.csv"), "Close")["quick"]
     assert result_key(used) == result_key(used)
 
 
@@ -195,7 +196,7 @@ def test_train_recipes_retrains_if_library_changed(
     library: str, trainer: FakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compare(tmp_path, QUICK)
-    changed = provenance.libraries() | {library: "another"}
-    monkeypatch.setattr(provenance, "libraries", lambda: changed)
+    changed = provenance.library_versions() | {library: "another"}
+    monkeypatch.setattr(provenance, "library_versions", lambda: changed)
     compare(tmp_path, QUICK)
     assert len(trainer.trained) == 2

@@ -22,7 +22,7 @@ from tests.training.conftest import (
     random_walk_series,
     zero_outputs,
 )
-from training import provenance, recipe
+from training import provenance
 from training.commands import train
 from training.commands.train import TrainingResult
 from training.data import sample_stocks, unseen_series
@@ -30,6 +30,7 @@ from training.data.blocks import split_blocks
 from training.data.simulator import random_walk
 from training.evaluation.backtest import run_backtest
 from training.fitting import preparation
+from training.recipe_files import load_recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_keras_batch_sizes")]
 
@@ -39,7 +40,7 @@ FILES = {
 }
 LEVEL_CHARTS = {"fan.png", "coverage.png", "pit.png"}
 SIMULATED = "{} simulated paths"
-ANEW = ", and as many anew for each epoch"
+ANEW = ", with new training paths for every epoch"
 
 
 def strings_in(value: object) -> list[str]:
@@ -100,10 +101,12 @@ def test_train_publishes_artifact_that_loads_on_both_engines(
     assert (volatility.quantity, step.quantity) == ("volatility", "last step")
     assert 0 < volatility.low < volatility.high < 1
     assert step.low < -1 < 1 < step.high
-    assert manifest.libraries == provenance.libraries()
+    assert manifest.libraries == provenance.library_versions()
     assert len(manifest.golden.windows) == train.GOLDEN_WINDOWS
     assert printed[0] == "AAPL: 3270 prices"
-    assert re.fullmatch(r"\d+ windows to train on, the simulated ones anew for each epoch; \d+ to validate", printed[1])
+    assert re.fullmatch(
+        r"\d+ windows to train on, with new simulated ones for every epoch; \d+ to validate", printed[1]
+    )
 
 
 def test_train_evaluates_only_the_test_block_of_its_stocks(
@@ -112,7 +115,7 @@ def test_train_evaluates_only_the_test_block_of_its_stocks(
     _, published, _ = quick_models
     begins = round(0.8 * 3270)
     assert [(score.instrument, score.horizon) for score in published.evidence.scores] == [("AAPL", 1), ("AAPL", 2)]
-    stock = sample_stocks.sample_stocks(["AAPL"])[0]
+    stock = sample_stocks.load_sample_stocks(["AAPL"])[0]
     assert stock.dates is not None
     for score in published.evidence.scores:
         assert score.seen
@@ -127,7 +130,7 @@ def test_train_evaluates_whole_unseen_series(tmp_path: Path) -> None:
     published, _ = train_quick(quick_recipe(data={"unseen": ["vix"]}, training={"epochs": 1}), tmp_path)
     unseen = [score for score in published.evidence.scores if not score.seen]
     assert [(score.instrument, score.horizon) for score in unseen] == [("vix", 1), ("vix", 2)]
-    [vix] = unseen_series.unseen_series(["vix"])
+    [vix] = unseen_series.load_unseen_series(["vix"])
     assert {score.origins for score in unseen} == {len(vix.prices) - 20 - 2 + 1}
     assert "instruments that the model was not trained on (vix)" in published.evidence.summary
     manifest = store.read(published.path).manifest
@@ -172,7 +175,7 @@ def test_train_publishes_the_tutorial_recipe(tmp_path: Path) -> None:
     assert manifest.calibration == Calibration(center="network", offsets=[[]])
     assert manifest.levels == []
     assert manifest.network.units == [4, 4]
-    prices = sample_stocks.sample_stocks(["GOOG"], "open")[0].prices[: round(0.8 * 2148) - 21]
+    prices = sample_stocks.load_sample_stocks(["GOOG"], "open")[0].prices[: round(0.8 * 2148) - 21]
     (seen,) = manifest.training_ranges
     assert seen.quantity == "price"
     assert seen.low == pytest.approx(prices[:-1].min())  # no window contains the last price
@@ -185,7 +188,7 @@ def test_train_on_simulated_paths_only(tmp_path: Path) -> None:
     published, printed = train_quick(quick_recipe("quick-simulated"), tmp_path, "simulated")
     manifest = check_artifact(tmp_path, "simulated", "1")
     per_path = 100 - 20 - 2 + 1
-    assert printed == [f"{20 * per_path} windows to train on, the simulated ones anew for each epoch; 0 to validate"]
+    assert printed == [f"{20 * per_path} windows to train on, with new simulated ones for every epoch; 0 to validate"]
     (provenance,) = manifest.data
     assert (provenance.name, provenance.source, provenance.rows) == ("synthetic", SIMULATED.format(20) + ANEW, 2000)
     assert (provenance.first_date, provenance.last_date) == (None, None)
@@ -206,7 +209,7 @@ def test_train_on_tutorial_files_reproduces_its_baseline(google_prices: Path, tm
         "column": "Open",
     }
     published, printed = train_quick(
-        recipe.load("tutorial", data=files, training={"epochs": 1, "batch": 512}), tmp_path, "google"
+        load_recipe("tutorial", data=files, training={"epochs": 1, "batch": 512}), tmp_path, "google"
     )
     assert "1198 windows to train on; 0 to validate" in printed
     (score,) = published.evidence.scores
@@ -229,7 +232,7 @@ def test_train_echo_state_does_not_resample_simulated_paths(tmp_path: Path) -> N
         "quick-simulated", network={"cell": "echo_state"}, training={"batch": 32}, calibration={"center": "network"}
     )
     published, printed = train_quick(used, tmp_path, "echo")
-    assert "anew" not in printed[0]
+    assert "every epoch" not in printed[0]
     (simulated,) = store.read(published.path).manifest.data
     assert simulated.source == SIMULATED.format(20)
 
@@ -259,7 +262,7 @@ def test_golden_windows_are_the_last_of_the_first_series() -> None:
 
 def test_quick_recipes_resemble_the_shipped_ones() -> None:
     for ours, shipped in (("quick", "default"), ("quick-tutorial", "tutorial")):
-        one, other = quick_recipe(ours), recipe.load(shipped)
+        one, other = quick_recipe(ours), load_recipe(shipped)
         assert one.transform == other.transform
         assert one.training.loss == other.training.loss
         assert one.calibration == other.calibration

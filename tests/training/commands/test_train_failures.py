@@ -15,14 +15,13 @@ from app.errors import ArtifactError
 from app.inference.engines.onnx import OnnxEngine
 from tests.training.commands.conftest import train_quick
 from tests.training.conftest import quick_recipe, recipe_from_csv, write_csv
-from training import recipe
 from training.commands import train
 from training.commands.train import NetworkError
 from training.data.series import DataError
 from training.data.simulator import random_walk
 from training.networks import architectures
 from training.networks.onnx_export import to_onnx
-from training.recipe import Recipe
+from training.recipe import NetworkConfig, Recipe
 from training.reports import report
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_keras_batch_sizes")]
@@ -83,8 +82,8 @@ def test_train_interrupted_leaves_models_unchanged(
 
 def test_check_same_outputs_different_networks_is_refused() -> None:
     rows = np.random.default_rng(1).normal(size=(5, 8, 1)).astype(np.float32)
-    network = architectures.build_network(recipe.Network(units=[3]), (8, 1), 2)
-    other = architectures.build_network(recipe.Network(units=[3]), (8, 1), 2)
+    network = architectures.build_network(NetworkConfig(units=[3]), (8, 1), 2)
+    other = architectures.build_network(NetworkConfig(units=[3]), (8, 1), 2)
     train._check_same_outputs(network, OnnxEngine(to_onnx(network)), rows)
     with pytest.raises(NetworkError, match=r"^the ONNX network differs from the Keras network by \d"):
         train._check_same_outputs(network, OnnxEngine(to_onnx(other)), rows)

@@ -10,11 +10,11 @@ from app.errors import ArtifactError
 from tests.conftest import MODELS, version_of
 from tests.training.conftest import daily_dates, make_series, with_training_data
 from training.data import sample_stocks
-from training.data.blocks import split_in_time
+from training.data.blocks import split_by_time
 from training.data.series import DataError, Series
 from training.data.simulator import random_walk
 from training.evaluation.published_model import PublishedModel, open_model
-from training.recipe import Split
+from training.recipe import SplitConfig
 
 
 def test_open_model_without_version_opens_the_current_one() -> None:
@@ -56,8 +56,8 @@ def test_first_test_row_of_recipe_stocks_is_their_test_block(
 ) -> None:
     recipe = default_model.manifest.recipe
     series = default_model.recipe_stocks()
-    blocks = split_in_time(
-        series, Split(**recipe["split"]), default_model.manifest.window, default_model.manifest.horizon
+    blocks = split_by_time(
+        series, SplitConfig(**recipe["split"]), default_model.manifest.window, default_model.manifest.horizon
     )
     assert [default_model.first_test_row(each) for each in series] == [block.origins[0] + 1 for block in blocks.test]
     scored = [score for score in default_model.manifest.evidence.scores if score.horizon == 1 and score.seen]
@@ -69,7 +69,7 @@ def test_first_test_row_of_recipe_stocks_is_their_test_block(
 
 def test_first_test_row_of_another_stock_is_the_same_day(default_model: PublishedModel) -> None:
     """The model has seen how the market moved before that day."""
-    [fb] = sample_stocks.sample_stocks(["FB"])
+    [fb] = sample_stocks.load_sample_stocks(["FB"])
     apple, *_ = default_model.recipe_stocks()
     assert not default_model.has_seen(fb)
     assert fb.dates is not None

@@ -1,34 +1,29 @@
-"""Gradients through time: what the tutorial says of them, measured on fixed seeds."""
+"""The gradient probe, and what it shows: gradients vanish, explode or are kept as the tutorial describes."""
 
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
-from app.artifact.evidence import Curve
 from app.artifact.transform import F32, F64
-from tests.training.conftest import RECIPES
-from tests.training.fitting.test_training_loop import ProgressRecorder
-from training import recipe
-from training.commands import gradients
+from tests.training.fitting.progress_recorder import ProgressRecorder
 from training.fitting import gradient_probe
-from training.fitting.gradient_probe import GradientFlow, GradientProbe, first_over_last
-from training.fitting.preparation import prepare_training
+from training.fitting.gradient_probe import GradientFlow, GradientProbe, first_to_last_ratio
 from training.fitting.training_loop import fit_network
 from training.networks import architectures
 from training.recipe import Recipe
 
-pytestmark = pytest.mark.slow  # step by step, so that no graph need be made; half a second each all the same
+pytestmark = pytest.mark.slow
 
 STEPS = 59
-FEW = 8  # steps, where the distance does not matter
+FEW_STEPS = 8  # for tests in which the distance does not matter
 
 
-def a_recipe(network: dict[str, Any], **changes: Any) -> Recipe:
+def make_recipe(network: dict[str, Any], **changes: Any) -> Recipe:
     content: dict[str, Any] = {
-        "description": "made",
+        "description": "probe",
         "data": {"stocks": ["GOOG"]},
         "transform": {"kind": "log_return"},
         "network": {"units": [32]} | network,
@@ -37,44 +32,44 @@ def a_recipe(network: dict[str, Any], **changes: Any) -> Recipe:
     return Recipe.model_validate(content | changes)
 
 
-def lessons(wanted: Recipe, rows: int = 64, steps: int = STEPS) -> tuple[F32, F64]:
+def random_samples(recipe: Recipe, rows: int = 64, steps: int = STEPS) -> tuple[F32, F64]:
     rng = np.random.default_rng(1)
-    answers = wanted.horizon * (steps if wanted.network.every_step else 1)
-    return rng.normal(size=(rows, steps, 1)).astype(np.float32), rng.normal(size=(rows, answers))
+    targets = recipe.horizon * (steps if recipe.network.has_output_per_step else 1)
+    return rng.normal(size=(rows, steps, 1)).astype(np.float32), rng.normal(size=(rows, targets))
 
 
-def untrained(wanted: Recipe, steps: int = STEPS) -> keras.Model:
+def untrained(recipe: Recipe, steps: int = STEPS) -> keras.Model:
     keras.utils.set_random_seed(1)
-    return architectures.build_network(wanted.network, (steps, 1), wanted.horizon, horizon=wanted.horizon)
+    return architectures.build_network(recipe.network, (steps, 1), recipe.horizon, horizon=recipe.horizon)
 
 
 def measured(network: dict[str, Any], steps: int = STEPS, **changes: Any) -> GradientFlow:
-    wanted = a_recipe(network, **changes)
-    return GradientProbe(untrained(wanted, steps), wanted, lessons(wanted, steps=steps)).measure("before")
+    recipe = make_recipe(network, **changes)
+    return GradientProbe(untrained(recipe, steps), recipe, random_samples(recipe, steps=steps)).measure("before")
 
 
-def state_of(flow: GradientFlow) -> F64:
-    assert flow.state is not None
-    return flow.state
+def state_gradients(flow: GradientFlow) -> F64:
+    assert flow.state_gradients is not None
+    return flow.state_gradients
 
 
-SMALL = {"cell": "rnn", "recurrent_scale": 0.5}
-LARGE = {"cell": "rnn", "recurrent_scale": 2.5}
+SMALL_WEIGHTS = {"cell": "rnn", "recurrent_scale": 0.5}
+LARGE_WEIGHTS = {"cell": "rnn", "recurrent_scale": 2.5}
 
-# The facts
+# Findings
 
 
-def test_small_recurrent_weights_let_gradients_vanish() -> None:
-    flow = measured(SMALL)
+def test_gradients_vanish_with_small_recurrent_weights() -> None:
+    flow = measured(SMALL_WEIGHTS)
     assert 0 < flow.ratio < 1e-6
-    assert 0 < first_over_last(state_of(flow)) < 1e-6
+    assert 0 < first_to_last_ratio(state_gradients(flow)) < 1e-6
     assert flow.verdict == "vanishing"
 
 
-def test_large_recurrent_weights_let_gradients_explode() -> None:
-    flow = measured(LARGE)
+def test_gradients_explode_with_large_recurrent_weights() -> None:
+    flow = measured(LARGE_WEIGHTS)
     assert flow.ratio > 1e3
-    assert first_over_last(state_of(flow)) > 1e3
+    assert first_to_last_ratio(state_gradients(flow)) > 1e3
     assert flow.verdict == "exploding"
 
 
@@ -87,163 +82,167 @@ def test_large_recurrent_weights_let_gradients_explode() -> None:
     ],
     ids=["orthogonal", "identity", "lstm"],
 )
-def test_initialization_and_gates_keep_gradients(remedy: dict[str, Any]) -> None:
+def test_gradients_are_kept_by_initialization_and_gates(remedy: dict[str, Any]) -> None:
     flow = measured(remedy)
     assert 1e-2 < flow.ratio < 1e2
-    assert 1e-2 < first_over_last(state_of(flow)) < 1e2
+    assert 1e-2 < first_to_last_ratio(state_gradients(flow)) < 1e2
     assert flow.verdict == "stable"
 
 
-def test_a_forget_gate_that_starts_half_open_forgets() -> None:
-    open_gate, usual = (first_over_last(state_of(measured({"forget_bias": bias}, 30))) for bias in (3.0, 1.0))
-    assert usual < 0.05 * open_gate
+def test_state_gradients_need_an_open_forget_gate() -> None:
+    open_gate, default_gate = (
+        first_to_last_ratio(state_gradients(measured({"forget_bias": bias}, 30))) for bias in (3.0, 1.0)
+    )
+    assert default_gate < 0.05 * open_gate
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize(("units", "truncate"), [([8], 1), ([8, 6], 3)])
-def test_truncation_cuts_exactly_there(cell: str, units: list[int], truncate: int) -> None:
-    flow = measured({"cell": cell, "units": units, "truncate": truncate}, FEW)
-    assert (flow.loss[:-truncate] == 0).all()
-    assert (flow.loss[-truncate:] > 0).all()
+def test_truncation_cuts_gradients_at_the_configured_step(cell: str, units: list[int], truncate: int) -> None:
+    flow = measured({"cell": cell, "units": units, "truncate": truncate}, FEW_STEPS)
+    assert (flow.loss_gradients[:-truncate] == 0).all()
+    assert (flow.loss_gradients[-truncate:] > 0).all()
     assert flow.ratio == 0
 
 
-def test_truncation_makes_of_an_explosion_a_cut() -> None:
-    flow, free = measured(LARGE | {"truncate": 10}), measured(LARGE)
+def test_truncation_replaces_an_explosion_by_a_cut() -> None:
+    flow, free = measured(LARGE_WEIGHTS | {"truncate": 10}), measured(LARGE_WEIGHTS)
     assert flow.verdict == "cut"
-    assert flow.loss[-10:] == pytest.approx(free.loss[-10:], rel=1e-4)
-    assert flow.norm < 1e-3 * free.norm
+    assert flow.loss_gradients[-10:] == pytest.approx(free.loss_gradients[-10:], rel=1e-4)
+    assert flow.gradient_norm < 1e-3 * free.gradient_norm
 
 
-def test_where_every_step_answers_it_is_what_the_last_answer_owes_to_each() -> None:
-    """By the sum over all answers each input would matter, to that of its own step."""
-    wanted = a_recipe({"structure": "many_to_many"} | SMALL)
-    network = untrained(wanted)
-    inputs, targets = lessons(wanted)
-    flow = GradientProbe(network, wanted, (inputs, targets)).measure("before")
-    alone = GradientProbe(network, a_recipe(SMALL), (inputs, targets[:, -1:])).measure("before")
+def test_loss_gradients_many_to_many_use_the_last_output_only() -> None:
+    """With the loss of all outputs, every input would matter at least to the output of its own step."""
+    recipe = make_recipe({"structure": "many_to_many"} | SMALL_WEIGHTS)
+    network = untrained(recipe)
+    inputs, targets = random_samples(recipe)
+    flow = GradientProbe(network, recipe, (inputs, targets)).measure("before")
+    alone = GradientProbe(network, make_recipe(SMALL_WEIGHTS), (inputs, targets[:, -1:])).measure("before")
     assert flow.verdict == "vanishing"
-    assert flow.loss == pytest.approx(alone.loss, rel=1e-4)
-    assert flow.norm != pytest.approx(alone.norm, rel=0.05)  # which is of training, and so of all answers
+    assert flow.loss_gradients == pytest.approx(alone.loss_gradients, rel=1e-4)
+    # The norm is that of training, which uses all outputs.
+    assert flow.gradient_norm != pytest.approx(alone.gradient_norm, rel=0.05)
 
 
-def test_where_every_step_answers_the_last_answer_is_cut_too() -> None:
-    free, cut = (measured({"structure": "many_to_many", "truncate": k}, FEW) for k in (None, 3))
-    assert (cut.loss[:-3] == 0).all()
-    assert cut.loss[-3:] == pytest.approx(free.loss[-3:], rel=1e-4)
-    assert cut.norm != pytest.approx(free.norm, rel=1e-3)
+def test_loss_gradients_many_to_many_truncated_are_cut() -> None:
+    free, cut = (measured({"structure": "many_to_many", "truncate": k}, FEW_STEPS) for k in (None, 3))
+    assert (cut.loss_gradients[:-3] == 0).all()
+    assert cut.loss_gradients[-3:] == pytest.approx(free.loss_gradients[-3:], rel=1e-4)
+    assert cut.gradient_norm != pytest.approx(free.gradient_norm, rel=1e-3)
 
 
-def test_clipping_bounds_the_step_however_long_the_gradient() -> None:
+def test_step_norm_is_bounded_by_clipping() -> None:
     for clip in ({"clip_norm": 0.5}, {"clip_weight_norm": 0.5}, {"clip_value": 0.5}):
-        flow = measured(LARGE, 30, training={"loss": "mse", "epochs": 1} | clip)
+        flow = measured(LARGE_WEIGHTS, 30, training={"loss": "mse", "epochs": 1} | clip)
         arrays, numbers = 5, 32 + 32 * 32 + 32 + 32 + 1
         limit = {"clip_norm": 0.5, "clip_weight_norm": 0.5 * arrays**0.5, "clip_value": 0.5 * numbers**0.5}
         (key,) = clip
-        assert flow.norm > 100
-        assert flow.step <= 1.001 * limit[key]
+        assert flow.gradient_norm > 100
+        assert flow.step_norm <= 1.001 * limit[key]
 
 
-def test_without_clipping_the_step_is_the_gradient() -> None:
-    flow = measured(LARGE, FEW)
-    assert flow.step == pytest.approx(flow.norm, rel=1e-5)
+def test_step_norm_without_clipping_is_the_gradient_norm() -> None:
+    flow = measured(LARGE_WEIGHTS, FEW_STEPS)
+    assert flow.step_norm == pytest.approx(flow.gradient_norm, rel=1e-5)
 
 
-def test_a_penalty_pulls_the_spectral_radius_down() -> None:
+def test_penalty_reduces_the_spectral_radius() -> None:
     def trained(penalty: dict[str, float]) -> GradientFlow:
-        wanted = a_recipe(
+        recipe = make_recipe(
             {"cell": "rnn", "recurrent_scale": 1.5, "penalty": penalty},
-            training={"loss": "mse", "epochs": 20, "learning_rate": 0.005},
+            training={"loss": "mse", "batch": 64, "epochs": 10, "learning_rate": 0.1},
         )
-        network = untrained(wanted)
-        taught = lessons(wanted, 320)
-        fit_network(network, wanted.training, [0.5], taught, None, ProgressRecorder())
-        return GradientProbe(network, wanted, taught).measure("after")
+        network = untrained(recipe, FEW_STEPS)
+        network.compile = partial(network.compile, run_eagerly=True)  # faster than tracing a graph for ten steps
+        samples = random_samples(recipe, 64, FEW_STEPS)
+        fit_network(network, recipe.training, [0.5], samples, None, ProgressRecorder())
+        return GradientProbe(network, recipe, samples).measure("after")
 
-    free, penalised = trained({}), trained({"recurrent_l2": 1.0})
-    assert free.radius is not None
-    assert penalised.radius is not None
-    assert free.radius > 1.3
-    assert penalised.radius < 1
-    assert penalised.ratio < free.ratio
+    free, penalized = trained({}), trained({"recurrent_l2": 1.0})
+    assert free.spectral_radius is not None
+    assert penalized.spectral_radius is not None
+    assert free.spectral_radius > 1.3
+    assert penalized.spectral_radius < 1
+    assert penalized.ratio < free.ratio
 
 
-def test_one_to_many_reads_the_window_at_once() -> None:
-    flow = measured({"structure": "one_to_many"}, FEW, horizon=3)
+def test_measure_one_to_many_has_no_state_gradients() -> None:
+    flow = measured({"structure": "one_to_many"}, FEW_STEPS, horizon=3)
     assert 1e-2 < flow.ratio < 1e2
-    assert (flow.state, flow.radius) == (None, None)
+    assert (flow.state_gradients, flow.spectral_radius) == (None, None)
 
 
-def test_an_encoder_is_measured_and_not_the_decoder() -> None:
-    flow = measured({"cell": "rnn", "structure": "encoder_decoder", "recurrent_scale": 0.5}, FEW, horizon=3)
-    assert len(state_of(flow)) == FEW
+def test_measure_encoder_decoder_probes_the_encoder() -> None:
+    flow = measured({"cell": "rnn", "structure": "encoder_decoder", "recurrent_scale": 0.5}, FEW_STEPS, horizon=3)
+    assert len(state_gradients(flow)) == FEW_STEPS
     assert flow.ratio < 0.1
 
 
-def test_a_reservoir_has_the_spectral_radius_asked_for() -> None:
-    flow = measured({"cell": "echo_state", "units": [50]}, FEW)
-    assert flow.radius == pytest.approx(0.9, abs=1e-3)
+def test_measure_reservoir_has_its_spectral_radius() -> None:
+    flow = measured({"cell": "echo_state", "units": [50]}, FEW_STEPS)
+    assert flow.spectral_radius == pytest.approx(0.9, abs=1e-3)
 
 
-# The measure
+# Accuracy of the measurement
 
 
 def jacobians(network: keras.Model, window: F32) -> list[F64]:
-    """(U, U) of ∂h_T/∂h_t of a plain network, by hand, for each step of one window."""
+    """The Jacobians ∂h_T/∂h_t (U, U) of a plain network for each step of one window, computed with NumPy."""
     kernel, recurrent, bias = (np.asarray(each, dtype=np.float64) for each in network.layers[0].get_weights())
     states, state = [], np.zeros(recurrent.shape[0])
     for x in window:
         state = np.tanh(x @ kernel + state @ recurrent + bias)
         states.append(state)
-    found = [np.eye(len(state))]
+    products = [np.eye(len(state))]
     for each in reversed(states[1:]):
-        found.append(found[-1] @ (np.diag(1 - each**2) @ recurrent.T))
-    return found[::-1]
+        products.append(products[-1] @ (np.diag(1 - each**2) @ recurrent.T))
+    return products[::-1]
 
 
-def test_the_state_gradient_is_that_of_the_product_of_all_steps() -> None:
-    wanted = a_recipe({"cell": "rnn", "recurrent_scale": 0.9})
-    network = untrained(wanted, FEW)
-    inputs, targets = lessons(wanted, 64, FEW)
-    found = state_of(GradientProbe(network, wanted, (inputs, targets)).measure("before"))
+def test_state_gradients_match_the_product_of_jacobians() -> None:
+    recipe = make_recipe({"cell": "rnn", "recurrent_scale": 0.9})
+    network = untrained(recipe, FEW_STEPS)
+    inputs, targets = random_samples(recipe, 64, FEW_STEPS)
+    found = state_gradients(GradientProbe(network, recipe, (inputs, targets)).measure("before"))
     each = [[np.sum(matrix**2) for matrix in jacobians(network, window)] for window in inputs]
     expected = np.sqrt(np.mean(each, axis=0) / 32)
-    assert found == pytest.approx(expected, rel=0.15)  # random ways of 32
+    assert found == pytest.approx(expected, rel=0.15)  # 64 windows with one random direction each, in 32 dimensions
 
 
-def test_the_loss_gradient_is_that_of_finite_differences() -> None:
-    wanted = a_recipe({"cell": "gru", "units": [5]})
-    network = untrained(wanted, FEW)
-    inputs, targets = lessons(wanted, 64, FEW)
-    found = GradientProbe(network, wanted, (inputs, targets)).measure("before").loss
-    for step in (FEW - 1, FEW - 4):
-        nudged = []
-        for way in (-1e-2, 1e-2):
+def test_loss_gradients_match_finite_differences() -> None:
+    recipe = make_recipe({"cell": "gru", "units": [5]})
+    network = untrained(recipe, FEW_STEPS)
+    inputs, targets = random_samples(recipe, 64, FEW_STEPS)
+    found = GradientProbe(network, recipe, (inputs, targets)).measure("before").loss_gradients
+    for step in (FEW_STEPS - 1, FEW_STEPS - 4):
+        losses = []
+        for change in (-1e-2, 1e-2):
             moved = inputs.copy()
-            moved[:, step] += way
-            nudged.append((np.asarray(network(moved), dtype=np.float64) - targets)[:, 0] ** 2)
-        assert found[step] == pytest.approx(np.mean(np.abs(nudged[1] - nudged[0])) / 2e-2, rel=1e-2)
+            moved[:, step] += change
+            losses.append((np.asarray(network(moved), dtype=np.float64) - targets)[:, 0] ** 2)
+        assert found[step] == pytest.approx(np.mean(np.abs(losses[1] - losses[0])) / 2e-2, rel=1e-2)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_measuring_changes_nothing(cell: str) -> None:
-    """Nor the states of what draws for dropout: the same is dropped afterwards as would have been."""
-    wanted = a_recipe({"cell": cell, "units": [6, 5], "dropout": 0.1, "recurrent_dropout": 0.1, "truncate": 3})
-    network = untrained(wanted, FEW)
+def test_measure_leaves_the_network_unchanged(cell: str) -> None:
+    """The random generators of dropout are unchanged too, so that later training is the same."""
+    recipe = make_recipe({"cell": cell, "units": [6, 5], "dropout": 0.1, "recurrent_dropout": 0.1, "truncate": 3})
+    network = untrained(recipe, FEW_STEPS)
     assert len(network.variables) > len(network.weights)
     before = [keras.ops.convert_to_numpy(each.value) for each in network.variables]
-    gauge = GradientProbe(network, wanted, lessons(wanted, 64, FEW))
-    first = gauge.measure("before")
+    probe = GradientProbe(network, recipe, random_samples(recipe, 64, FEW_STEPS))
+    first = probe.measure("before")
     after = [keras.ops.convert_to_numpy(each.value) for each in network.variables]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
-    again = gauge.measure("again")
-    assert state_of(again) == pytest.approx(state_of(first))
-    assert again.loss == pytest.approx(first.loss)
+    again = probe.measure("again")
+    assert state_gradients(again) == pytest.approx(state_gradients(first))
+    assert again.loss_gradients == pytest.approx(first.loss_gradients)
 
 
-def test_fewer_windows_are_enough() -> None:
-    wanted = a_recipe(SMALL)
-    flow = GradientProbe(untrained(wanted, FEW), wanted, lessons(wanted, 3, FEW)).measure("before")
+def test_measure_accepts_few_windows() -> None:
+    recipe = make_recipe(SMALL_WEIGHTS)
+    flow = GradientProbe(untrained(recipe, FEW_STEPS), recipe, random_samples(recipe, 3, FEW_STEPS)).measure("before")
     assert 1e-4 < flow.ratio < 0.1
 
 
@@ -261,113 +260,25 @@ def test_fewer_windows_are_enough() -> None:
         ([np.inf, np.inf, np.inf], "exploding"),
     ],
 )
-def test_verdicts(loss: list[float], verdict: str) -> None:
+def test_gradient_flow_verdict(loss: list[float], verdict: str) -> None:
     assert GradientFlow("", np.array(loss), None, 1.0, 1.0, None).verdict == verdict
 
 
 @pytest.mark.parametrize("weight", [np.inf, np.nan])
-def test_a_network_that_has_diverged_explodes_and_has_no_radius(weight: float) -> None:
-    wanted = a_recipe(SMALL)
-    network = untrained(wanted, FEW)
+def test_measure_diverged_network_explodes_without_radius(weight: float) -> None:
+    recipe = make_recipe(SMALL_WEIGHTS)
+    network = untrained(recipe, FEW_STEPS)
     network.set_weights([np.full_like(each, weight) for each in network.get_weights()])
-    flow = GradientProbe(network, wanted, lessons(wanted, 64, FEW)).measure("after")
-    assert (flow.verdict, flow.radius) == ("exploding", None)
-    (row,) = gradients.gradient_table({"diverged": [flow]}, {"diverged": wanted}).rows
-    assert row[2:6] == ["nan", "exploding", "nan", "-"]
+    flow = GradientProbe(network, recipe, random_samples(recipe, 64, FEW_STEPS)).measure("after")
+    assert (flow.verdict, flow.spectral_radius) == ("exploding", None)
+    assert np.isnan([flow.ratio, first_to_last_ratio(state_gradients(flow))]).all()
 
 
-# The verb
-
-
-def test_recipes_are_measured_before_and_while_they_train(tmp_path: Path) -> None:
-    quick = recipe.load(
-        str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, training={"patience": None, "epochs": 3}
-    )
-    plain = quick.model_copy(update={"network": quick.network.model_copy(update={"cell": "rnn"})})
-    path = recipe.load(
-        str(RECIPES / "quick.toml"),
-        data={"synthetic_paths": 0},
-        network={"structure": "one_to_many"},
-        training={"patience": None},
-    )
-    echo = recipe.load(
-        str(RECIPES / "quick.toml"),
-        data={"synthetic_paths": 0},
-        network={"cell": "echo_state", "head": 0},
-        training={"epochs": 1, "schedule": "constant", "batch": 32, "clip_norm": None, "patience": None},
-    )
-    said: list[str] = []
-    shown = ProgressRecorder()
-    named = {"plain": plain, "path": path, "echo": echo}
-    picture = gradients.compare_gradients(named, tmp_path / "out", lambda epochs: shown, said.append)
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    rows = [line.split() for line in said[-1].splitlines() if line.split()[:1] and line.split()[0] in named]
-    moments = ["before", "epoch", "epoch"]
-    assert [row[:2] for row in rows] == [
-        *([name, moment] for name in ("plain", "path") for moment in moments),
-        ["echo", "before"],
-        ["echo", "epoch"],
-    ]
-    assert "unused" in said[-1]
-    assert shown.batches
-    assert [told[0] for told in shown.epochs] == [0, 1, 2, 0, 1, 0]
-
-
-def watched(wanted: Recipe, monkeypatch: pytest.MonkeyPatch) -> tuple[list[GradientFlow], list[list[F32]]]:
-    """What was measured, and the weights that training began and ended with."""
-    weights = []
-
-    def spy(network: keras.Model, *how: Any) -> Curve:
-        weights.append(network.get_weights())
-        curve = fit_network(network, *how)
-        weights.append(network.get_weights())
-        return curve
-
-    monkeypatch.setattr(gradients, "fit_network", spy)
-    return gradients.probe_training(wanted, ProgressRecorder(), lambda _: None), weights
-
-
-def test_what_is_watched_is_trained_as_if_it_were_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the same readout of zeros, and dropping the same: to the last digit."""
-    wanted = recipe.load(
-        str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, network={"dropout": 0.2, "recurrent_dropout": 0.2}
-    )
-    flows, (start, end) = watched(wanted, monkeypatch)
-    assert flows[0].ratio > 0
-    keras.utils.set_random_seed(wanted.seed)
-    made = prepare_training(wanted, lambda _: None)
-    network = made.network(wanted)
-    assert all(np.array_equal(a, b) for a, b in zip(start, network.get_weights(), strict=True))
-    fit_network(network, wanted.training, wanted.quantiles, made.train, made.validation, ProgressRecorder())
-    assert all(np.array_equal(a, b) for a, b in zip(end, network.get_weights(), strict=True))
-
-
-@pytest.mark.parametrize(("best", "moments"), [(0, ["before", "epoch 1"]), (2, ["before", "epoch 1", "epoch 3"])])
-def test_the_last_measurement_is_of_the_weights_that_are_kept(
-    best: int, moments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stopped(network: keras.Model, *how: Any) -> Curve:
-        *_, show = how
-        for epoch in range(4):
-            show.epoch(epoch, 9, 1.0, None)
-        network.set_weights([np.full_like(each, 0.01) for each in network.get_weights()])
-        return Curve(loss=[1.0] * 4, validation=[1.0] * 4, best=best)
-
-    monkeypatch.setattr(gradients, "fit_network", stopped)
-    wanted = recipe.load(str(RECIPES / "quick.toml"), data={"synthetic_paths": 0}, network={"cell": "rnn"})
-    recorder = ProgressRecorder()
-    recorder.open = True
-    flows = gradients.probe_training(wanted, recorder, lambda _: None)
-    assert [flow.moment for flow in flows] == moments
-    if best:
-        assert flows[-1].radius == pytest.approx(4 * 0.01)
-
-
-def test_a_readout_of_zeros_is_drawn_and_another_left() -> None:
-    network = architectures.build_network(a_recipe(SMALL).network, (STEPS, 1), 3, np.arange(3.0))
-    gradient_probe.draw_readout(network)
+def test_randomize_zero_readout_changes_only_zeros() -> None:
+    network = architectures.build_network(make_recipe(SMALL_WEIGHTS).network, (STEPS, 1), 3, np.arange(3.0))
+    gradient_probe.randomize_zero_readout(network)
     kernel, bias = network.layers[-1].get_weights()
     assert kernel.all()
     assert bias.tolist() == [0, 1, 2]
-    gradient_probe.draw_readout(network)
+    gradient_probe.randomize_zero_readout(network)
     assert np.array_equal(network.layers[-1].get_weights()[0], kernel)

@@ -1,48 +1,58 @@
-"""What a run learns from: fitted on the training block alone, every step with its own targets, paths drawn anew."""
+"""Preparation: the scaler uses only the training block, each step has its targets, and paths are resampled."""
 
-import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.training.conftest import daily_dates, make_series, quick_recipe, random_walk_series
-from training.data import series, simulator
+from tests.training.conftest import RECIPES, daily_dates, make_series
+from training.data import simulator
 from training.data.blocks import split_blocks
 from training.data.series import Series
 from training.fitting import preparation
 from training.fitting.resampled_dataset import ResampledDataset
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 
 
-def test_the_scaler_and_the_training_rows_do_not_know_what_comes_after_them() -> None:
-    """Other prices after the training block change nothing that is fitted on it."""
+def quick_recipe(name: str = "quick", **overrides: Any) -> Recipe:
+    return load_recipe(str(RECIPES / f"{name}.toml"), **overrides)
+
+
+def random_walk_series(rows: int = 1000) -> Series:
+    return make_series(simulator.random_walk(1, rows, 1)[0].prices, "walk", daily_dates("2001-01-01", rows))
+
+
+def test_fit_scaler_ignores_prices_after_the_training_block() -> None:
+    """Different prices after the training block change neither the transform nor the training samples."""
     for name in ("quick", "quick-tutorial"):
-        wanted = quick_recipe(name)
+        recipe = quick_recipe(name)
         fitted = []
         for factor in (1.0, 50.0):
             series = random_walk_series()
-            last = round(wanted.split.train * 1000) - (wanted.window + wanted.horizon)
+            last = round(recipe.split.train * 1000) - (recipe.window + recipe.horizon)
             series.prices[last:] *= factor
-            blocks, _ = split_blocks([series], [], wanted.split, wanted.window, wanted.horizon)
-            _, transform = preparation.fit_scaler(wanted, blocks.train)
-            fitted.append((transform, preparation.encode(transform, blocks.train)))
+            blocks, _ = split_blocks([series], [], recipe.split, recipe.window, recipe.horizon)
+            _, transform = preparation.fit_scaler(recipe, blocks.train)
+            fitted.append((transform, preparation.encode_samples(transform, blocks.train)))
         (one, (inputs, targets)), (other, (other_inputs, other_targets)) = fitted
         assert one == other or vars(one) == vars(other)
         assert (inputs == other_inputs).all()
         assert (targets == other_targets).all()
 
 
-def test_the_minmax_scaler_spans_the_whole_training_block() -> None:
-    wanted = quick_recipe("quick-tutorial")
+def test_fit_scaler_minmax_spans_the_training_block() -> None:
+    recipe = quick_recipe("quick-tutorial")
     series = random_walk_series()
-    blocks, _ = split_blocks([series], [], wanted.split, wanted.window, wanted.horizon)
-    scaler, _ = preparation.fit_scaler(wanted, blocks.train)
+    blocks, _ = split_blocks([series], [], recipe.split, recipe.window, recipe.horizon)
+    scaler, _ = preparation.fit_scaler(recipe, blocks.train)
     rows = series.prices[: 800 - 21]
     assert float(scaler.data_min_[0]) == rows.min()
     assert float(scaler.data_max_[0]) == rows.max()
 
 
-def test_the_start_is_the_empirical_quantiles_around_a_median_of_zero() -> None:
+def test_empirical_quantiles_have_a_median_of_zero() -> None:
     targets = np.random.default_rng(1).normal(0.3, 2.0, (20_000, 2)) * [1.0, 3.0]
     start_at = preparation.empirical_quantiles(targets, [0.1, 0.5, 0.9]).reshape(2, 3)
     assert start_at[:, 1].tolist() == [0, 0]
@@ -51,14 +61,14 @@ def test_the_start_is_the_empirical_quantiles_around_a_median_of_zero() -> None:
 
 
 @pytest.mark.parametrize("name", ["quick", "quick-tutorial"])
-def test_every_step_of_a_window_has_its_own_targets(name: str) -> None:
-    """The last those of the window; the others what came after them, in its units."""
-    wanted = quick_recipe(name, horizon=3)
-    blocks, _ = split_blocks([random_walk_series(300)], [], wanted.split, wanted.window, wanted.horizon)
-    _, transform = preparation.fit_scaler(wanted, blocks.train)
+def test_encode_samples_per_step_has_targets_for_each_step(name: str) -> None:
+    """The last step has the window's targets. Earlier steps have the prices after them, in the window's units."""
+    recipe = quick_recipe(name, horizon=3)
+    blocks, _ = split_blocks([random_walk_series(300)], [], recipe.split, recipe.window, recipe.horizon)
+    _, transform = preparation.fit_scaler(recipe, blocks.train)
     (samples,) = blocks.train
-    inputs, targets = preparation.encode(transform, blocks.train)
-    _, every = preparation.encode(transform, blocks.train, every=True)
+    inputs, targets = preparation.encode_samples(transform, blocks.train)
+    _, every = preparation.encode_samples(transform, blocks.train, has_output_per_step=True)
     steps = every.reshape(len(inputs), inputs.shape[1], 3)
     assert (steps[:, -1] == targets).all()
     encoded = transform.encode(samples.windows)
@@ -66,12 +76,12 @@ def test_every_step_of_a_window_has_its_own_targets(name: str) -> None:
         outputs = steps[:, -1 - back][:, :, None]
         price = samples.windows[:, -1 - back, None, None]
         prices = np.concatenate([samples.windows, samples.futures], axis=1)
-        came = prices[:, wanted.window - back : wanted.window - back + 3]
-        assert transform.decode(outputs, replace(encoded, price=price))[:, :, 0] == pytest.approx(came)
+        futures = prices[:, recipe.window - back : recipe.window - back + 3]
+        assert transform.decode(outputs, replace(encoded, price=price))[:, :, 0] == pytest.approx(futures)
 
 
-def numbers_of(batches: ResampledDataset) -> list[set[bytes]]:
-    """The inputs of each epoch, as a set."""
+def epoch_inputs(batches: ResampledDataset) -> list[set[bytes]]:
+    """The distinct inputs of each of three epochs."""
     epochs = []
     for _ in range(3):
         batches.on_epoch_begin()
@@ -80,51 +90,27 @@ def numbers_of(batches: ResampledDataset) -> list[set[bytes]]:
     return epochs
 
 
-@pytest.mark.parametrize("of_a_market", [True, False], ids=["beside a market", "alone"])
-def test_simulated_paths_are_drawn_anew_for_each_epoch(of_a_market: bool) -> None:
-    wanted = quick_recipe(training={"epochs": 3, "batch": 1})
-    data_of = wanted.data
-    market = [random_walk_series(300)] if of_a_market else []
-    simulated = simulator.simulate_paths(data_of.synthetic_paths, data_of.synthetic_length, wanted.seed)
-    blocks, judged = split_blocks(market, simulated, wanted.split, wanted.window, wanted.horizon)
-    _, transform = preparation.fit_scaler(wanted, blocks.train)
-    first = {row.tobytes() for row in preparation.encode(transform, blocks.train)[0]}
-    kept = {row.tobytes() for row in preparation.encode(transform, judged.train)[0]} if market else set()
+@pytest.mark.parametrize("has_real", [True, False], ids=["with real series", "alone"])
+def test_build_resampled_dataset_new_paths_every_epoch(has_real: bool) -> None:
+    recipe = quick_recipe(training={"epochs": 3, "batch": 1})
+    real = [random_walk_series(300)] if has_real else []
+    simulated = simulator.simulate_paths(recipe.data.synthetic_paths, recipe.data.synthetic_length, recipe.seed)
+    blocks, evaluation = split_blocks(real, simulated, recipe.split, recipe.window, recipe.horizon)
+    _, transform = preparation.fit_scaler(recipe, blocks.train)
+    first = {row.tobytes() for row in preparation.encode_samples(transform, blocks.train)[0]}
+    fixed = {row.tobytes() for row in preparation.encode_samples(transform, evaluation.train)[0]} if real else set()
 
-    epochs = numbers_of(preparation.resampled_dataset(wanted, transform, judged.train if market else []))
+    epochs = epoch_inputs(preparation.build_resampled_dataset(recipe, transform, evaluation.train if real else []))
     per_path = len(range(0, 120 - 20 - 2 + 1, 3))
     for epoch in epochs:
-        assert kept <= epoch
-        assert len(epoch - kept) == 6 * per_path
-        assert not (epoch - kept) & first  # nor are those for validation, calibration or test among them
-    assert epochs[0] & epochs[1] == epochs[1] & epochs[2] == epochs[0] & epochs[2] == kept
-    assert epochs == numbers_of(preparation.resampled_dataset(wanted, transform, judged.train if market else []))
-    other = preparation.resampled_dataset(
-        wanted.model_copy(update={"seed": 2}), transform, judged.train if market else []
+        assert fixed <= epoch
+        assert len(epoch - fixed) == 6 * per_path
+        assert not (epoch - fixed) & first  # the paths simulated before training are not trained on
+    assert epochs[0] & epochs[1] == epochs[1] & epochs[2] == epochs[0] & epochs[2] == fixed
+    assert epochs == epoch_inputs(
+        preparation.build_resampled_dataset(recipe, transform, evaluation.train if real else [])
     )
-    assert numbers_of(other)[0] & epochs[0] == kept
-
-
-def test_two_files_are_joined_as_one_series_with_both_in_its_provenance() -> None:
-    before = Series("before", np.array([1.0, 2.0]), daily_dates("2001-01-01", 2), "before.csv", "a" * 64, ("tidied",))
-    after = Series("after", np.array([3.0, 4.0]), daily_dates("2001-02-01", 2), "after.csv", "b" * 64, ("sorted",))
-    joined = series.concatenate_series(before, after)
-    assert (joined.name, joined.source, joined.notes) == ("before", "before.csv; after.csv", ("tidied", "sorted"))
-    assert joined.prices.tolist() == [1, 2, 3, 4]
-    assert joined.dates is not None
-    assert joined.dates.tolist() == [*daily_dates("2001-01-01", 2).tolist(), *daily_dates("2001-02-01", 2).tolist()]
-    assert joined.sha256 not in (before.sha256, after.sha256)
-    assert re.fullmatch("[0-9a-f]{64}", joined.sha256)
-    assert (
-        joined.sha256
-        != series.concatenate_series(before, Series("after", after.prices, after.dates, "", "c" * 64)).sha256
+    other = preparation.build_resampled_dataset(
+        recipe.model_copy(update={"seed": 2}), transform, evaluation.train if real else []
     )
-
-
-@pytest.mark.parametrize("undated", ["before", "after", "both"])
-def test_files_of_which_one_has_no_dates_are_joined_without(undated: str) -> None:
-    before = make_series([1.0, 2.0], dates=None if undated != "after" else daily_dates("2005-01-01", 2))
-    after = make_series([3.0, 4.0], dates=None if undated != "before" else daily_dates("2001-01-01", 2))
-    joined = series.concatenate_series(before, after)
-    assert joined.dates is None
-    assert joined.prices.tolist() == [1, 2, 3, 4]
+    assert epoch_inputs(other)[0] & epochs[0] == fixed

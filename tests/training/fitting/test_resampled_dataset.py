@@ -1,4 +1,4 @@
-"""Batches: kept samples in every epoch, drawn ones in one only, each with its own target, in an order of its own."""
+"""Resampled datasets: fixed samples are in every epoch, drawn samples in one, and every epoch is shuffled."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ import pytest
 from training.data.blocks import EncodedSamples
 from training.fitting.resampled_dataset import ResampledDataset
 
-KEPT, DRAWN = 6, 10  # samples
+FIXED, DRAWN = 6, 10  # samples
 
 
 def encoded(first: int, count: int) -> EncodedSamples:
-    """Samples that are numbers from `first` on: in all of the input, and 10 times as much in the target."""
+    """Samples numbered from `first`. All inputs are the number, and all targets are 10 times the number."""
     numbers = np.arange(first, first + count)
     inputs = np.tile(numbers[:, None, None], (1, 3, 2)).astype(np.float32)  # (N, 3, 2)
     targets = np.stack([numbers, numbers], axis=1).astype(np.float64)  # (N, 2)
@@ -20,19 +20,19 @@ def encoded(first: int, count: int) -> EncodedSamples:
 
 
 def draw(epoch: int) -> list[EncodedSamples]:
-    """Other numbers in each epoch, in two pieces."""
+    """Different numbers for each epoch, in two parts."""
     first = 100 * (epoch + 1)
     return [encoded(first, 4), encoded(first + 4, DRAWN - 4)]
 
 
-def made(
-    size: int = 4, epochs: int = 3, seed: int = 1, kept: int = KEPT, by: Callable[[int], list[EncodedSamples]] = draw
+def dataset(
+    size: int = 4, epochs: int = 3, seed: int = 1, fixed: int = FIXED, by: Callable[[int], list[EncodedSamples]] = draw
 ) -> ResampledDataset:
-    return ResampledDataset([encoded(0, kept)] if kept else [], by, size, epochs, seed)
+    return ResampledDataset([encoded(0, fixed)] if fixed else [], by, size, epochs, seed)
 
 
-def seen(batches: ResampledDataset) -> list[list[int]]:
-    """The numbers of one epoch, batch by batch; every sample is whole and has its own target."""
+def batch_numbers(batches: ResampledDataset) -> list[list[int]]:
+    """The numbers of one epoch by batch. Checks that every sample has its own target."""
     found = []
     for index in range(len(batches)):
         inputs, targets = batches[index]
@@ -48,63 +48,65 @@ def epochs_of(batches: ResampledDataset, count: int) -> list[list[list[int]]]:
     found = []
     for _ in range(count):
         batches.on_epoch_begin()
-        found.append(seen(batches))
+        found.append(batch_numbers(batches))
         batches.on_epoch_end()
     return found
 
 
-def test_an_epoch_has_what_is_kept_and_what_was_drawn_for_it() -> None:
-    for epoch, batches in enumerate(epochs_of(made(size=2), 3)):
+def test_epoch_has_fixed_and_drawn_samples() -> None:
+    for epoch, batches in enumerate(epochs_of(dataset(size=2), 3)):
         numbers = sorted(number for batch in batches for number in batch)
-        assert numbers == [*range(KEPT), *range(100 * (epoch + 1), 100 * (epoch + 1) + DRAWN)]
+        assert numbers == [*range(FIXED), *range(100 * (epoch + 1), 100 * (epoch + 1) + DRAWN)]
 
 
-def test_no_drawn_sample_is_seen_in_two_epochs() -> None:
-    epochs = epochs_of(made(size=4), 3)
+def test_drawn_samples_are_in_one_epoch() -> None:
+    epochs = epochs_of(dataset(size=4), 3)
     drawn = [{number for batch in batches for number in batch if number >= 100} for batches in epochs]
     assert all(drawn)
     assert not drawn[0] & drawn[1]
     assert not drawn[1] & drawn[2]
 
 
-def test_every_epoch_is_in_an_order_of_its_own() -> None:
+def test_every_epoch_is_shuffled_differently() -> None:
     batches = ResampledDataset([encoded(0, 50)], lambda _: [encoded(50, 50)], 100, 3, seed=1)
     (first,), (second,), (third,) = epochs_of(batches, 3)
     assert sorted(first) == sorted(second) == sorted(third)
     assert first != sorted(first)
     assert len({tuple(first), tuple(second), tuple(third)}) == 3
-    assert min(np.flatnonzero(np.array(first) >= 50)) < 25  # what is kept and what is drawn are mixed
+    assert min(np.flatnonzero(np.array(first) >= 50)) < 25  # fixed and drawn samples are mixed
 
 
-def test_the_seed_decides_the_order() -> None:
-    one, again, other = (epochs_of(made(seed=seed), 2) for seed in (1, 1, 2))
+def test_seed_determines_the_order() -> None:
+    one, again, other = (epochs_of(dataset(seed=seed), 2) for seed in (1, 1, 2))
     assert one == again != other
 
 
 @pytest.mark.parametrize(("size", "batches"), [(1, 16), (5, 3), (8, 2), (9, 1), (16, 1), (500, 1)])
-def test_only_whole_batches_are_seen_unless_all_together_are_less_than_one(size: int, batches: int) -> None:
-    found = seen(made(size=size))
-    assert [len(batch) for batch in found] == [min(size, KEPT + DRAWN)] * batches
-    assert len({number for batch in found for number in batch}) == batches * min(size, KEPT + DRAWN)
+def test_incomplete_batch_is_dropped_unless_it_is_the_only_one(size: int, batches: int) -> None:
+    found = batch_numbers(dataset(size=size))
+    assert [len(batch) for batch in found] == [min(size, FIXED + DRAWN)] * batches
+    assert len({number for batch in found for number in batch}) == batches * min(size, FIXED + DRAWN)
 
 
-def test_there_may_be_nothing_to_keep() -> None:
-    assert sorted(number for batch in seen(made(size=2, kept=0)) for number in batch) == [*range(100, 100 + DRAWN)]
+def test_fixed_samples_may_be_empty() -> None:
+    assert sorted(number for batch in batch_numbers(dataset(size=2, fixed=0)) for number in batch) == [
+        *range(100, 100 + DRAWN)
+    ]
 
 
-def test_an_end_without_a_beginning_draws_nothing() -> None:
-    """Keras tells of one before the first epoch."""
-    batches = made()
+def test_epoch_end_without_begin_draws_nothing() -> None:
+    """Keras calls `on_epoch_end` once before the first epoch."""
+    batches = dataset()
     batches.on_epoch_end()
-    assert epochs_of(batches, 3) == epochs_of(made(), 3)
+    assert epochs_of(batches, 3) == epochs_of(dataset(), 3)
 
 
-def test_after_the_last_epoch_nothing_more_is_drawn() -> None:
+def test_last_epoch_end_draws_nothing() -> None:
     drawn: list[int] = []
 
-    def remembered(epoch: int) -> list[EncodedSamples]:
+    def record_and_draw(epoch: int) -> list[EncodedSamples]:
         drawn.append(epoch)
         return draw(epoch)
 
-    epochs_of(made(epochs=3, by=remembered), 3)
+    epochs_of(dataset(epochs=3, by=record_and_draw), 3)
     assert drawn == [0, 1, 2]
