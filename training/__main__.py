@@ -56,7 +56,7 @@ def _train(options: argparse.Namespace) -> int:
     changes = {"data": data} | ({} if options.seed is None else {"seed": options.seed})
     recipe = load_recipe(options.recipe, **changes)
     name = options.name or Path(options.recipe).stem
-    store.check_name(options.out, name)
+    store.check_model_name(options.out, name)
     _silence_tensorflow()
     from training.commands import train
     from training.fitting.progress import progress_display
@@ -112,7 +112,7 @@ def _compare_recipes(options: argparse.Namespace) -> int:
     compared = comparable_recipes(options.recipes, epochs, options.csv, options.column, options.test_csv)
     out = options.out or Path("backtests") / f"recipes-{options.csv.stem if options.csv else COMPARISON_STOCK}"
     for name in compared:
-        store.check_name(out, name)
+        store.check_model_name(out, name)
     _silence_tensorflow()
     from training.commands import compare_recipes
     from training.fitting.progress import progress_display

@@ -8,8 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.artifact.manifest import FrozenModel, Levels, TransformParameters, quantiles_of
-from app.artifact.transform import Affine, build
+from app.artifact.manifest import FrozenModel, Levels, TransformParameters, quantile_probabilities
+from app.artifact.affine import Affine
+from app.artifact.transform import build_transform
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PenaltyWeight = Annotated[float, Field(ge=0, le=1e6)]
@@ -266,7 +267,7 @@ class Recipe(FrozenModel):
         return self
 
     def _check_network(self) -> None:
-        steps, _ = build(self.transform, Affine(1.0, 0.0)).shape(self.window)
+        steps, _ = build_transform(self.transform, Affine(1.0, 0.0)).input_shape(self.window)
         for key, value in (
             ("truncate", self.network.truncate),
             ("reservoir.washout", self.network.reservoir_or_default.washout),
@@ -289,4 +290,4 @@ class Recipe(FrozenModel):
     @property
     def quantiles(self) -> list[float]:
         """The Q quantile probabilities of the outputs, in ascending order."""
-        return quantiles_of(self.levels)
+        return quantile_probabilities(self.levels)

@@ -4,14 +4,14 @@ import math
 from statistics import NormalDist
 from typing import Literal
 
-from app.artifact.evidence import Share
+from app.artifact.evidence import Proportion
 
 CONFIDENCE = 0.95
 MAX_STEPS = 200  # of Newton's method
 MAX_TERMS = 1000  # of the continued fraction; it needs about the square root of the count: 140 for 20,000
 
 
-def binomial_share(hits: int, count: int, method: Literal["exact", "wilson"] = "exact") -> Share:
+def binomial_share(hits: int, count: int, method: Literal["exact", "wilson"] = "exact") -> Proportion:
     """Return `hits` as a percentage of `count`, with its 95% confidence interval.
 
     Args:
@@ -20,7 +20,7 @@ def binomial_share(hits: int, count: int, method: Literal["exact", "wilson"] = "
         method: `exact` (Clopper & Pearson, 1934) or `wilson` (Wilson, 1927).
     """
     low, high = _wilson(hits, count) if method == "wilson" else _clopper_pearson(hits, count)
-    return Share(percent=100 * hits / count, low=100 * low, high=100 * high)
+    return Proportion(percent=100 * hits / count, low=100 * low, high=100 * high)
 
 
 def _wilson(hits: int, count: int) -> tuple[float, float]:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.artifact.manifest import Manifest, columns_of
+from app.artifact.manifest import Manifest, interval_columns
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
 from app.evaluation import baselines, scores
-from app.inference.forecaster import Forecaster, load
+from app.inference.forecaster import Forecaster, load_forecaster
 from training.data import sample_stocks, unseen_series
 from training.data.series import Series
 
@@ -36,7 +36,7 @@ def manifest(default: Artifact) -> Manifest:
 
 @pytest.fixture(scope="module")
 def forecaster(default: Artifact) -> Forecaster:
-    return load(default, "onnx")
+    return load_forecaster(default, "onnx")
 
 
 def bound(level: int, horizon: int) -> float:
@@ -69,7 +69,7 @@ class Walked:
         return scores.rmse(self.quantiles[:, horizon - 1, median], outcome) / last
 
     def coverage(self, level: int, horizon: int) -> float:
-        lower, upper = columns_of(level, self.manifest.levels)
+        lower, upper = interval_columns(level, self.manifest.levels)
         said = self.quantiles[:, horizon - 1]
         return scores.coverage(said[:, lower], said[:, upper], self.futures[:, horizon - 1])
 

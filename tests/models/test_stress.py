@@ -8,11 +8,11 @@ from hypothesis import given, settings
 
 from app.artifact import store
 from app.artifact.evidence import Score
-from app.artifact.manifest import Manifest, columns_of
+from app.artifact.manifest import Manifest, interval_columns
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
 from app.evaluation import scores
-from app.inference.forecaster import Forecaster, load, pack
+from app.inference.forecaster import Forecaster, load_forecaster, pack_window
 from tests.models.test_evidence import HORIZONS, OFF, bound
 from tests.strategies import windows
 from tests.training.conftest import RECIPES
@@ -38,7 +38,7 @@ def levels(manifest: Manifest) -> list[int]:
 
 @pytest.fixture(scope="module")
 def forecaster(default: Artifact) -> Forecaster:
-    return load(default, "onnx")
+    return load_forecaster(default, "onnx")
 
 
 def prices_of(series: list[Series]) -> F64:
@@ -48,7 +48,7 @@ def prices_of(series: list[Series]) -> F64:
 
 def interval(levels: list[int], quantiles: F64, level: int, horizon: int) -> tuple[F64, F64]:
     """(N,) lower and upper ends of one of the levels, of (N, H, Q)."""
-    lower, upper = columns_of(level, levels)
+    lower, upper = interval_columns(level, levels)
     return quantiles[:, horizon - 1, lower], quantiles[:, horizon - 1, upper]
 
 
@@ -119,7 +119,7 @@ def next_price(published: TrainingResult) -> Score:
 def test_a_network_trained_on_a_random_walk_is_published_as_one_without_point_skill(tmp_path: Path) -> None:
     done = trained_on(simulator.random_walk(1, 4000, seed=5)[0], tmp_path)
     assert done.evidence.point_skill == "none"
-    assert store.read(done.path).manifest.evidence.point_skill == "none"
+    assert store.read_artifact(done.path).manifest.evidence.point_skill == "none"
     assert "No point skill" in done.evidence.summary
     assert next_price(done).skill <= 0.01
 
@@ -129,7 +129,7 @@ def test_a_planted_signal_is_found(tmp_path: Path) -> None:
     """Of an autoregression with coefficient 0.5, a quarter of the variance can be known."""
     done = trained_on(simulator.autoregressive(1, 4000, 5, 0.5)[0], tmp_path)
     assert done.evidence.point_skill == "some"
-    assert store.read(done.path).manifest.calibration.center == "network"
+    assert store.read_artifact(done.path).manifest.calibration.center == "network"
     assert "beats repeating the last price" in done.evidence.summary
     score = next_price(done)
     assert 0.15 < score.skill < 0.35
@@ -212,8 +212,8 @@ def test_a_likely_split_is_warned_of_exactly_while_it_is_in_the_window(
 ) -> None:
     rows = range(AT - 3, AT + manifest.window + 3)
     for prices, planted in ((split, True), (calm, False)):
-        cut = [pack(prices[walk, row - manifest.window + 1 : row + 1].tolist()) for row in rows]
-        warned = [{warning.code for warning in answer.warnings} for answer in forecaster.answers(cut)]
+        cut = [pack_window(prices[walk, row - manifest.window + 1 : row + 1].tolist()) for row in rows]
+        warned = [{warning.code for warning in answer.warnings} for answer in forecaster.forecast_packed(cut)]
         for row, codes in zip(rows, warned, strict=True):
             is_inside = planted and AT <= row < AT + manifest.window - 1
             assert ("likely_split" in codes) == is_inside

@@ -16,8 +16,9 @@ import pytest
 from scipy import stats
 
 from app.artifact.evidence import Score
-from app.artifact.manifest import Calibration, LogReturnTransform, Range, quantiles_of
-from app.artifact.transform import F32, F64, Affine, LogReturn
+from app.artifact.manifest import Calibration, LogReturnParameters, TrainingRange, quantile_probabilities
+from app.artifact.affine import Affine
+from app.artifact.transform import F32, F64, LogReturn
 from app.inference.forecaster import Forecaster
 from tests.conftest import MODELS
 from training.data.blocks import Samples, split_by_path
@@ -123,7 +124,7 @@ class FunctionEngine:
 
     name = "function"
     concurrent_calls = 1
-    batch_windows = 1
+    preferred_batch_windows = 1
     is_on_device = False
     steps_and_features = (59, 1)
 
@@ -142,11 +143,11 @@ def log_return_forecaster(
 ) -> Forecaster:
     """Wrap a function in the forecaster that the service uses; an output of 0 forecasts the last price."""
     return Forecaster(
-        LogReturn(LogReturnTransform(), affine or Affine(1.0, 0.0)),
+        LogReturn(LogReturnParameters(), affine or Affine(1.0, 0.0)),
         FunctionEngine(network),
         calibration or Calibration(center="network", offsets=[[0.0] * (len(quantiles) // 2)]),
         quantiles,
-        [Range(quantity="volatility", low=0.0, high=1.0), Range(quantity="last step", low=-100.0, high=100.0)],
+        [TrainingRange(quantity="volatility", low=0.0, high=1.0), TrainingRange(quantity="last step", low=-100.0, high=100.0)],
     )
 
 
@@ -157,7 +158,7 @@ def zero_outputs(inputs: F32) -> F64:
 
 def gaussian_forecaster(levels: Sequence[int] = (), horizon: int = 1, center: Center = "network") -> Forecaster:
     """Forecast a Gaussian random walk around the last price, with the volatility of the window."""
-    quantiles = quantiles_of(levels)
+    quantiles = quantile_probabilities(levels)
     outputs = np.tile(stats.norm.ppf(quantiles), horizon)  # (H·Q,)
     calibration = Calibration(center=center, offsets=[[0.0] * len(levels)] * horizon)
     return log_return_forecaster(lambda inputs: np.tile(outputs, (len(inputs), 1)), quantiles, calibration)
@@ -169,7 +170,7 @@ def make_backtest(
     """Backtest `gaussian_forecaster` on a whole series."""
     samples = make_samples(series, window, horizon)
     return backtest.run_backtest(
-        gaussian_forecaster(levels, horizon), samples, quantiles_of(levels), list(levels), seen
+        gaussian_forecaster(levels, horizon), samples, quantile_probabilities(levels), list(levels), seen
     )
 
 

@@ -226,7 +226,7 @@ def test_invalid_model_names_fail_before_keras_is_imported(tmp_path: Path) -> No
     lines = ["train tutorial --name Tutorial", f"compare --recipes lstm {mine}"]
     for answer in run_lines(lines, tmp_path / "models").values():
         assert answer.status == "2"
-        assert "a model's name is lower-case letters, digits, - and _, 64 at most" in answer.error
+        assert "a model name has 1 to 64 characters: lower-case letters, digits, - and _" in answer.error
         assert answer.is_keras_imported == "False"
 
 

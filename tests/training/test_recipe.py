@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.artifact.manifest import LogReturnTransform, MinMaxPriceTransform
+from app.artifact.manifest import LogReturnParameters, MinMaxPriceParameters
 from tests.training.recipe_writer import rejection, write_recipe
 from training.data.sample_stocks import STOCK_NAMES
 from training.data.unseen_series import UNSEEN_COLUMNS
@@ -23,7 +23,7 @@ OPTIONAL_NETWORK_KEYS = {
 def test_tutorial_recipe_has_the_tutorial_settings() -> None:
     tutorial = load_recipe("tutorial")
     assert (tutorial.window, tutorial.horizon, tutorial.levels, tutorial.quantiles) == (60, 1, [], [0.5])
-    assert tutorial.transform == MinMaxPriceTransform()
+    assert tutorial.transform == MinMaxPriceParameters()
     assert tutorial.data.model_dump(exclude={"synthetic_length", "synthetic_stride"}) == {
         "stocks": ["GOOG"],
         "csv": None,
@@ -59,7 +59,7 @@ def test_tutorial_recipe_has_the_tutorial_settings() -> None:
 
 def test_default_recipe_is_scale_free_and_has_intervals() -> None:
     default = load_recipe("default")
-    assert isinstance(default.transform, LogReturnTransform)
+    assert isinstance(default.transform, LogReturnParameters)
     assert {80, 95} <= set(default.levels)
     assert default.training.loss == "pinball"
     assert default.is_center_automatic

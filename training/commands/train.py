@@ -10,12 +10,13 @@ import keras
 import numpy as np
 
 from app.artifact import store
+from app.artifact.staging import staging_directory
 from app.artifact.evidence import Curve, Evidence
-from app.artifact.manifest import Calibration, Draft, Golden, Network, Range
+from app.artifact.manifest import Calibration, ManifestDraft, GoldenForecasts, NetworkSummary, TrainingRange
 from app.artifact.transform import F32, Transform
 from app.errors import ArtifactError, EngineFailed
 from app.inference.engines.onnx import OnnxEngine
-from app.inference.forecaster import GOLDEN_TOLERANCE, EngineName, Forecaster, load
+from app.inference.forecaster import GOLDEN_TOLERANCE, EngineName, Forecaster, load_forecaster
 from training import provenance
 from training.data.blocks import Samples
 from training.data.series import Series
@@ -69,7 +70,7 @@ def train_and_publish(
         NetworkError: Training has diverged, or an engine could not serve the network.
     """
     keras.utils.set_random_seed(recipe.seed)
-    with store.staging(models_dir, name) as stage:
+    with staging_directory(models_dir, name) as stage:
         prepared = prepare_training(recipe, print_line)
         joblib.dump(prepared.scaler, stage.path / "scaler.joblib")
         unseen = load_unseen_series(recipe.data.unseen)  # before training, so that missing data is reported at once
@@ -98,12 +99,12 @@ def train_and_publish(
         report.write_report(stage.path, name, recipe.description, backtests, curve, evidence)
 
         parameters = network.count_params()
-        draft = Draft(
+        draft = ManifestDraft(
             window=recipe.window,
             horizon=recipe.horizon,
             levels=recipe.levels,
             transform=recipe.transform,
-            network=Network(
+            network=NetworkSummary(
                 **recipe.network.model_dump(include={"structure", "cell", "units", "head"}), parameters=parameters
             ),
             calibration=calibration,
@@ -166,12 +167,12 @@ def _run_backtests(
     ]
 
 
-def _training_ranges(transform: Transform, train: Sequence[Samples]) -> list[Range]:
+def _training_ranges(transform: Transform, train: Sequence[Samples]) -> list[TrainingRange]:
     """Return the range of each quantity on the training block; forecasts outside it carry a warning."""
-    observed = np.concatenate([transform.encode(samples.windows).observed for samples in train])  # (N, R, 2)
+    observed = np.concatenate([transform.encode(samples.windows).observed_ranges for samples in train])  # (N, R, 2)
     lows, highs = observed[:, :, 0].min(axis=0), observed[:, :, 1].max(axis=0)
     return [
-        Range(quantity=quantity, low=low, high=high)
+        TrainingRange(quantity=quantity, low=low, high=high)
         for quantity, low, high in zip(transform.quantities, lows, highs, strict=True)
     ]
 
@@ -188,7 +189,7 @@ def _check_same_outputs(network: keras.Model, engine: OnnxEngine, inputs: F32) -
         raise NetworkError(f"the ONNX network differs from the Keras network by {difference:.2g}")
 
 
-def _golden_forecasts(forecaster: Forecaster, backtests: Sequence[Backtest]) -> Golden:
+def _golden_forecasts(forecaster: Forecaster, backtests: Sequence[Backtest]) -> GoldenForecasts:
     """Forecast the last windows of the first backtests."""
     last = [
         backtest.samples.windows[-1 - i]
@@ -197,15 +198,15 @@ def _golden_forecasts(forecaster: Forecaster, backtests: Sequence[Backtest]) -> 
         if i < len(backtest.samples)
     ]
     windows = np.stack(last[:GOLDEN_WINDOWS])
-    return Golden(windows=windows.tolist(), forecasts=forecaster.forecast(windows).tolist())
+    return GoldenForecasts(windows=windows.tolist(), forecasts=forecaster.forecast(windows).tolist())
 
 
 @defer_signals()
 def _check_loads(path: Path) -> None:
     """Load the sealed artifact as the service does; raise NetworkError if an engine could not serve it."""
-    artifact = store.read(path)
+    artifact = store.read_artifact(path)
     for engine in get_args(EngineName):
         try:
-            load(artifact, engine)
+            load_forecaster(artifact, engine)
         except ArtifactError as error:
             raise NetworkError(f"the engine {engine} cannot serve it: {error.path.name}: {error.reason}") from error

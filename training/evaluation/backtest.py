@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.artifact.manifest import columns_of
+from app.artifact.manifest import interval_columns
 from app.artifact.transform import F64
 from app.evaluation import scores
 from app.inference.forecaster import Forecaster
@@ -38,7 +38,7 @@ class HorizonForecasts:
 
     def interval(self, level: int) -> tuple[F64, F64]:
         """Return the (N,) lower and the (N,) upper prices of the interval of this level."""
-        lower, upper = columns_of(level, self.levels)
+        lower, upper = interval_columns(level, self.levels)
         return self.forecasts[:, lower], self.forecasts[:, upper]
 
     def select(self, rows: Rows) -> "HorizonForecasts":

@@ -10,7 +10,7 @@ from app.artifact import store
 from app.artifact.manifest import Manifest
 from app.artifact.transform import Transform
 from app.errors import ArtifactError
-from app.inference.forecaster import Forecaster, load
+from app.inference.forecaster import Forecaster, load_forecaster
 from training.data.blocks import Samples, split_by_time
 from training.data.sample_stocks import STOCKS_SHA256, load_sample_stocks
 from training.data.series import DataError, Series, reject_invalid_prices
@@ -97,14 +97,14 @@ def open_model(models_dir: Path, reference: str) -> PublishedModel:
         ArtifactError: There is no such model or version, or it must not be served.
     """
     name, _, version = reference.partition("@")
-    store.check_name(models_dir, name)
+    store.check_model_name(models_dir, name)
     published = store.versions(models_dir, name)
     if not published:
-        raise ArtifactError(models_dir / name, f"no such model; available: {', '.join(store.names(models_dir))}")
+        raise ArtifactError(models_dir / name, f"no such model; available: {', '.join(store.model_names(models_dir))}")
     if "@" in reference and version not in published:
         raise ArtifactError(models_dir / name, f"no version {version!r}; available: {', '.join(published)}")
-    artifact = store.read_version(models_dir, name, version or store.current(models_dir, name))
-    return PublishedModel(artifact.manifest, load(artifact, "onnx"), artifact.transform)
+    artifact = store.read_version(models_dir, name, version or store.current_version(models_dir, name))
+    return PublishedModel(artifact.manifest, load_forecaster(artifact, "onnx"), artifact.transform)
 
 
 def _first_date(samples: Samples) -> np.datetime64:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from app.artifact.evidence import Direction, Fold, Score, Share, Tercile
+from app.artifact.evidence import DirectionalAccuracy, Fold, Score, Proportion, VolatilityTercile
 from app.artifact.transform import F64
 from app.evaluation import baselines, scores
 from app.evaluation.intervals import binomial_share
@@ -77,7 +77,7 @@ def _score(backtest: Backtest, horizon: int, random_walk: F64 | None, comparison
     )
 
 
-def _direction(forecasts: HorizonForecasts) -> Direction | None:
+def _direction(forecasts: HorizonForecasts) -> DirectionalAccuracy | None:
     """Count correct directions; None if the median never leaves the last price, or no price moves."""
     predicted, actual = price_moves(forecasts.median, forecasts.outcome, forecasts.last)
     has_direction = np.abs(forecasts.median - forecasts.last) > MIN_MOVE * np.abs(forecasts.last)
@@ -88,10 +88,10 @@ def _direction(forecasts: HorizonForecasts) -> Direction | None:
     is_up = actual[is_counted] > 0
     hits = int(((predicted[is_counted] > 0) == is_up).sum())
     majority = 100 * max(float(is_up.mean()), 1 - float(is_up.mean()))
-    return Direction(steps=steps, hit_rate=binomial_share(hits, steps, "wilson"), majority=majority)
+    return DirectionalAccuracy(steps=steps, hit_rate=binomial_share(hits, steps, "wilson"), majority=majority)
 
 
-def _coverage(forecasts: HorizonForecasts) -> dict[str, Share]:
+def _coverage(forecasts: HorizonForecasts) -> dict[str, Proportion]:
     """Return the share of outcomes inside the interval, by level, with exact binomial intervals."""
     shares = {}
     for level in forecasts.levels:
@@ -101,7 +101,7 @@ def _coverage(forecasts: HorizonForecasts) -> dict[str, Share]:
     return shares
 
 
-def _terciles(backtest: Backtest, forecasts: HorizonForecasts) -> list[Tercile]:
+def _terciles(backtest: Backtest, forecasts: HorizonForecasts) -> list[VolatilityTercile]:
     """Return the coverage by thirds of the windows' volatility.
 
     The list is empty without levels, or if the volatilities are too alike for three groups.
@@ -115,7 +115,7 @@ def _terciles(backtest: Backtest, forecasts: HorizonForecasts) -> list[Tercile]:
     if not counts.all():
         return []
     return [
-        Tercile(
+        VolatilityTercile(
             volatility=name,
             greatest=float(volatility[third == i].max()),
             origins=int(counts[i]),

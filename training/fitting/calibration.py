@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from app.artifact.manifest import Calibration, columns_of
-from app.artifact.transform import F64, Encoded, Transform
+from app.artifact.manifest import Calibration, interval_columns
+from app.artifact.transform import F64, EncodedWindows, Transform
 from app.inference.forecaster import Forecaster
 from training.data.blocks import Samples
 from training.evaluation import backtest, scoring, summary
@@ -35,7 +35,7 @@ def conformal_offsets(quantiles: F64, targets: F64, levels: Sequence[int]) -> li
     n, horizon, _ = quantiles.shape
     offsets = np.empty((horizon, len(levels)))
     for i, level in enumerate(levels):
-        lower, upper = (quantiles[:, :, column] for column in columns_of(level, levels))  # (N, H)
+        lower, upper = (quantiles[:, :, column] for column in interval_columns(level, levels))  # (N, H)
         scores = np.sort(np.maximum(lower - targets, targets - upper), axis=0)
         rank = -(-(n + 1) * level // 100)  # ⌈(N + 1) · level⌉, in integer arithmetic
         offsets[:, i] = scores[min(rank, n) - 1]
@@ -73,12 +73,12 @@ def fit_calibration(
     quantiles, targets = [], []
     for test in backtests(center, calibration):
         encoded = transform.encode(test.samples.windows)
-        targets.append(transform.targets(test.samples.futures, encoded))
+        targets.append(transform.encode_targets(test.samples.futures, encoded))
         quantiles.append(_to_output_units(transform, test.forecasts, encoded))
     offsets = conformal_offsets(np.concatenate(quantiles), np.concatenate(targets), recipe.levels)
     return Calibration(center=center, offsets=offsets)
 
 
-def _to_output_units(transform: Transform, forecasts: F64, encoded: Encoded) -> F64:
+def _to_output_units(transform: Transform, forecasts: F64, encoded: EncodedWindows) -> F64:
     """Convert (N, H, Q) price forecasts back to the network's output units."""
-    return np.stack([transform.targets(forecasts[:, :, i], encoded) for i in range(forecasts.shape[2])], axis=2)
+    return np.stack([transform.encode_targets(forecasts[:, :, i], encoded) for i in range(forecasts.shape[2])], axis=2)

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from app.artifact.transform import F64, Affine, Transform, build
-from app.artifact.transform import Encoded as EncodedWindows
+from app.artifact.affine import Affine
+from app.artifact.transform import F64, Transform, build_transform
+from app.artifact.transform import EncodedWindows
 from training.data import simulator
 from training.data.blocks import Blocks, EncodedSamples, Samples, split_blocks, split_by_path
 from training.data.csv_file import read_csv
@@ -54,7 +55,7 @@ class PreparedTraining:
         start_at = None
         if recipe.training.loss == "pinball":
             start_at = empirical_quantiles(self.train[1][:, -recipe.horizon :], recipe.quantiles)
-        shape, outputs = self.transform.shape(recipe.window), recipe.horizon * len(recipe.quantiles)
+        shape, outputs = self.transform.input_shape(recipe.window), recipe.horizon * len(recipe.quantiles)
         return architectures.build_network(recipe.network, shape, outputs, start_at, recipe.horizon)
 
 
@@ -100,7 +101,7 @@ def _load_series(recipe: Recipe) -> tuple[list[Series], list[Series], int | None
         simulated = simulator.simulate_paths(config.synthetic_paths, config.synthetic_length, recipe.seed)
     files = [read_csv(path, config.column) for path in (config.csv, config.test_csv) if path is not None]
     real = files or (load_sample_stocks(config.stocks, config.column) if config.stocks else [])
-    transform = build(recipe.transform, Affine(1.0, 0.0))
+    transform = build_transform(recipe.transform, Affine(1.0, 0.0))
     for series in real:
         reject_invalid_prices(series, transform)
     if config.test_csv is None:
@@ -114,11 +115,11 @@ def fit_scaler(recipe: Recipe, train: Sequence[Samples]) -> tuple[MinMaxScaler |
     Returns:
         The scaler, and the transform that uses it.
     """
-    unscaled = build(recipe.transform, Affine(1.0, 0.0))
+    unscaled = build_transform(recipe.transform, Affine(1.0, 0.0))
     scaler = MinMaxScaler() if recipe.transform.kind == "minmax_price" else StandardScaler(with_mean=False)
     for samples in train:
-        scaler.partial_fit(unscaled.scaler_sample(samples.windows, samples.futures))
-    return scaler, build(recipe.transform, Affine.of(scaler))
+        scaler.partial_fit(unscaled.scaler_training_values(samples.windows, samples.futures))
+    return scaler, build_transform(recipe.transform, Affine.from_scaler(scaler))
 
 
 def encode_samples(transform: Transform, block: Sequence[Samples], has_output_per_step: bool = False) -> EncodedSamples:
@@ -134,7 +135,7 @@ def encode_samples(transform: Transform, block: Sequence[Samples], has_output_pe
     """
     encoded = [transform.encode(samples.windows) for samples in block]
     targets = [
-        _targets_per_step(transform, samples, each) if has_output_per_step else transform.targets(samples.futures, each)
+        _targets_per_step(transform, samples, each) if has_output_per_step else transform.encode_targets(samples.futures, each)
         for samples, each in zip(block, encoded, strict=True)
     ]
     return np.concatenate([each.inputs for each in encoded]), np.concatenate(targets)
@@ -146,7 +147,7 @@ def _targets_per_step(transform: Transform, samples: Samples, encoded: EncodedWi
     horizon, window = samples.futures.shape[1], samples.windows.shape[1]
     steps = encoded.inputs.shape[1]
     targets = [
-        transform.targets(prices[:, last + 1 : last + 1 + horizon], replace(encoded, price=prices[:, last, None, None]))
+        transform.encode_targets(prices[:, last + 1 : last + 1 + horizon], replace(encoded, last_price=prices[:, last, None, None]))
         for last in range(window - steps, window)
     ]
     return np.concatenate(targets, axis=1)

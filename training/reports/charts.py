@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from app.artifact.evidence import Curve, Score
-from app.artifact.manifest import quantiles_of
+from app.artifact.manifest import quantile_probabilities
 from training.evaluation.summary import SUMMARY_LEVELS
 from training.reports.dot_plots import plot_coverage_errors, plot_ratios
 from training.reports.plot_style import (
@@ -70,7 +70,7 @@ def plot_pit(scores: Sequence[Score]) -> Figure:
     grid = figure.subplots(1, len(horizons), squeeze=False, sharey=True)[0]
     for axes, horizon in zip(grid, horizons, strict=True):
         selected = [s for s in scores if s.horizon == horizon]
-        edges = np.array([0.0, *quantiles_of([int(level) for level in selected[0].coverage]), 1.0])
+        edges = np.array([0.0, *quantile_probabilities([int(level) for level in selected[0].coverage]), 1.0])
         width = np.diff(edges)
         share = np.average([s.pit for s in selected], axis=0, weights=[s.origins for s in selected]) / 100
         axes.bar(edges[:-1], share / width, width, align="edge", color=MODEL, alpha=0.55, edgecolor="white")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from app.artifact.evidence import IntervalBaseline, PointBaseline, Share
+from app.artifact.evidence import IntervalBaseline, PointBaseline, Proportion
 from training.reports.plot_style import BASELINE, REAL, escape_mathtext, line_color, style_axes
 
 MAX_DISTANCE = 0.06  # of a ratio from 1, on the axis; larger ones are written at its edge
@@ -45,7 +45,7 @@ def plot_ratios(axes: Axes, groups: Mapping[str, Sequence[Baseline]]) -> None:
     style_axes(axes)
 
 
-def plot_coverage_errors(axes: Axes, groups: Mapping[str, Sequence[tuple[Share, int]]]) -> None:
+def plot_coverage_errors(axes: Axes, groups: Mapping[str, Sequence[tuple[Proportion, int]]]) -> None:
     """Plot coverage minus level, with its binomial interval: one column an item, and one color a group."""
     for i, (label, group) in enumerate(groups.items()):
         x = np.arange(len(group)) + _offset(i, len(groups))

@@ -11,7 +11,7 @@ from app.artifact import store
 from app.artifact.manifest import Calibration, Manifest
 from app.artifact.store import Artifact
 from app.artifact.transform import F64
-from app.inference.forecaster import load
+from app.inference.forecaster import load_forecaster
 from tests.training.commands.conftest import train_quick
 from tests.training.conftest import (
     ROOT,
@@ -64,13 +64,13 @@ def check_artifact(models: Path, name: str, version: str) -> Manifest:
     golden = np.array(manifest.golden.forecasts)
     windows = np.array(manifest.golden.windows)
     for engine in ("onnx", "keras"):
-        forecaster = load(artifact, engine)
+        forecaster = load_forecaster(artifact, engine)
         assert forecaster.forecast(windows) == pytest.approx(golden, rel=1e-5)
         assert [forecaster.first_invalid_price(window) for window in windows.tolist()] == [None] * len(windows)
     assert not [
         text for text in strings_in(json.loads((artifact.path / "manifest.json").read_text())) if text[:1] == "/"
     ]
-    assert sorted(path.name for path in (models / name).iterdir() if path.name.startswith(store.STAGING)) == []
+    assert sorted(path.name for path in (models / name).iterdir() if path.name.startswith(store.STAGING_PREFIX)) == []
     return manifest
 
 
@@ -86,7 +86,7 @@ def test_train_publishes_artifact_that_loads_on_both_engines(
 ) -> None:
     models, published, printed = quick_models
     assert published.path == models / "quick" / "1"
-    assert store.current(models, "quick") == "1"
+    assert store.current_version(models, "quick") == "1"
     manifest = check_artifact(models, "quick", "1")
     used = quick_recipe()
     assert (manifest.window, manifest.horizon, manifest.levels) == (20, 2, [50, 80])
@@ -133,7 +133,7 @@ def test_train_evaluates_whole_unseen_series(tmp_path: Path) -> None:
     [vix] = unseen_series.load_unseen_series(["vix"])
     assert {score.origins for score in unseen} == {len(vix.prices) - 20 - 2 + 1}
     assert "instruments that the model was not trained on (vix)" in published.evidence.summary
-    manifest = store.read(published.path).manifest
+    manifest = store.read_artifact(published.path).manifest
     assert "vix" not in [each.name for each in manifest.data]
     assert vix.sha256 not in [each.sha256 for each in manifest.data]
 
@@ -144,7 +144,7 @@ def test_published_forecasts_scale_with_the_price(
     models, _, _ = quick_models
     artifact = store.read_version(models, "quick", "1")
     windows = np.array(artifact.manifest.golden.windows)
-    forecaster = load(artifact, "onnx")
+    forecaster = load_forecaster(artifact, "onnx")
     assert forecaster.forecast(1000 * windows) == pytest.approx(1000 * forecaster.forecast(windows), rel=1e-5)
 
 
@@ -159,8 +159,8 @@ def test_train_seed_determines_the_forecasts(quick_models: tuple[Path, TrainingR
     again, _ = train_quick(quick_recipe(), models)
     assert again.path == models / "quick" / "2"
     other, _ = train_quick(quick_recipe(seed=2), models)
-    assert (other.path.name, store.current(models, "quick")) == ("3", "3")
-    golden = {path: golden_forecasts(store.read(path)) for path in (first.path, again.path, other.path)}
+    assert (other.path.name, store.current_version(models, "quick")) == ("3", "3")
+    golden = {path: golden_forecasts(store.read_artifact(path)) for path in (first.path, again.path, other.path)}
     assert golden[again.path] == pytest.approx(golden[first.path], rel=1e-5)
     assert golden[other.path] != pytest.approx(golden[first.path], rel=1e-5)
     assert store.versions(models, "quick") == ["1", "2", "3"]
@@ -218,7 +218,7 @@ def test_train_on_tutorial_files_reproduces_its_baseline(google_prices: Path, tm
     assert (str(score.first_date), str(score.last_date)) == ("2017-01-03", "2017-01-31")
     assert score.rmse > score.rmse_last_price
     assert published.evidence.point_skill == "none"
-    manifest = store.read(published.path).manifest
+    manifest = store.read_artifact(published.path).manifest
     assert manifest.network.parameters == 71_051
     assert manifest.recipe["data"]["csv"] == "Google_Stock_Price_Train.csv"
     assert manifest.recipe["data"]["test_csv"] == "Google_Stock_Price_Test.csv"
@@ -233,7 +233,7 @@ def test_train_echo_state_does_not_resample_simulated_paths(tmp_path: Path) -> N
     )
     published, printed = train_quick(used, tmp_path, "echo")
     assert "every epoch" not in printed[0]
-    (simulated,) = store.read(published.path).manifest.data
+    (simulated,) = store.read_artifact(published.path).manifest.data
     assert simulated.source == SIMULATED.format(20)
 
 

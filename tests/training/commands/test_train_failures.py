@@ -77,7 +77,7 @@ def test_train_interrupted_leaves_models_unchanged(
     with pytest.raises(type(interruption) if isinstance(interruption, Exception) else KeyboardInterrupt):
         train_quick(quick_recipe(), tmp_path)
     assert sorted(path.name for path in (tmp_path / "quick").iterdir()) == ["1", "current"]
-    assert store.current(tmp_path, "quick") == "1"
+    assert store.current_version(tmp_path, "quick") == "1"
 
 
 def test_check_same_outputs_different_networks_is_refused() -> None:
@@ -96,12 +96,12 @@ def test_train_network_an_engine_cannot_serve_is_not_published(
 ) -> None:
     def refuse(artifact: Artifact, loaded_by: Any) -> None:
         if loaded_by == engine:
-            raise ArtifactError(artifact.path / "model.onnx", "the golden forecasts are not met: they differ by 1e-3")
+            raise ArtifactError(artifact.path / "model.onnx", "the golden forecasts are not reproduced: they differ by 1e-3")
 
     monkeypatch.setattr(train, "fit_network", replace_fit(lambda _: None))
     monkeypatch.setattr(train, "load", refuse)
     with pytest.raises(
-        NetworkError, match=rf"^the engine {engine} cannot serve it: model\.onnx: the golden forecasts are not met"
+        NetworkError, match=rf"^the engine {engine} cannot serve it: model\.onnx: the golden forecasts are not reproduced"
     ):
         train_quick(quick_recipe(), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from training.recipe import SplitConfig
 
 def test_open_model_without_version_opens_the_current_one() -> None:
     found = open_model(MODELS, "tutorial")
-    assert found.reference == f"tutorial@{store.current(MODELS, 'tutorial')}"
+    assert found.reference == f"tutorial@{store.current_version(MODELS, 'tutorial')}"
     assert open_model(MODELS, found.reference).reference == found.reference
 
 
@@ -29,7 +29,7 @@ def test_open_model_without_version_opens_the_current_one() -> None:
         ("gone", "gone: no such model; available: default, tutorial"),
         ("default@99", f"default: no version '99'; available: {version_of('default')}"),
         ("default@", f"default: no version ''; available: {version_of('default')}"),
-        ("../default", "a model's name is lower-case letters, digits, - and _, 64 at most"),
+        ("../default", "a model name has 1 to 64 characters: lower-case letters, digits, - and _"),
     ],
 )
 def test_open_model_unknown_reference_names_the_available(reference: str, said: str) -> None:
@@ -41,7 +41,7 @@ def test_open_model_unknown_reference_names_the_available(reference: str, said: 
 def test_open_model_directory_without_models_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no such model"):
         open_model(tmp_path, "default")
-    with pytest.raises(ArtifactError, match="there is no such directory of models"):
+    with pytest.raises(ArtifactError, match="the models directory does not exist"):
         open_model(tmp_path / "gone", "default")
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.artifact.manifest import Calibration, LogReturnTransform, Range
-from app.artifact.transform import F32, F64, Affine, LogReturn
+from app.artifact.manifest import Calibration, LogReturnParameters, TrainingRange
+from app.artifact.affine import Affine
+from app.artifact.transform import F32, F64, LogReturn
 from app.inference.forecaster import Forecaster
 from tests.training.conftest import RECIPES, FunctionEngine, daily_dates, make_samples, make_series
 from training.data import blocks
@@ -90,7 +91,7 @@ def test_conformal_offsets_differ_by_horizon_and_level() -> None:
 
 # Fitted calibrations
 
-TRANSFORM = LogReturn(LogReturnTransform(), Affine(1.0, 0.0))
+TRANSFORM = LogReturn(LogReturnParameters(), Affine(1.0, 0.0))
 NORMAL = [-1.2816, -0.6745, 0.0, 0.6745, 1.2816]  # the quantiles of 50% and 80%
 
 
@@ -100,7 +101,7 @@ def calibrated(network: Callable[[F32], F64], series: Series, **changes: Any) ->
     _, evaluation = blocks.split_blocks([series], [], recipe.split, recipe.window, 1)
 
     def forecaster(calibration: Calibration) -> Forecaster:
-        ranges = [Range(quantity=quantity, low=-100.0, high=100.0) for quantity in TRANSFORM.quantities]
+        ranges = [TrainingRange(quantity=quantity, low=-100.0, high=100.0) for quantity in TRANSFORM.quantities]
         return Forecaster(TRANSFORM, FunctionEngine(network), calibration, recipe.quantiles, ranges)
 
     return calibration.fit_calibration(recipe, forecaster, TRANSFORM, evaluation.validation, evaluation.calibration)

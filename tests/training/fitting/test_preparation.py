@@ -77,7 +77,7 @@ def test_encode_samples_per_step_has_targets_for_each_step(name: str) -> None:
         price = samples.windows[:, -1 - back, None, None]
         prices = np.concatenate([samples.windows, samples.futures], axis=1)
         futures = prices[:, recipe.window - back : recipe.window - back + 3]
-        assert transform.decode(outputs, replace(encoded, price=price))[:, :, 0] == pytest.approx(futures)
+        assert transform.decode(outputs, replace(encoded, last_price=price))[:, :, 0] == pytest.approx(futures)
 
 
 def epoch_inputs(batches: ResampledDataset) -> list[set[bytes]]:

@@ -1,6 +1,6 @@
 """Tests of the tables of scores: aligned, complete, and with a dash for a missing figure."""
 
-from app.artifact.evidence import Direction, Share
+from app.artifact.evidence import DirectionalAccuracy, Proportion
 from tests.training.conftest import daily_dates, make_backtest, make_score, make_series
 from training.data.simulator import random_walk
 from training.evaluation.scoring import score_backtest
@@ -93,8 +93,8 @@ def test_detail_tables_contain_every_figure() -> None:
 
 
 def test_direction_table_shows_hit_rate_and_majority() -> None:
-    share = Share(percent=55.0, low=50.1, high=59.9)
-    score = make_score(direction=Direction(steps=400, hit_rate=share, majority=52.5))
+    share = Proportion(percent=55.0, low=50.1, high=59.9)
+    score = make_score(direction=DirectionalAccuracy(steps=400, hit_rate=share, majority=52.5))
     rows = rows_of(detail_tables([score]), "Lag and direction")
     assert rows[0][-3:] == ["400", "55.0 [50.1, 59.9]", "52.5"]
 
