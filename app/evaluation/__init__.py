@@ -1,1 +1,1 @@
-"""Scores of forecasts, and the baselines and intervals that need no fitting. NumPy only."""
+"""Forecast scores, binomial confidence intervals and baselines that need no fitting; NumPy only."""

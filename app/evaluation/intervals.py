@@ -7,11 +7,12 @@ from typing import Literal
 from app.artifact.evidence import Proportion
 
 CONFIDENCE = 0.95
-MAX_ITERATIONS = 1000  # The continued fraction needs about the square root of the count: 140 for 20,000.
+MAX_STEPS = 200  # of Newton's method
+MAX_TERMS = 1000  # of the continued fraction; it needs about the square root of the count: 140 for 20,000
 
 
 def binomial_share(hits: int, count: int, method: Literal["exact", "wilson"] = "exact") -> Proportion:
-    """Returns `hits` as a percentage of `count`, with its 95% confidence interval.
+    """Return `hits` as a percentage of `count`, with its 95% confidence interval.
 
     Args:
         hits: Number of successes, from 0 to `count`.
@@ -38,26 +39,26 @@ def _clopper_pearson(hits: int, count: int) -> tuple[float, float]:
 
 
 def _beta_quantile(probability: float, a: int, b: int) -> float:
-    """Returns the quantile of the Beta(a, b) distribution, by Newton's method kept inside a bracket."""
+    """Return a quantile of the Beta(a, b) distribution, by Newton's method kept inside a bracket."""
     log_norm = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     low, high = 0.0, 1.0
     x = a / (a + b)
-    for _ in range(200):
+    for _ in range(MAX_STEPS):  # pragma: no branch: it converges before
         excess = _beta_cdf(x, a, b, log_norm) - probability
         low, high = (low, x) if excess > 0 else (x, high)
         density = math.exp(log_norm + (a - 1) * math.log(x) + (b - 1) * math.log1p(-x))
         step = excess / density if density else math.inf
-        following = x - step
-        if not low < following < high:
-            following = (low + high) / 2
-        if abs(following - x) <= 1e-15 * x:
+        next_x = x - step
+        if not low < next_x < high:
+            next_x = (low + high) / 2
+        if abs(next_x - x) <= 1e-15 * x:
             break
-        x = following
+        x = next_x
     return x
 
 
 def _beta_cdf(x: float, a: int, b: int, log_norm: float) -> float:
-    """Returns the regularized incomplete beta function I_x(a, b).
+    """Return the regularized incomplete beta function I_x(a, b).
 
     The continued fraction (Abramowitz & Stegun, 1964, 26.5.8) is evaluated by Lentz's algorithm on the side of the mean
     where it converges fast; the other side follows from I_x(a, b) = 1 − I_(1−x)(b, a).
@@ -67,7 +68,7 @@ def _beta_cdf(x: float, a: int, b: int, log_norm: float) -> float:
     tiny = 1e-300
     c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1) or tiny)
     fraction = d
-    for m in range(1, MAX_ITERATIONS):
+    for m in range(1, MAX_TERMS):  # pragma: no branch: it converges before
         for numerator in (
             m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
             -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),

@@ -1,4 +1,4 @@
-"""Figures by which forecasts are judged. Arrays of N forecasts, oldest first."""
+"""Scores of point forecasts, quantiles and intervals; every array holds N forecasts, oldest first."""
 
 from collections.abc import Sequence
 
@@ -9,56 +9,72 @@ from app.artifact.transform import F64
 
 
 def rmse(forecast: F64, outcome: F64) -> float:
+    """Return the root mean squared error."""
     return float(np.sqrt(np.mean((forecast - outcome) ** 2)))
 
 
 def mae(forecast: F64, outcome: F64) -> float:
+    """Return the mean absolute error."""
     return float(np.mean(np.abs(forecast - outcome)))
 
 
-def ratio(loss: F64 | float, baseline_loss: F64 | float) -> F64:
-    """Of losses, elementwise; against a baseline without any, 1 without loss either and 2 with."""
+def loss_ratio(loss: F64 | float, baseline_loss: F64 | float) -> F64:
+    """Return loss / baseline loss, elementwise.
+
+    Where the baseline loss is 0, the ratio is 1 if the loss is 0 too, and 2 otherwise.
+    """
     loss, baseline_loss = np.asarray(loss), np.asarray(baseline_loss)
-    any_loss = baseline_loss > 0
-    found: F64 = np.where(any_loss, loss / np.where(any_loss, baseline_loss, 1.0), 1.0 + (loss > 0))
-    return found
+    is_positive = baseline_loss > 0
+    ratio: F64 = np.where(is_positive, loss / np.where(is_positive, baseline_loss, 1.0), 1.0 + (loss > 0))
+    return ratio
 
 
 def skill(loss: F64, baseline_loss: F64) -> float:
-    """1 − loss/baseline loss: 0 is no better than the baseline, 1 perfect, below 0 worse.
+    """Return 1 − mean loss / mean baseline loss.
 
-    Against a baseline without any loss nothing can be better: 0 without loss either, −1 with.
+    A skill of 1 is perfect, 0 is no better than the baseline, below 0 is worse. If the baseline has no loss, the skill
+    is 0 without loss and −1 with any.
     """
-    return 1 - float(ratio(float(np.mean(loss)), float(np.mean(baseline_loss))))
+    return 1 - float(loss_ratio(float(np.mean(loss)), float(np.mean(baseline_loss))))
 
 
 def copy_ratio(forecast: F64, last: F64, outcome: F64) -> float:
-    """MAE(forecast, last price)/MAE(next price, last price): how far the forecasts go from it.
+    """Return MAE(forecast, last price) / MAE(outcome, last price).
 
-    0 where no price moves.
+    It measures how far forecasts move away from the last price; 0 repeats it. If no price moves, it is 0.
     """
-    moved = mae(outcome, last)
-    return mae(forecast, last) / moved if moved else 0.0
+    movement = mae(outcome, last)
+    return mae(forecast, last) / movement if movement else 0.0
 
 
 def correlation(a: F64, b: F64) -> float:
-    """Pearson's; 0 where one of them does not vary."""
+    """Return Pearson's correlation, or 0 if one of the two is constant."""
     spread = a.std() * b.std()
     return float(np.mean((a - a.mean()) * (b - b.mean())) / spread) if spread else 0.0
 
 
 def coverage(lower: F64, upper: F64, outcome: F64) -> float:
-    """Percent of outcomes inside."""
+    """Return the percentage of outcomes inside their interval, ends included."""
     return float(100 * np.mean((lower <= outcome) & (outcome <= upper)))
 
 
 def pinball(forecast: F64, outcome: F64, quantiles: Sequence[float], scale: F64 | float = 1.0) -> float:
-    """Mean pinball loss of (N, Q) quantiles against (N,) outcomes, over `scale`."""
+    """Return the mean of `pinball_losses`."""
     return float(np.mean(pinball_losses(forecast, outcome, quantiles, scale)))
 
 
 def pinball_losses(forecast: F64, outcome: F64, quantiles: Sequence[float], scale: F64 | float = 1.0) -> F64:
-    """(N, Q) pinball losses (Koenker & Bassett, 1978) of (N, Q) quantiles against (N,) outcomes, over `scale`."""
+    """Return the pinball loss of each quantile (Koenker & Bassett, 1978).
+
+    Args:
+        forecast: (N, Q) quantile forecasts.
+        outcome: (N,) outcomes.
+        quantiles: Q probabilities.
+        scale: (N,) divisors of the losses, or one for all.
+
+    Returns:
+        (N, Q) losses.
+    """
     error = ((outcome - forecast.T) / scale).T  # (N, Q)
     tau: npt.NDArray[np.float64] = np.asarray(quantiles)
     losses: F64 = np.maximum(tau * error, (tau - 1) * error)
@@ -66,11 +82,11 @@ def pinball_losses(forecast: F64, outcome: F64, quantiles: Sequence[float], scal
 
 
 def crps(losses: F64, quantiles: Sequence[float]) -> F64:
-    """(N,) continuous ranked probability scores from (N, Q) pinball losses.
+    """Return (N,) continuous ranked probability scores from (N, Q) pinball losses.
 
-    The score is twice the integral of the pinball loss over all probabilities (Laio & Tamea, 2007); here by the
-    trapezoidal rule, over the quantiles there are and the ends, where the loss is 0. Quantiles that do not reach far
-    out give a score that is too small, for each of two forecasters alike.
+    The score is twice the integral of the pinball loss over all probabilities (Laio & Tamea, 2007), by the trapezoidal
+    rule over the given quantiles and both ends, where the loss is 0. If the outermost quantiles are far from 0 and 1,
+    the score is too small; that affects every forecaster with the same quantiles alike.
     """
     ends = np.zeros((len(losses), 1))
     whole = np.concatenate([ends, losses, ends], axis=1)  # (N, Q+2)
@@ -79,30 +95,47 @@ def crps(losses: F64, quantiles: Sequence[float]) -> F64:
 
 
 def winkler(lower: F64, upper: F64, outcome: F64, level: int) -> F64:
-    """(N,) interval scores (Winkler, 1972): the width, and what lies outside of it times 2/α."""
-    outside = np.maximum(lower - outcome, 0) + np.maximum(outcome - upper, 0)
-    score: F64 = upper - lower + 2 / (1 - level / 100) * outside
+    """Return (N,) interval scores (Winkler, 1972): width + 2/α · distance of the outcome from the interval."""
+    distance = np.maximum(lower - outcome, 0) + np.maximum(outcome - upper, 0)
+    score: F64 = upper - lower + 2 / (1 - level / 100) * distance
     return score
 
 
 def pit(forecast: F64, outcome: F64) -> F64:
-    """(Q+1,) percent of outcomes below, between and above (N, Q) quantiles (Dawid, 1984); on one it is above it."""
-    above = (outcome[:, None] >= forecast).sum(axis=1)  # (N,)
-    counts = np.bincount(above, minlength=forecast.shape[1] + 1)
+    """Return the histogram of the probability integral transform (Dawid, 1984).
+
+    Returns:
+        (Q+1,) percentages of outcomes below, between and above (N, Q) quantiles. An outcome equal to a quantile counts
+        as above it.
+    """
+    bins = (outcome[:, None] >= forecast).sum(axis=1)  # (N,)
+    counts = np.bincount(bins, minlength=forecast.shape[1] + 1)
     return 100 * counts / len(outcome)
 
 
-def scaled(error: float, changes: F64) -> float | None:
-    """A mean absolute error over that of repeating the last price before: MASE (Hyndman & Koehler, 2006).
+def mase(mean_absolute_error: float, changes: F64) -> float | None:
+    """Return the mean absolute scaled error (Hyndman & Koehler, 2006).
 
     Args:
-        changes: one-step changes before the first forecast; None where there are none.
+        mean_absolute_error: MAE of the forecasts.
+        changes: One-step price changes before the first forecast; their mean absolute value is the scale.
+
+    Returns:
+        None if there are no changes, or all are 0.
     """
-    usual = float(np.mean(np.abs(changes))) if len(changes) else 0.0
-    return error / usual if usual else None
+    scale = float(np.mean(np.abs(changes))) if len(changes) else 0.0
+    return mean_absolute_error / scale if scale else None
 
 
-def root_scaled(error: float, changes: F64) -> float | None:
-    """The same of root mean squares: RMSSE (Makridakis, Spiliotis & Assimakopoulos, 2022)."""
-    usual = float(np.sqrt(np.mean(changes**2))) if len(changes) else 0.0
-    return error / usual if usual else None
+def rmsse(root_mean_squared_error: float, changes: F64) -> float | None:
+    """Return the root mean squared scaled error (Makridakis, Spiliotis & Assimakopoulos, 2022).
+
+    Args:
+        root_mean_squared_error: RMSE of the forecasts.
+        changes: One-step price changes before the first forecast; their root mean square is the scale.
+
+    Returns:
+        None if there are no changes, or all are 0.
+    """
+    scale = float(np.sqrt(np.mean(changes**2))) if len(changes) else 0.0
+    return root_mean_squared_error / scale if scale else None

@@ -1,4 +1,4 @@
-"""Each recipe that is shipped, through all of its life: trained in seconds, published, loaded by the service, asked."""
+"""Tests of the shipped recipes: each is trained, published and served, and differs from its base in one idea."""
 
 from pathlib import Path
 from typing import Any
@@ -8,37 +8,32 @@ import pytest
 from app.artifact import store
 from app.settings import Settings
 from tests.app.api.app_client import running_app
-from training import recipe_files
 from training.commands import train
 from training.fitting.progress import ProgressLines
-from training.reports import report
+from training.recipe_files import load_recipe, recipe_names
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_keras_batch_sizes")]
 
 PRICES = [100 * 1.01 ** (i % 7) for i in range(60)]
 
 
-@pytest.mark.parametrize("name", recipe_files.recipe_names())
-def test_a_shipped_recipe_is_trained_published_and_served(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        report, "write_report", lambda *_: None
-    )  # takes longer than all the rest, and has tests of its own
-    few: dict[str, Any] = {"synthetic_paths": 0, "unseen": []}
-    budget = {} if recipe_files.load_recipe(name).network.cell == "echo_state" else {"epochs": 1, "batch": 512}
-    wanted = recipe_files.load_recipe(name, data=few, training=budget)
-    train.train_and_publish(wanted, name, tmp_path, ProgressLines(), lambda _: None)
+@pytest.mark.usefixtures("no_report", "no_baselines")
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipe_is_trained_published_and_served(name: str, tmp_path: Path) -> None:
+    data: dict[str, Any] = {"synthetic_paths": 0, "unseen": []}
+    training = {} if load_recipe(name).network.cell == "echo_state" else {"epochs": 1, "batch": 512}
+    trained = load_recipe(name, data=data, training=training)
+    train.train_and_publish(trained, name, tmp_path, ProgressLines(), lambda _: None)
     manifest = store.read_version(tmp_path, name, "1").manifest
-    assert (manifest.network.cell, manifest.network.structure) == (wanted.network.cell, wanted.network.structure)
+    assert (manifest.network.cell, manifest.network.structure) == (trained.network.cell, trained.network.structure)
 
     with running_app(Settings(models_dir=tmp_path, default_model=name, engine="onnx")) as client:
         answer = client.post(
-            "/predict", json={"prices": PRICES, "horizon": wanted.horizon, "levels": wanted.levels}
+            "/predict", json={"prices": PRICES, "horizon": trained.horizon, "levels": trained.levels}
         ).json()
         assert answer["model"] == {"name": name, "version": "1"}
-        assert len(answer["forecast"]) == wanted.horizon
-        for level in wanted.levels:
+        assert len(answer["forecast"]) == trained.horizon
+        for level in trained.levels:
             lower, upper = (answer["intervals"][str(level)][side] for side in ("lower", "upper"))
             ordered = zip(lower, answer["forecast"], upper, strict=True)
             assert all(low <= middle <= high for low, middle, high in ordered)
@@ -46,15 +41,15 @@ def test_a_shipped_recipe_is_trained_published_and_served(
         assert page["name"] == name
 
 
-def leaves(content: dict[str, Any], place: str = "") -> dict[str, Any]:
-    """The values of a recipe by their keys, those of its tables joined by dots."""
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        found |= leaves(value, f"{place}{key}.") if isinstance(value, dict) else {place + key: value}
-    return found
+def flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of a recipe by their dotted keys."""
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        values |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return values
 
 
-# Of each recipe of the laboratory: the one that it starts from, and the keys of its idea.
+# For each compared recipe: its base, and the keys that implement its idea.
 IDEAS = {
     "plain-rnn-large": ("plain-rnn", {"network.recurrent_scale"}),
     "plain-rnn-orthogonal": ("plain-rnn", {"network.recurrent_scale"}),
@@ -79,14 +74,14 @@ IDEAS = {
 
 
 @pytest.mark.parametrize("name", IDEAS)
-def test_a_recipe_of_the_laboratory_differs_in_its_idea_alone(name: str) -> None:
+def test_compared_recipe_differs_from_its_base_in_its_idea_only(name: str) -> None:
     base, idea = IDEAS[name]
-    mine, other = (leaves(recipe_files.load_recipe(each).model_dump()) for each in (name, base))
+    mine, other = (flatten(load_recipe(each).model_dump()) for each in (name, base))
     differing = {key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key)}
     assert {"network.reservoir" if key.startswith("network.reservoir") else key for key in differing} == (
         idea | {"description"}
     )
 
 
-def test_every_recipe_of_the_laboratory_has_its_idea() -> None:
-    assert {*IDEAS, "plain-rnn", "default", "tutorial"} == set(recipe_files.recipe_names())
+def test_every_compared_recipe_has_an_idea() -> None:
+    assert {*IDEAS, "plain-rnn", "default", "tutorial"} == set(recipe_names())

@@ -1,4 +1,4 @@
-"""The verb `backtest`: a published model walked forward over prices, with exactly what the service would answer."""
+"""The command `backtest`: evaluate a published model on prices that it was not trained on."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,79 +7,98 @@ from typing import NamedTuple
 from training.data.csv_file import read_csv
 from training.data.series import Series
 from training.data.unseen_series import load_unseen_series
-from training.evaluation import backtest, scoring, summary
-from training.evaluation.backtest import Backtest
+from training.evaluation.backtest import Backtest, samples_from
 from training.evaluation.published_model import PublishedModel
-from training.reports import report, tables
+from training.evaluation.scoring import score_backtest
+from training.evaluation.summary import summarize
+from training.reports.report import lag_sentence, write_report
+from training.reports.score_tables import detail_tables, overview_table
 
-Print = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
-class EvaluationPrices(NamedTuple):
-    """What a model is judged on: a name for it, and the series."""
+class EvaluationData(NamedTuple):
+    """The series to evaluate on, and a name for them."""
 
     name: str
     series: list[Series]
 
 
-def select_prices(model: PublishedModel, csv: Path | None, column: str | None, unseen: bool) -> EvaluationPrices:
-    """A file's column, or the series that no model has seen, or else the model's own sample stocks.
+def load_evaluation_data(
+    model: PublishedModel, csv: Path | None, column: str | None, is_unseen: bool
+) -> EvaluationData:
+    """Load a CSV file, the series that no recipe trains on, or else the sample stocks of the model's recipe.
+
+    Args:
+        model: The model whose recipe names the sample stocks.
+        csv: A file of prices.
+        column: The price column of the file.
+        is_unseen: Whether to load the unseen series if there is no file.
 
     Raises:
-        DataError: they cannot be read, or the model has none.
+        DataError: The data cannot be read, or the recipe names no sample stocks.
     """
     if csv is not None and column is not None:
         series = read_csv(csv, column)
-        return EvaluationPrices(series.name, [series])
-    return EvaluationPrices("unseen", load_unseen_series()) if unseen else EvaluationPrices("sample", model.samples())
+        return EvaluationData(series.name, [series])
+    if is_unseen:
+        return EvaluationData("unseen", load_unseen_series())
+    return EvaluationData("sample", model.recipe_stocks())
 
 
-def backtest_model(model: PublishedModel, chosen: EvaluationPrices, out: Path | None, say: Print) -> Path:
-    """Backtests, prints every table, and writes the report.
+def backtest_model(model: PublishedModel, data: EvaluationData, out: Path | None, print_line: PrintLine) -> Path:
+    """Backtest a model, print every table, and write the report.
 
     Args:
-        out: where to; backtests/<model>-<version>-<name of the prices> unless given.
+        model: The model to evaluate.
+        data: The prices to evaluate it on.
+        out: The directory of the report, by default backtests/<model>-<version>-<name of the data>.
+        print_line: Prints one line or table.
 
     Returns:
-        The directory written to.
+        The directory of the report.
 
     Raises:
-        DataError: there are too few prices, or one that the model cannot take.
+        DataError: There are too few prices, or one that the model does not accept.
     """
-    tests = [test_of(model, series, say) for series in chosen.series]
-    scores = [score for test in tests for score in scoring.score_backtest(test)]
-    found = summary.summarize(scores, held=model.held)
-    say("")
-    for table in [tables.overview(found.scores), *tables.details(found.scores)]:
-        say(f"{table.title}\n{table.note}\n{tables.text(table)}\n")
-    say(f"{found.summary}\n{report.lag_sentence(found.scores)}\n")
-    out = out or Path("backtests") / f"{model.manifest.name}-{model.manifest.version}-{chosen.name}"
+    backtests = [backtest_series(model, series, print_line) for series in data.series]
+    scores = [score for backtest in backtests for score in score_backtest(backtest)]
+    evidence = summarize(scores, is_centered_on_last_price=model.is_centered_on_last_price)
+    print_line("")
+    for table in [overview_table(evidence.scores), *detail_tables(evidence.scores)]:
+        print_line(f"{table.title}\n{table.note}\n{table.to_text()}\n")
+    print_line(f"{evidence.summary}\n{lag_sentence(evidence.scores)}\n")
+    out = out or Path("backtests") / f"{model.manifest.name}-{model.manifest.version}-{data.name}"
     out.mkdir(parents=True, exist_ok=True)
-    sources = "; ".join(dict.fromkeys(series.source for series in chosen.series))
-    title = f"{model.reference} on {chosen.name}"
-    description = f"{model.manifest.recipe['description']}. Judged on {sources}."
-    report.write_report(out, title, description, tests, model.manifest.curve, found)
+    sources = "; ".join(dict.fromkeys(series.source for series in data.series))
+    description = f"{model.manifest.recipe['description']}. Evaluated on {sources}."
+    write_report(out, f"{model.reference} on {data.name}", description, backtests, model.manifest.curve, evidence)
     return out
 
 
-def test_of(model: PublishedModel, series: Series, say: Print) -> Backtest:
-    """Every forecast of one series that the model may be judged on."""
-    first = first_row(model, series, say)
-    samples = backtest.samples_from(series, first, model.manifest.window, model.manifest.horizon)
-    return model.run(samples, seen=model.knows(series))
+def backtest_series(model: PublishedModel, series: Series, print_line: PrintLine) -> Backtest:
+    """Forecast every sample of a series that the model may be evaluated on."""
+    first_row = find_first_test_row(model, series, print_line)
+    samples = samples_from(series, first_row, model.manifest.window, model.manifest.horizon)
+    return model.backtest(samples, is_seen=model.has_seen(series))
 
 
-def first_row(model: PublishedModel, series: Series, say: Print) -> int:
-    """The first row to be judged on, after it was said which these are and why."""
+def find_first_test_row(model: PublishedModel, series: Series, print_line: PrintLine) -> int:
+    """Return the first row that the model may be evaluated on, and print which rows these are, and why.
+
+    Raises:
+        DataError: The model does not accept one of the prices.
+    """
     model.reject_invalid_prices(series)
-    first = model.first_row(series)
-    told = "".join(f"; {note}" for note in series.notes)
-    if first:
-        begins = "" if series.dates is None else f", from {series.dates[first].astype('datetime64[D]')} on"
-        said = f"only the last {len(series.prices) - first} are judged{begins}: {model.reference} has seen those before"
-    elif model.has_read(series):
-        said = f"all are judged, though {model.reference} was trained on a file of that name"
+    first_row = model.first_test_row(series)
+    notes = "".join(f"; {note}" for note in series.notes)
+    if first_row:
+        start = "" if series.dates is None else f", from {series.dates[first_row].astype('datetime64[D]')} on"
+        count = len(series.prices) - first_row
+        rows = f"only the last {count} are evaluated{start}: {model.reference} was trained on earlier ones"
+    elif model.has_seen_source(series):
+        rows = f"all are evaluated, but {model.reference} was trained on a file with the same name and other content"
     else:
-        said = f"all are judged: {model.reference} was not trained on them"
-    say(f"{series.name}: {len(series.prices)} prices{told}; {said}")
-    return first
+        rows = f"all are evaluated: {model.reference} was not trained on them"
+    print_line(f"{series.name}: {len(series.prices)} prices{notes}; {rows}")
+    return first_row

@@ -1,4 +1,4 @@
-"""The verb `compare`: published models side by side, on the same origins."""
+"""The command `compare`: evaluate published models on the same origins."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,104 +7,115 @@ from pathlib import Path
 import numpy as np
 
 from app.artifact.evidence import Score
-from app.evaluation import baselines, scores
-from training.commands.backtest import EvaluationPrices, Print, first_row
-from training.evaluation import backtest, scoring, significance
-from training.evaluation.backtest import Backtest
+from app.artifact.transform import F64
+from app.evaluation.baselines import EWMA
+from app.evaluation.scores import loss_ratio
+from training.commands.backtest import EvaluationData, PrintLine, find_first_test_row
+from training.evaluation.backtest import Backtest, samples_from
 from training.evaluation.published_model import PublishedModel
-from training.reports import charts, forecast_plots
-from training.reports.tables import Table, levels_of, number, p_value, percent, ratio, share, text
+from training.evaluation.scoring import score_backtest
+from training.evaluation.significance import diebold_mariano
+from training.reports.comparison_charts import plot_models
+from training.reports.plot_style import save_png
+from training.reports.score_tables import levels_of
+from training.reports.tables import MISSING, Table, format_number, format_percent, format_ratio, format_share
 
 NOTE = (
-    "n = forecasts of each model, from the same origins; RMSE ratio to the last price in log returns, pinball/RW to a "
-    "random walk with EWMA volatility, each with a 95% interval by stationary bootstrap; p = the chance of as much "
-    "without being better (Diebold-Mariano); /first = the median's RMSE, and the pinball loss of models with the same "
-    "levels, over that of the first model; CRPS and Winkler's score W in percent of the last price."
+    "n: forecasts of each model, from the same origins. RMSE ratio: to the last price, in log returns; pinball/RW: "
+    "pinball loss over that of a random walk with EWMA volatility; both with a 95% stationary bootstrap interval. p: "
+    "one-sided p-value of the gain (Diebold-Mariano). RMSE/first, pinball/first: loss over that of the first "
+    "model, pinball only for models with the same levels. N%: outcomes inside that interval, in percent. CRPS, W "
+    "(Winkler score): in percent of the last price."
 )
 
 
-def compare_models(models: Sequence[PublishedModel], chosen: EvaluationPrices, out: Path | None, say: Print) -> Path:
-    """Backtests every model on the origins that all can take, at the horizons that all have; prints, and draws.
+def backtest_models(
+    models: Sequence[PublishedModel], data: EvaluationData, out: Path | None, print_line: PrintLine
+) -> Path:
+    """Backtest models on the origins and horizons that all of them support, print a table, and write a chart.
 
     Args:
-        out: where to; backtests/<models>-<name of the prices> unless given.
+        models: The models to compare.
+        data: The prices to evaluate them on.
+        out: The directory of the chart, by default backtests/<models>-<name of the data>.
+        print_line: Prints one line or table.
 
     Returns:
-        The picture.
+        The chart.
 
     Raises:
-        DataError: there are too few prices, or one that some model cannot take.
+        DataError: There are too few prices, or one that some model does not accept.
     """
-    tests: dict[str, list[Backtest]] = {model.reference: [] for model in models}
+    backtests: dict[str, list[Backtest]] = {model.reference: [] for model in models}
     window = max(model.manifest.window for model in models)
     horizon = min(model.manifest.horizon for model in models)
-    for series in chosen.series:
-        first = max([window, *(first_row(model, series, say) for model in models)])
+    for series in data.series:
+        first_row = max([window, *(find_first_test_row(model, series, print_line) for model in models)])
         for model in models:
-            samples = backtest.samples_from(series, first, model.manifest.window, horizon)
-            test = model.run(samples, seen=model.knows(series))
-            tests[model.reference].append(replace(test, forecasts=test.forecasts[:, :horizon]))
-    scores = {name: [score for test in each for score in scoring.score_backtest(test)] for name, each in tests.items()}
-    say(f"\n{text(side_by_side(tests, scores))}\n{NOTE}\n")
-    label = "-".join(name.replace("@", "-") for name in tests)
-    out = out or Path("backtests") / f"{label}-{chosen.name}"
+            samples = samples_from(series, first_row, model.manifest.window, horizon)
+            backtest = model.backtest(samples, is_seen=model.has_seen(series))
+            backtests[model.reference].append(replace(backtest, forecasts=backtest.forecasts[:, :horizon]))
+    scores = {name: [score for each in runs for score in score_backtest(each)] for name, runs in backtests.items()}
+    print_line(f"\n{comparison_table(backtests, scores).to_text()}\n{NOTE}\n")
+    label = "-".join(name.replace("@", "-") for name in backtests)
+    out = out or Path("backtests") / f"{label}-{data.name}"
     out.mkdir(parents=True, exist_ok=True)
-    forecast_plots.save(charts.models(scores), out / "compare.png")
+    save_png(plot_models(scores), out / "compare.png")
     return out / "compare.png"
 
 
-def side_by_side(tests: Mapping[str, Sequence[Backtest]], scores: Mapping[str, Sequence[Score]]) -> Table:
-    """Models of one instrument and horizon below each other."""
-    every = [score for each in scores.values() for score in each]
-    levels = levels_of(every)
+def comparison_table(backtests: Mapping[str, Sequence[Backtest]], scores: Mapping[str, Sequence[Score]]) -> Table:
+    """Return one row for each instrument, horizon and model.
+
+    Args:
+        backtests: The backtests of each model, by its name, one for each instrument.
+        scores: The scores of each model, by its name, in the same order.
+    """
+    levels = levels_of([score for model_scores in scores.values() for score in model_scores])
     head = ["instrument", "h", "model", "n", "RMSE ratio", "p", "RMSE/first", "p"]
     if levels:
         head += [*(f"{level}%" for level in levels), "pinball/RW", "pinball/first", "p", "CRPS", "W95"]
-    leader, first = next(iter(tests.values())), next(iter(scores.values()))
+    first_backtests, first_scores = next(iter(backtests.values())), next(iter(scores.values()))
+    instruments = [backtest.samples.series.name for backtest in first_backtests]
     rows = []
-    for i, place in enumerate(first):
-        at = next(k for k, test in enumerate(leader) if test.samples.series.name == place.instrument)
-        for name, each in scores.items():
-            score, test = each[i], tests[name][at]
-            last = score.point_baselines[0]
-            rows.append(
-                [place.instrument, str(place.horizon), name, str(score.origins)]
-                + [ratio(last.rmse_ratio, last.low, last.high), p_value(last.p_value)]
-                + _median_beside(test, leader[at], place.horizon - 1)
-                + (_interval_cells(score, test, leader[at], levels) if levels else [])
-            )
-    return Table("Side by side", NOTE, head, rows)
+    for i, first_score in enumerate(first_scores):
+        k = instruments.index(first_score.instrument)
+        for name, model_scores in scores.items():
+            score, backtest = model_scores[i], backtests[name][k]
+            baseline = score.point_baselines[0]
+            row = [score.instrument, str(score.horizon), name, str(score.origins)]
+            row += [format_ratio(baseline.rmse_ratio, baseline.low, baseline.high), format_number(baseline.p_value)]
+            row += _median_cells(backtest, first_backtests[k], score.horizon)
+            rows.append(row + (_interval_cells(score, backtest, first_backtests[k], levels) if levels else []))
+    return Table("Comparison", NOTE, head, rows)
 
 
-def _interval_cells(score: Score, test: Backtest, leader: Backtest, levels: Sequence[int]) -> list[str]:
-    walk = next((row for row in score.interval_baselines if row.baseline == baselines.EWMA), None)
+def _interval_cells(score: Score, backtest: Backtest, first: Backtest, levels: Sequence[int]) -> list[str]:
+    walk = next((row for row in score.interval_baselines if row.baseline == EWMA), None)
     return [
-        *(share(score.coverage_interval.get(str(level))) for level in levels),
-        "-" if walk is None else ratio(walk.pinball_ratio, walk.low, walk.high),
-        *_quantiles_beside(test, leader, score.horizon - 1),
-        percent(score.crps),
-        percent(score.winkler.get("95")),
+        *(format_share(score.coverage_interval.get(str(level))) for level in levels),
+        MISSING if walk is None else format_ratio(walk.pinball_ratio, walk.low, walk.high),
+        *_quantile_cells(backtest, first, score.horizon),
+        format_percent(score.crps),
+        format_percent(score.winkler.get("95")),
     ]
 
 
-def _median_beside(test: Backtest, leader: Backtest, h: int) -> list[str]:
-    """RMSE over the first model's and the p of being no better, in log returns."""
-    if test is leader:
-        return ["-", "-"]
-    outcome = test.samples.futures[:, h]
-    loss, other = (backtest.squared_errors(each.median[:, h], outcome, test.last) for each in (test, leader))
-    found = float(np.sqrt(scores.ratio(loss.mean(), other.mean())))
-    return [number(found, 4), p_value(significance.diebold_mariano(loss, other, h + 1))]
+def _median_cells(backtest: Backtest, first: Backtest, horizon: int) -> list[str]:
+    """Return the RMSE over the first model's, and the p-value of that gain."""
+    if backtest is first:
+        return [MISSING, MISSING]
+    loss, first_loss = (each.squared_errors(each.median) for each in (backtest.at(horizon), first.at(horizon)))
+    return _ratio_cells(loss, first_loss, float(np.sqrt(loss_ratio(loss.mean(), first_loss.mean()))), horizon)
 
 
-def _quantiles_beside(test: Backtest, leader: Backtest, h: int) -> list[str]:
-    """The same of pinball losses, over the last price."""
-    if test is leader or not test.levels or list(test.levels) != list(leader.levels):
-        return ["-", "-"]
-    outcome = test.samples.futures[:, h]
-    loss, other = (
-        scores.pinball_losses(each.forecasts[:, h], outcome, test.quantiles, test.last).mean(axis=1)
-        for each in (test, leader)
-    )
-    found = float(scores.ratio(loss.mean(), other.mean()))
-    return [number(found, 4), p_value(significance.diebold_mariano(loss, other, h + 1))]
+def _quantile_cells(backtest: Backtest, first: Backtest, horizon: int) -> list[str]:
+    """Return the pinball loss over the first model's, and the p-value of that gain, if both have the same levels."""
+    if backtest is first or not backtest.levels or list(backtest.levels) != list(first.levels):
+        return [MISSING, MISSING]
+    loss, first_loss = (each.at(horizon).pinball_losses().mean(axis=1) for each in (backtest, first))
+    return _ratio_cells(loss, first_loss, float(loss_ratio(loss.mean(), first_loss.mean())), horizon)
+
+
+def _ratio_cells(loss: F64, first_loss: F64, ratio: float, horizon: int) -> list[str]:
+    return [format_number(ratio, 4), format_number(diebold_mariano(loss, first_loss, horizon))]

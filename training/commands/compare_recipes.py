@@ -1,4 +1,7 @@
-"""The verb `compare --recipes`: recipes trained side by side on the same prices, taken up again where it stopped."""
+"""The command `compare --recipes`: train recipes on the same prices and compare them.
+
+Each finished training run is saved, so that an interrupted comparison continues where it stopped.
+"""
 
 import json
 import time
@@ -14,171 +17,192 @@ from app.artifact.frozen_model import FrozenModel
 from app.evaluation.baselines import EWMA, LAST_PRICE
 from training import provenance
 from training.commands import train
-from training.commands.backtest import Print
+from training.commands.backtest import PrintLine
 from training.fitting.progress import ProgressDisplay
 from training.recipe import Recipe
-from training.reports import charts, forecast_plots
-from training.reports.tables import Table, number, percent, ratio, text
+from training.reports.comparison_charts import plot_recipes
+from training.reports.plot_style import save_png
+from training.reports.tables import MISSING, Table, format_number, format_percent, format_ratio
 
 NOTE = (
-    "seconds = of training; RMSE of the median in price, one step ahead, beside that of the last price; skill = 1 − "
-    "MSE/MSE of the last price, in log returns, with its 95% interval by stationary bootstrap; pinball loss in percent "
-    "of the price, and over that of a random walk with EWMA volatility; means over the seeds that came to a model."
+    "seconds: training time. RMSE: of the median and of the last price, one step ahead, in price. skill: 1 − MSE/MSE "
+    "of the last price, in log returns, with a 95% stationary bootstrap interval. pinball: pinball loss in percent of "
+    "the price. pinball/RW: over that of a random walk with EWMA volatility. Figures are means over the seeds that "
+    "gave a model."
 )
 
 
-class RecipeTrial(FrozenModel):
-    """What one recipe came to with one seed."""
+class RecipeResult(FrozenModel):
+    """The result of training one recipe with one seed, as it is saved."""
 
-    key: str
+    key: str  # see `result_key`
     recipe: str
     seed: int
     parameters: int
     seconds: float
-    score: Score | None  # one step ahead; none where the network could not be published
+    score: Score | None  # one step ahead; None if the network could not be published
 
 
-class ProgressShare:
-    """A part of a longer display: passes on epochs, counted on, and keeps the time."""
+class RunProgress:
+    """Shows the epochs of one training run in a display of several runs, and measures the training time."""
 
-    def __init__(self, show: ProgressDisplay, before: int, epochs: int) -> None:
-        self._show = show
-        self._before = before
-        self._epochs = epochs
+    def __init__(self, display: ProgressDisplay, first_epoch: int, total_epochs: int) -> None:
+        self._display = display
+        self._first_epoch = first_epoch
+        self._total_epochs = total_epochs
         self.seconds = 0.0
 
     def __enter__(self) -> Self:
-        self._began = time.monotonic()
+        self._started_s = time.monotonic()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.seconds = time.monotonic() - self._began
+        self.seconds = time.monotonic() - self._started_s
 
     def on_batch_end(self, epoch: int, batches_done: int, batches: int) -> None:
-        self._show.on_batch_end(self._before + epoch, batches_done, batches)
+        """Show a finished batch."""
+        self._display.on_batch_end(self._first_epoch + epoch, batches_done, batches)
 
     def on_epoch_end(self, epoch: int, epochs: int, loss: float, validation_loss: float | None) -> None:
-        self._show.on_epoch_end(self._before + epoch, self._epochs, loss, validation_loss)
+        """Show a finished epoch."""
+        self._display.on_epoch_end(self._first_epoch + epoch, self._total_epochs, loss, validation_loss)
 
 
-def compare_recipes(
-    recipes: Mapping[str, Recipe], seeds: int, out: Path, display: Callable[[int], ProgressDisplay], say: Print
+def train_recipes(
+    recipes: Mapping[str, Recipe],
+    seeds: int,
+    out: Path,
+    make_display: Callable[[int], ProgressDisplay],
+    print_line: PrintLine,
 ) -> Path:
-    """Trains each recipe with each seed, or reads what an earlier call has finished; prints a table, and draws it.
+    """Train each recipe with each seed, unless an earlier call has, print a table, and write a chart.
 
-    The models are published in `out`/models, where a service finds them.
+    The models are published in `out`/models, from where a service can load them.
 
     Args:
-        seeds: how many, from each recipe's own on.
-        display: makes what is told of so many epochs.
+        recipes: The recipes to compare, by name.
+        seeds: Number of seeds, counted up from that of each recipe.
+        out: The directory of the results and of the chart.
+        make_display: Returns a display for a number of epochs.
+        print_line: Prints one line or table.
 
     Returns:
-        The picture.
+        The chart.
 
     Raises:
-        DataError: the prices cannot be used.
+        DataError: The prices cannot be used.
     """
-    wanted = {
+    runs = {
         (name, seed): recipe.model_copy(update={"seed": seed})
         for name, recipe in recipes.items()
         for seed in range(recipe.seed, recipe.seed + seeds)
     }
-    found = {place: read(out, *place, recipe) for place, recipe in wanted.items()}
-    left = {place: recipe for place, recipe in wanted.items() if found[place] is None}
-    if len(left) < len(wanted):
-        say(f"{len(wanted) - len(left)} of {len(wanted)} were finished before")
-    total = sum(recipe.training.epochs for recipe in left.values())
-    with display(total) as show:
-        before = 0
-        for (name, seed), recipe in left.items():
-            say(f"{name}, seed {seed}: {recipe.description}")
-            found[name, seed] = train_trial(name, recipe, out, ProgressShare(show, before, total), say)
-            before += recipe.training.epochs
-    trials = [trial for trial in found.values() if trial is not None]
-    say(f"\n{text(table(trials))}\n{NOTE}\n")
-    forecast_plots.save(charts.recipes(scores_of(trials)), out / "recipes.png")
+    results = {run: read_result(out, *run, recipe) for run, recipe in runs.items()}
+    remaining = {run: recipe for run, recipe in runs.items() if results[run] is None}
+    if len(remaining) < len(runs):
+        print_line(f"{len(runs) - len(remaining)} of {len(runs)} training runs were finished before")
+    total_epochs = sum(recipe.training.epochs for recipe in remaining.values())
+    with make_display(total_epochs) as display:
+        first_epoch = 0
+        for (name, seed), recipe in remaining.items():
+            print_line(f"{name}, seed {seed}: {recipe.description}")
+            progress = RunProgress(display, first_epoch, total_epochs)
+            results[name, seed] = train_recipe(name, recipe, out, progress, print_line)
+            first_epoch += recipe.training.epochs
+    finished = [result for result in results.values() if result is not None]
+    print_line(f"\n{recipe_table(finished).to_text()}\n{NOTE}\n")
+    save_png(plot_recipes(scores_by_recipe(finished)), out / "recipes.png")
     return out / "recipes.png"
 
 
-def read(out: Path, name: str, seed: int, recipe: Recipe) -> RecipeTrial | None:
-    """The trial of exactly this recipe on exactly these prices, if it is finished."""
+def read_result(out: Path, name: str, seed: int, recipe: Recipe) -> RecipeResult | None:
+    """Read the saved result of this recipe with this seed.
+
+    Returns:
+        None if there is none, or if it was made from another recipe, from other prices or by other library versions.
+    """
     try:
-        trial = RecipeTrial.model_validate_json(_file(out, name, seed).read_bytes())
+        result = RecipeResult.model_validate_json(_result_file(out, name, seed).read_bytes())
     except (OSError, ValueError):
         return None
-    return trial if trial.key == key_of(recipe) else None
+    return result if result.key == result_key(recipe) else None
 
 
-def train_trial(name: str, recipe: Recipe, out: Path, show: ProgressShare, say: Print) -> RecipeTrial:
-    """Trains, publishes, and writes down what came of it, whole or not at all."""
+def train_recipe(name: str, recipe: Recipe, out: Path, progress: RunProgress, print_line: PrintLine) -> RecipeResult:
+    """Train and publish a recipe, and save the result."""
     score, parameters = None, 0
     try:
-        done = train.train_and_publish(recipe, name, out / "models", show, lambda _: None)
-        parameters = done.parameters
-        score = next(score for score in done.evidence.scores if score.horizon == 1)
+        published = train.train_and_publish(recipe, name, out / "models", progress, lambda _: None)
+        parameters = published.parameters
+        score = next(score for score in published.evidence.scores if score.horizon == 1)
     except train.NetworkError as error:
-        say(f"{name}: not published: {error}")
-    trial = RecipeTrial(
-        key=key_of(recipe),
+        print_line(f"{name}: not published: {error}")
+    result = RecipeResult(
+        key=result_key(recipe),
         recipe=name,
         seed=recipe.seed,
         parameters=parameters,
-        seconds=show.seconds,
+        seconds=progress.seconds,
         score=score,
     )
-    file = _file(out, name, recipe.seed)
+    file = _result_file(out, name, recipe.seed)
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(trial.model_dump_json(indent=1), encoding="utf-8")
-    part.replace(file)
-    return trial
+    partial = file.with_suffix(".part")
+    partial.write_text(result.model_dump_json(indent=1), encoding="utf-8")
+    partial.replace(file)
+    return result
 
 
-def key_of(recipe: Recipe) -> str:
-    """Of all that decides what comes of a recipe: itself, the files that it reads, and the libraries that train it."""
-    decisive = {"recipe": provenance.recipe_record(recipe), "libraries": provenance.library_versions()}
-    digest = sha256(json.dumps(decisive, sort_keys=True).encode())
+def result_key(recipe: Recipe) -> str:
+    """Return a digest of everything that determines a result: the recipe, its price files and the library versions."""
+    inputs = {"recipe": provenance.recipe_record(recipe), "libraries": provenance.library_versions()}
+    digest = sha256(json.dumps(inputs, sort_keys=True).encode())
     for path in (recipe.data.csv, recipe.data.test_csv):
-        if path is not None and path.is_file():  # where it is not, reading it will say so
+        if path is not None and path.is_file():  # training reports a missing file
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def scores_of(trials: Sequence[RecipeTrial]) -> dict[str, dict[int, Score]]:
-    """Of each recipe, by seed; a seed that came to no model has none."""
-    found: dict[str, dict[int, Score]] = {trial.recipe: {} for trial in trials}
-    for trial in trials:
-        if trial.score is not None:
-            found[trial.recipe][trial.seed] = trial.score
-    return found
+def scores_by_recipe(results: Sequence[RecipeResult]) -> dict[str, dict[int, Score]]:
+    """Return the scores of each recipe by seed, without those that could not be published."""
+    scores: dict[str, dict[int, Score]] = {result.recipe: {} for result in results}
+    for result in results:
+        if result.score is not None:
+            scores[result.recipe][result.seed] = result.score
+    return scores
 
 
-def table(trials: Sequence[RecipeTrial]) -> Table:
-    """A row for each recipe."""
+def recipe_table(results: Sequence[RecipeResult]) -> Table:
+    """Return one row for each recipe."""
     head = ["recipe", "seeds", "parameters", "seconds", "RMSE", "last price", "skill", "pinball", "pinball/RW"]
     rows = []
-    for name, scores in scores_of(trials).items():
-        mine = [trial for trial in trials if trial.recipe == name]
-        seeds, parameters = f"{len(scores)} of {len(mine)}", f"{max(trial.parameters for trial in mine):,}"
-        row = [name, seeds, parameters, number(_mean([trial.seconds for trial in mine]), 1)]
-        rows.append([*row, *(_figures([*scores.values()]) if scores else ["not published"])])
-    return Table("Recipes side by side", NOTE, head, rows)
+    for name, scores in scores_by_recipe(results).items():
+        of_recipe = [result for result in results if result.recipe == name]
+        row = [name, f"{len(scores)} of {len(of_recipe)}", f"{max(result.parameters for result in of_recipe):,}"]
+        row += [format_number(_mean([result.seconds for result in of_recipe]), 1)]
+        rows.append(row + (_score_cells([*scores.values()]) if scores else ["not published"]))
+    return Table("Comparison of recipes", NOTE, head, rows)
 
 
-def _figures(scores: Sequence[Score]) -> list[str]:
-    last = [row for score in scores for row in score.point_baselines if row.baseline == LAST_PRICE]
-    skill = [1 - each.rmse_ratio**2 for each in last]
-    ends = _mean([1 - each.high**2 for each in last]), _mean([1 - each.low**2 for each in last])
-    said = f"{_mean(skill):+.3f}" + (f" ± {np.std(skill, ddof=1):.3f}" if len(skill) > 1 else "")
-    walks = [row for score in scores for row in score.interval_baselines if row.baseline == EWMA]
+def _score_cells(scores: Sequence[Score]) -> list[str]:
+    to_last_price = [row for score in scores for row in score.point_baselines if row.baseline == LAST_PRICE]
+    skills = [1 - row.rmse_ratio**2 for row in to_last_price]
+    low, high = _mean([1 - row.high**2 for row in to_last_price]), _mean([1 - row.low**2 for row in to_last_price])
+    skill = f"{_mean(skills):+.3f}" + (f" ± {np.std(skills, ddof=1):.3f}" if len(skills) > 1 else "")
+    to_random_walk = [row for score in scores for row in score.interval_baselines if row.baseline == EWMA]
     pinball = [score.pinball for score in scores if score.pinball is not None]
-    beside = [_mean([getattr(walk, end) for walk in walks]) for end in ("pinball_ratio", "low", "high") if walks]
     return [
-        number(_mean([score.rmse for score in scores]), 2),
-        number(scores[0].rmse_last_price, 2),
-        f"{said} [{ends[0]:+.3f}, {ends[1]:+.3f}]",
-        percent(_mean(pinball) if pinball else None),
-        ratio(*beside) if beside else "-",
+        format_number(_mean([score.rmse for score in scores]), 2),
+        format_number(scores[0].rmse_last_price, 2),
+        f"{skill} [{low:+.3f}, {high:+.3f}]",
+        format_percent(_mean(pinball) if pinball else None),
+        format_ratio(
+            _mean([row.pinball_ratio for row in to_random_walk]),
+            _mean([row.low for row in to_random_walk]),
+            _mean([row.high for row in to_random_walk]),
+        )
+        if to_random_walk
+        else MISSING,
     ]
 
 
@@ -186,5 +210,5 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def _file(out: Path, name: str, seed: int) -> Path:
+def _result_file(out: Path, name: str, seed: int) -> Path:
     return out / "trials" / f"{name}-{seed}.json"

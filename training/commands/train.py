@@ -1,4 +1,4 @@
-"""A training run: a recipe and price history in, a published artifact out. Read it from top to bottom."""
+"""The command `train`: train a recipe's network, and publish it as an artifact."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from app.artifact import store
-from app.artifact.evidence import Evidence
+from app.artifact.evidence import Curve, Evidence
 from app.artifact.manifest import Calibration, GoldenForecasts, ManifestDraft, NetworkSummary, TrainingRange
 from app.artifact.staging import staging_directory
 from app.artifact.transform import F32, Transform
@@ -19,11 +19,13 @@ from app.inference.engines.onnx import OnnxEngine
 from app.inference.forecaster import GOLDEN_TOLERANCE, EngineName, Forecaster, load_forecaster
 from training import provenance
 from training.data.blocks import Samples
+from training.data.series import Series
 from training.data.unseen_series import load_unseen_series
-from training.evaluation import backtest, scoring, summary
-from training.evaluation.backtest import Backtest
+from training.evaluation.backtest import Backtest, run_backtest, samples_from
+from training.evaluation.scoring import score_backtest
+from training.evaluation.summary import summarize
 from training.fitting.calibration import fit_calibration
-from training.fitting.preparation import prepare_training
+from training.fitting.preparation import PreparedTraining, prepare_training
 from training.fitting.progress import ProgressDisplay
 from training.fitting.training_loop import fit_network, solve_echo_state
 from training.networks import architectures
@@ -33,6 +35,7 @@ from training.reports import report
 from training.signals import defer_signals
 
 GOLDEN_WINDOWS = 4
+COMPARED_WINDOWS = 256  # about so many inputs on which the ONNX network is compared with the Keras network
 
 
 class NetworkError(Exception):
@@ -41,125 +44,166 @@ class NetworkError(Exception):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run has made."""
+    """A published training run."""
 
-    path: Path
+    path: Path  # of the artifact
     evidence: Evidence
     parameters: int
 
 
 def train_and_publish(
-    recipe: Recipe, name: str, models_dir: Path, show: ProgressDisplay, say: Callable[[str], None]
+    recipe: Recipe, name: str, models_dir: Path, display: ProgressDisplay, print_line: Callable[[str], None]
 ) -> TrainingResult:
-    """Trains, calibrates, backtests and publishes. Whatever interrupts it, no half artifact stays behind.
+    """Train, calibrate and backtest a network, and publish it as the next version of a model.
+
+    If anything fails or interrupts the run, nothing is published.
 
     Args:
-        name: of the model to publish a version of.
-        show: is told of the epochs.
-        say: is told of everything else, a line at a time.
+        recipe: The recipe to follow.
+        name: The name of the model.
+        models_dir: The directory of models.
+        display: Shows the epochs.
+        print_line: Prints one line about the training data.
 
     Raises:
-        DataError: the prices cannot be used.
-        NetworkError: the network has become useless, or its ONNX form differs from it.
+        DataError: The prices cannot be used.
+        NetworkError: Training has diverged, or an engine could not serve the network.
     """
     keras.utils.set_random_seed(recipe.seed)
     with staging_directory(models_dir, name) as stage:
-        made = prepare_training(recipe, say)
-        blocks, judged, transform = made.training_blocks, made.evaluation_blocks, made.transform
-        is_resampled = made.resampled is not None
-        joblib.dump(made.scaler, stage.path / "scaler.joblib")
-        unseen = load_unseen_series(recipe.data.unseen)
-        network = made.build_network(recipe)
-        if recipe.network.cell == "echo_state":
-            curve = solve_echo_state(network, recipe, made.train, made.validation, show)
-        else:
-            trained = architectures.training_graph(network, recipe.network)
-            curve = fit_network(
-                trained, recipe.training, recipe.quantiles, made.resampled or made.train, made.validation, show
-            )
-        with defer_signals():
-            architectures.inference_copy(network).save(stage.path / "model.keras")
-            onnx = to_onnx(network)
-            (stage.path / "model.onnx").write_bytes(onnx)
-            engine = OnnxEngine(onnx)
-            _compare(network, engine, made.train[0][:: max(1, len(made.train[0]) // 256)])
+        prepared = prepare_training(recipe, print_line)
+        joblib.dump(prepared.scaler, stage.path / "scaler.joblib")
+        unseen = load_unseen_series(recipe.data.unseen)  # before training, so that missing data is reported at once
+        network = prepared.build_network(recipe)
+        curve = _fit(network, recipe, prepared, display)
+        engine = _save_network(network, stage.path, prepared.train[0])
+        training_ranges = _training_ranges(prepared.transform, prepared.training_blocks.train)
 
-        seen = _ranges(transform, blocks.train)
-
-        def forecaster(calibration: Calibration) -> Forecaster:
-            return Forecaster(transform, engine, calibration, recipe.quantiles, seen)
+        def make_forecaster(calibration: Calibration) -> Forecaster:
+            return Forecaster(prepared.transform, engine, calibration, recipe.quantiles, training_ranges)
 
         try:
-            calibration = fit_calibration(recipe, forecaster, transform, judged.validation, blocks.calibration)
-            served = forecaster(calibration)
-            tests = [backtest.run_backtest(served, samples, recipe.quantiles, recipe.levels) for samples in judged.test]
-            tests += [
-                backtest.backtest_unseen(served, series, recipe.window, recipe.horizon, recipe.quantiles, recipe.levels)
-                for series in unseen
-            ]
+            calibration = fit_calibration(
+                recipe,
+                make_forecaster,
+                prepared.transform,
+                prepared.evaluation_blocks.validation,
+                prepared.training_blocks.calibration,
+            )
+            forecaster = make_forecaster(calibration)
+            backtests = _run_backtests(recipe, forecaster, prepared.evaluation_blocks.test, unseen)
         except EngineFailed as error:
             raise NetworkError(f"training has diverged: {error}") from error
-        scores = [row for test in tests for row in scoring.score_backtest(test)]
-        found = summary.summarize(scores, held=calibration.center == "last_price")
-        report.write_report(stage.path, name, recipe.description, tests, curve, found)
+        scores = [score for backtest in backtests for score in score_backtest(backtest)]
+        evidence = summarize(scores, is_centered_on_last_price=calibration.center == "last_price")
+        report.write_report(stage.path, name, recipe.description, backtests, curve, evidence)
 
+        parameters = network.count_params()
         draft = ManifestDraft(
             window=recipe.window,
             horizon=recipe.horizon,
             levels=recipe.levels,
             transform=recipe.transform,
             network=NetworkSummary(
-                **recipe.network.model_dump(include={"structure", "cell", "units", "head"}),
-                parameters=network.count_params(),
+                **recipe.network.model_dump(include={"structure", "cell", "units", "head"}), parameters=parameters
             ),
             calibration=calibration,
-            training_ranges=seen,
+            training_ranges=training_ranges,
             recipe=provenance.recipe_record(recipe),
             data=[
-                *map(provenance.instrument_of, made.real_series),
-                *provenance.simulated_instruments(made.simulated_series, is_resampled),
+                *map(provenance.instrument_of, prepared.real_series),
+                *provenance.simulated_instruments(prepared.simulated_series, prepared.resampled is not None),
             ],
-            evidence=found,
+            evidence=evidence,
             curve=curve,
             libraries=provenance.library_versions(),
-            golden=_golden(served, tests),
+            golden=_golden_forecasts(forecaster, backtests),
         )
-        number = stage.publish(draft, check=_loads)
-    return TrainingResult(models_dir / name / number, found, draft.network.parameters)
+        version = stage.publish(draft, check=_check_loads)
+    return TrainingResult(models_dir / name / version, evidence, parameters)
 
 
-def _ranges(transform: Transform, train: Sequence[Samples]) -> list[TrainingRange]:
-    """What the training block has of each quantity that a forecast may warn of."""
-    observed = np.concatenate([transform.encode(samples.windows).observed_ranges for samples in train])  # (N, R, 2)
-    lows, highs = observed[:, :, 0].min(axis=0), observed[:, :, 1].max(axis=0)
-    return [
-        TrainingRange(quantity=q, low=low, high=high)
-        for q, low, high in zip(transform.quantities, lows, highs, strict=True)
-    ]
-
-
-def _compare(network: keras.Model, engine: OnnxEngine, inputs: F32) -> None:
-    """Raises NetworkError unless both forms of the network say the same numbers."""
-    ours = np.asarray(network.predict(inputs, verbose=0))
-    if not np.isfinite(ours).all():
-        raise NetworkError(
-            "training has diverged: the network answers NaN; a lower learning rate or clip_norm may help"
-        )
-    difference = float(np.max(np.abs(engine.run(inputs) - ours)) / max(1.0, float(np.max(np.abs(ours)))))
-    if difference > GOLDEN_TOLERANCE:
-        raise NetworkError(f"the ONNX form of the network differs from Keras by {difference:.2g}")
-
-
-def _golden(served: Forecaster, tests: Sequence[Backtest]) -> GoldenForecasts:
-    """The last windows of the first tests, and what is forecast for them."""
-    last = [test.samples.windows[-1 - i] for i in range(GOLDEN_WINDOWS) for test in tests if i < len(test.samples)]
-    windows = np.stack(last[:GOLDEN_WINDOWS])
-    return GoldenForecasts(windows=windows.tolist(), forecasts=served.forecast(windows).tolist())
+def _fit(network: keras.Model, recipe: Recipe, prepared: PreparedTraining, display: ProgressDisplay) -> Curve:
+    """Fit the network in place."""
+    if recipe.network.cell == "echo_state":
+        return solve_echo_state(network, recipe, prepared.train, prepared.validation, display)
+    trained = architectures.training_graph(network, recipe.network)
+    train = prepared.resampled or prepared.train
+    return fit_network(trained, recipe.training, recipe.quantiles, train, prepared.validation, display)
 
 
 @defer_signals()
-def _loads(path: Path) -> None:
-    """Loads the sealed artifact as the service would; raises NetworkError where an engine could not serve it."""
+def _save_network(network: keras.Model, directory: Path, inputs: F32) -> OnnxEngine:
+    """Save the network in both formats.
+
+    Args:
+        network: The fitted network.
+        directory: The directory of the artifact.
+        inputs: (N, T, F) inputs, some of which the two formats are compared on.
+
+    Returns:
+        An engine that runs the ONNX network.
+
+    Raises:
+        NetworkError: The network answers NaN, or the two formats answer differently.
+    """
+    architectures.inference_copy(network).save(directory / "model.keras")
+    onnx = to_onnx(network)
+    (directory / "model.onnx").write_bytes(onnx)
+    engine = OnnxEngine(onnx)
+    _check_same_outputs(network, engine, inputs[:: max(1, len(inputs) // COMPARED_WINDOWS)])
+    return engine
+
+
+def _run_backtests(
+    recipe: Recipe, forecaster: Forecaster, test: Sequence[Samples], unseen: Sequence[Series]
+) -> list[Backtest]:
+    """Backtest the test blocks, and whole series that the recipe does not train on."""
+    whole = [samples_from(series, 0, recipe.window, recipe.horizon) for series in unseen]
+    return [
+        run_backtest(forecaster, samples, recipe.quantiles, recipe.levels, is_seen)
+        for block, is_seen in ((test, True), (whole, False))
+        for samples in block
+    ]
+
+
+def _training_ranges(transform: Transform, train: Sequence[Samples]) -> list[TrainingRange]:
+    """Return the range of each quantity on the training block; forecasts outside it carry a warning."""
+    observed = np.concatenate([transform.encode(samples.windows).observed_ranges for samples in train])  # (N, R, 2)
+    lows, highs = observed[:, :, 0].min(axis=0), observed[:, :, 1].max(axis=0)
+    return [
+        TrainingRange(quantity=quantity, low=low, high=high)
+        for quantity, low, high in zip(transform.quantities, lows, highs, strict=True)
+    ]
+
+
+def _check_same_outputs(network: keras.Model, engine: OnnxEngine, inputs: F32) -> None:
+    """Raise NetworkError if the Keras network answers NaN, or the ONNX network answers differently."""
+    outputs = np.asarray(network.predict(inputs, verbose=0))
+    if not np.isfinite(outputs).all():
+        raise NetworkError(
+            "training has diverged: the network answers NaN; a lower learning rate or clip_norm may help"
+        )
+    difference = float(np.max(np.abs(engine.run(inputs) - outputs)) / max(1.0, float(np.max(np.abs(outputs)))))
+    if difference > GOLDEN_TOLERANCE:
+        raise NetworkError(f"the ONNX network differs from the Keras network by {difference:.2g}")
+
+
+def _golden_forecasts(forecaster: Forecaster, backtests: Sequence[Backtest]) -> GoldenForecasts:
+    """Forecast the last windows of the first backtests."""
+    last = [
+        backtest.samples.windows[-1 - i]
+        for i in range(GOLDEN_WINDOWS)
+        for backtest in backtests
+        if i < len(backtest.samples)
+    ]
+    windows = np.stack(last[:GOLDEN_WINDOWS])
+    return GoldenForecasts(windows=windows.tolist(), forecasts=forecaster.forecast(windows).tolist())
+
+
+@defer_signals()
+def _check_loads(path: Path) -> None:
+    """Load the sealed artifact as the service does; raise NetworkError if an engine could not serve it."""
     artifact = store.read_artifact(path)
     for engine in get_args(EngineName):
         try:

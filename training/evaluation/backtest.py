@@ -1,7 +1,7 @@
-"""Backtest: forecasts of exactly what would be served, beside what came."""
+"""Backtests: forecasts of past prices, made by the forecaster that would be served, and their outcomes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -9,110 +9,148 @@ import numpy as np
 
 from app.artifact.manifest import interval_columns
 from app.artifact.transform import F64
+from app.evaluation import scores
 from app.inference.forecaster import Forecaster
 from training.data.blocks import Samples, cut_samples
 from training.data.series import DataError, Series
 
-CHUNK = 1024  # windows in one engine call
-HORIZONS = (1, 5, 10, 20)  # that are scored, and the last
+CHUNK_WINDOWS = 1024  # windows in one engine call
+HORIZONS = (1, 5, 10, 20)  # horizons that are scored, in addition to the longest
+MIN_RATIO = 1e-6  # of a forecast to the last price: a forecast of 0 or less has no logarithm
+
+Rows = slice | np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, eq=False)
+class HorizonForecasts:
+    """Forecasts of N origins at one horizon, and their outcomes."""
+
+    forecasts: F64  # (N, Q) prices
+    outcome: F64  # (N,) prices
+    last: F64  # (N,) last price of each window
+    quantiles: Sequence[float]  # Q probabilities
+    levels: Sequence[int]
+
+    @property
+    def median(self) -> F64:
+        """The (N,) median forecasts."""
+        return self.forecasts[:, len(self.levels)]
+
+    def interval(self, level: int) -> tuple[F64, F64]:
+        """Return the (N,) lower and the (N,) upper prices of the interval of this level."""
+        lower, upper = interval_columns(level, self.levels)
+        return self.forecasts[:, lower], self.forecasts[:, upper]
+
+    def select(self, rows: Rows) -> "HorizonForecasts":
+        """Return the forecasts of some of the origins."""
+        return replace(self, forecasts=self.forecasts[rows], outcome=self.outcome[rows], last=self.last[rows])
+
+    def with_forecasts(self, forecasts: F64) -> "HorizonForecasts":
+        """Return other (N, Q) forecasts of the same outcomes."""
+        return replace(self, forecasts=forecasts)
+
+    def squared_errors(self, forecast: F64) -> F64:
+        """Return the (N,) squared errors of (N,) point forecasts, in log returns, or in price as in `price_moves`."""
+        predicted, actual = price_moves(forecast, self.outcome, self.last)
+        error: F64 = (predicted - actual) ** 2
+        return error
+
+    def pinball_losses(self) -> F64:
+        """Return the (N, Q) pinball losses over the last price, so that high prices do not weigh more than low ones."""
+        return scores.pinball_losses(self.forecasts, self.outcome, self.quantiles, self._scale)
+
+    def winkler_scores(self, level: int) -> F64:
+        """Return the (N,) Winkler scores of the interval of this level, over the last price."""
+        score: F64 = scores.winkler(*self.interval(level), self.outcome, level) / self._scale
+        return score
+
+    @property
+    def _scale(self) -> F64 | float:
+        """The last prices; 1 if some are not positive."""
+        return self.last if (self.last > 0).all() else 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Backtest:
-    """Every forecast of one block of one series, and what came."""
+    """Forecasts for N samples of one series, and their outcomes."""
 
     samples: Samples
-    forecasts: F64  # (N, H, Q)
-    quantiles: Sequence[float]
+    forecasts: F64  # (N, H, Q) prices
+    quantiles: Sequence[float]  # Q probabilities
     levels: Sequence[int]
-    seen: bool = True  # whether earlier prices of the series were trained on
-
-    @property
-    def median(self) -> F64:
-        """(N, H)"""
-        return self.forecasts[:, :, len(self.levels)]
+    is_seen: bool = True  # whether the model was trained on earlier prices of this series
 
     @property
     def last(self) -> F64:
-        """(N,) the last prices."""
+        """The (N,) last prices of the windows."""
         return self.samples.windows[:, -1]
 
     @property
-    def positive(self) -> bool:
-        """Whether all prices have a logarithm."""
+    def has_positive_prices(self) -> bool:
+        """Whether every price has a logarithm."""
         return bool((self.samples.windows > 0).all() and (self.samples.futures > 0).all())
 
-    def interval(self, level: int) -> tuple[F64, F64]:
-        """(N, H) lower and upper prices."""
-        lower, upper = interval_columns(level, self.levels)
-        return self.forecasts[:, :, lower], self.forecasts[:, :, upper]
+    def at(self, horizon: int) -> HorizonForecasts:
+        """Return the forecasts `horizon` steps ahead."""
+        h = horizon - 1
+        return HorizonForecasts(
+            self.forecasts[:, h], self.samples.futures[:, h], self.last, self.quantiles, self.levels
+        )
+
+    def forecast_dates(self, start: int, stop: int) -> tuple[date | None, date | None]:
+        """Return the dates of the first and of the last price forecast from the origins start ≤ i < stop.
+
+        Both are None if the series has no dates.
+        """
+        dates: Any = self.samples.series.dates
+        if dates is None:
+            return None, None
+        origins, horizon = self.samples.origins, self.samples.futures.shape[1]
+        first, last = dates[[origins[start] + 1, origins[stop - 1] + horizon]].astype("datetime64[D]").tolist()
+        return first, last
 
 
 def run_backtest(
-    forecaster: Forecaster, samples: Samples, quantiles: Sequence[float], levels: Sequence[int], seen: bool = True
+    forecaster: Forecaster, samples: Samples, quantiles: Sequence[float], levels: Sequence[int], is_seen: bool = True
 ) -> Backtest:
-    """Forecasts every window of a block."""
-    chunks = [samples.windows[i : i + CHUNK] for i in range(0, len(samples), CHUNK)]
+    """Forecast every sample.
+
+    Args:
+        forecaster: The forecaster under test.
+        samples: The windows to forecast from, and their outcomes.
+        quantiles: The Q probabilities that it forecasts.
+        levels: The levels of its intervals.
+        is_seen: Whether the model was trained on earlier prices of this series.
+    """
+    chunks = [samples.windows[i : i + CHUNK_WINDOWS] for i in range(0, len(samples), CHUNK_WINDOWS)]
     forecasts = np.concatenate([forecaster.forecast(chunk) for chunk in chunks])
-    return Backtest(samples, forecasts, quantiles, levels, seen)
+    return Backtest(samples, forecasts, quantiles, levels, is_seen)
 
 
-def backtest_unseen(
-    forecaster: Forecaster,
-    series: Series,
-    window: int,
-    horizon: int,
-    quantiles: Sequence[float],
-    levels: Sequence[int],
-) -> Backtest:
-    """Forecasts every window of a series that was not trained on.
+def samples_from(series: Series, first_row: int, window: int, horizon: int) -> Samples:
+    """Return every sample of a series whose future begins in `first_row` or later.
 
     Raises:
-        DataError: the series is too short for a single one.
+        DataError: There is none.
     """
-    return run_backtest(forecaster, samples_from(series, 0, window, horizon), quantiles, levels, seen=False)
-
-
-def samples_from(series: Series, first: int, window: int, horizon: int) -> Samples:
-    """Every sample of a series whose future begins in row `first` or later.
-
-    Raises:
-        DataError: there is none.
-    """
-    samples = cut_samples(series, first, len(series.prices), window, horizon)
+    samples = cut_samples(series, first_row, len(series.prices), window, horizon)
     if samples is None:
         reason = f"{len(series.prices)} prices are too few: a window of {window} and {horizon} steps ahead"
-        raise DataError(series.name, reason + (f" from price {first + 1} on" if first else ""))
+        raise DataError(series.name, reason + (f" from price {first_row + 1} on" if first_row else ""))
     return samples
 
 
 def scored_horizons(horizon: int) -> list[int]:
-    """1, 5, 10, 20 and the last, of those there are."""
+    """Return the horizons to score, out of 1 to `horizon`: 1, 5, 10, 20 and the longest."""
     return sorted({h for h in HORIZONS if h < horizon} | {horizon})
 
 
-def squared_errors(forecast: F64, outcome: F64, last: F64) -> F64:
-    """Squared error in log returns, of positive prices; in price, where some are not and have no logarithm.
+def price_moves(forecast: F64, outcome: F64, last: F64) -> tuple[F64, F64]:
+    """Return the (N,) predicted and the (N,) actual moves away from the last price.
 
-    A forecast of nothing or less counts as a millionth of the last price.
+    They are log returns, or price changes if some last price or outcome is not positive. A forecast below a millionth
+    of the last price counts as a millionth.
     """
-    said, came = moves(forecast, outcome, last)
-    error: F64 = (said - came) ** 2
-    return error
-
-
-def moves(forecast: F64, outcome: F64, last: F64) -> tuple[F64, F64]:
-    """(N,) moves from the last price, forecast and come: log returns, or changes where some have no logarithm."""
     if not ((outcome > 0).all() and (last > 0).all()):
         return forecast - last, outcome - last
-    return np.log(np.maximum(forecast / last, 1e-6)), np.log(outcome / last)
-
-
-def dates_of(samples: Samples, start: int, stop: int) -> tuple[date | None, date | None]:
-    """Of the first and the last price that was forecast from origins start ≤ i < stop."""
-    dates: Any = samples.series.dates
-    if dates is None:
-        return None, None
-    moments = dates[[samples.origins[start] + 1, samples.origins[stop - 1] + samples.futures.shape[1]]]
-    first, last = moments.astype("datetime64[D]").tolist()
-    return first, last
+    return np.log(np.maximum(forecast / last, MIN_RATIO)), np.log(outcome / last)

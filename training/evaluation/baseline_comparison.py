@@ -1,4 +1,4 @@
-"""A backtest beside its baselines, each on the same origins as the model."""
+"""Comparison of a backtest with baselines that forecast from the same origins."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -9,17 +9,16 @@ import numpy as np
 from app.artifact.evidence import IntervalBaseline, PointBaseline
 from app.artifact.transform import F64
 from app.evaluation import baselines, scores
-from app.evaluation.scores import ratio
-from training.evaluation import fitted_baselines
-from training.evaluation.backtest import Backtest, samples_from, scored_horizons, squared_errors
-from training.evaluation.garch import Garch
-from training.evaluation.significance import diebold_mariano, ratio_intervals
+from app.evaluation.scores import loss_ratio
+from training.evaluation.backtest import Backtest, HorizonForecasts, samples_from, scored_horizons
+from training.evaluation.fitted_baselines import GARCH, Garch, fit_ar1, fit_drift, fit_ridge
+from training.evaluation.significance import bootstrap_ratio_intervals, diebold_mariano
 
-LEAST = 100  # samples to fit a baseline on
+MIN_SAMPLES = 100  # to fit a baseline on
 
 
 class BaselineForecast(NamedTuple):
-    """A baseline's forecasts, from the origin `start` of a backtest on."""
+    """The forecasts of a baseline, from origin `start` of the backtest on."""
 
     name: str
     start: int
@@ -27,130 +26,130 @@ class BaselineForecast(NamedTuple):
 
 
 class FittingHalf(NamedTuple):
-    """The first half of a series, which baselines are fitted on, and where the other begins."""
+    """The first half of a series, which baselines are fitted to; they are scored on the second half."""
 
     windows: F64  # (M, W)
     futures: F64  # (M, H)
-    rows: int
-    start: int  # the first origin of the backtest whose future lies in the second half
+    rows: int  # number of prices in the first half
+    start: int  # index of the first origin of the backtest whose future lies in the second half
 
 
-def fitting_half(test: Backtest) -> FittingHalf | None:
-    """The half to fit on; None where it is too short, or prices have no logarithm, or are pooled from many paths."""
-    samples = test.samples
+def fitting_half(backtest: Backtest) -> FittingHalf | None:
+    """Return the half of the series to fit baselines to.
+
+    Returns:
+        None if it has too few samples, if a price of the series has no logarithm, or if the samples are pooled from
+        several simulated paths.
+    """
+    samples = backtest.samples
     window, horizon = samples.windows.shape[1], samples.futures.shape[1]
     rows = len(samples.series.prices) // 2
     count = rows - window - horizon + 1
     start = int(np.searchsorted(samples.origins, rows - 1))
-    pooled = samples.origins[0] < window - 1
-    if pooled or start == len(samples) or count < LEAST or not (samples.series.prices > 0).all():
+    is_pooled = samples.origins[0] < window - 1  # pooled samples are numbered from 0
+    if is_pooled or start == len(samples) or count < MIN_SAMPLES or not (samples.series.prices > 0).all():
         return None
-    every = samples_from(samples.series, 0, window, horizon)
-    return FittingHalf(every.windows[:count], every.futures[:count], rows, start)
+    whole = samples_from(samples.series, 0, window, horizon)
+    return FittingHalf(whole.windows[:count], whole.futures[:count], rows, start)
 
 
 class BaselineComparison:
-    """All baselines of one backtest, fitted once."""
+    """Compares a backtest with every baseline; each baseline is fitted once, for all horizons."""
 
-    def __init__(self, test: Backtest) -> None:
-        self._test = test
-        fitted_on = fitting_half(test)
-        self._points = list(_points(test, fitted_on))
-        self._intervals = list(_intervals(test, fitted_on)) if test.levels and test.positive else []
+    def __init__(self, backtest: Backtest) -> None:
+        self._backtest = backtest
+        half = fitting_half(backtest)
+        self._points = list(_point_forecasts(backtest, half))
+        has_intervals = backtest.levels and backtest.has_positive_prices
+        self._quantiles = list(_quantile_forecasts(backtest, half)) if has_intervals else []
 
-    def points(self, horizon: int) -> list[PointBaseline]:
-        """The median beside last price, mean of 20, drift, AR(1) and ridge."""
-        h, rows = horizon - 1, []
-        for start, group in _by_start(self._points):
-            outcome, last = self._test.samples.futures[start:, h], self._test.last[start:]
-            loss = squared_errors(self._test.median[start:, h], outcome, last)
-            theirs = np.stack(
-                [squared_errors(rival.forecasts[:, h], outcome, last) for rival in group], axis=1
-            )  # (N, K)
-            ends = np.sqrt(ratio_intervals(loss, theirs, horizon))
-            for rival, other, (low, high) in zip(group, theirs.T, ends.tolist(), strict=True):
+    def point_baselines(self, horizon: int) -> list[PointBaseline]:
+        """Compare the median with the last price, the mean of 20 prices, drift, AR(1) and ridge."""
+        rows = []
+        for model, group in self._by_start(self._points, horizon):
+            loss = model.squared_errors(model.median)
+            baseline_losses = [model.squared_errors(baseline.forecasts[:, horizon - 1]) for baseline in group]
+            ends = np.sqrt(bootstrap_ratio_intervals(loss, np.stack(baseline_losses, axis=1), horizon))
+            for baseline, baseline_loss, (low, high) in zip(group, baseline_losses, ends.tolist(), strict=True):
                 rows.append(
                     PointBaseline(
-                        baseline=rival.name,
+                        baseline=baseline.name,
                         origins=len(loss),
-                        rmse_ratio=float(np.sqrt(ratio(loss.mean(), other.mean()))),
+                        rmse_ratio=float(np.sqrt(loss_ratio(loss.mean(), baseline_loss.mean()))),
                         low=low,
                         high=high,
-                        p_value=diebold_mariano(loss, other, horizon),
+                        p_value=diebold_mariano(loss, baseline_loss, horizon),
                     )
                 )
         return rows
 
-    def intervals(self, horizon: int) -> list[IntervalBaseline]:
-        """The quantiles beside random walks with historical and with EWMA volatility, and GARCH-t."""
+    def interval_baselines(self, horizon: int) -> list[IntervalBaseline]:
+        """Compare the quantiles with random walks of historical and of EWMA volatility, and with GARCH."""
         rows = []
-        for start, group in _by_start(self._intervals):
-            loss, score, winkler = self._interval_losses(start, self._test.forecasts[start:], horizon)
-            theirs = [self._interval_losses(start, rival.forecasts, horizon) for rival in group]
-            ends = ratio_intervals(loss, np.stack([other for other, _, _ in theirs], axis=1), horizon)
-            for rival, (other, its_score, its_winkler), (low, high) in zip(group, theirs, ends.tolist(), strict=True):
+        for model, group in self._by_start(self._quantiles, horizon):
+            rivals = [model.with_forecasts(baseline.forecasts[:, horizon - 1]) for baseline in group]
+            loss = model.pinball_losses().mean(axis=1)
+            baseline_losses = [rival.pinball_losses().mean(axis=1) for rival in rivals]
+            ends = bootstrap_ratio_intervals(loss, np.stack(baseline_losses, axis=1), horizon)
+            for baseline, rival, baseline_loss, (low, high) in zip(
+                group, rivals, baseline_losses, ends.tolist(), strict=True
+            ):
                 rows.append(
                     IntervalBaseline(
-                        baseline=rival.name,
+                        baseline=baseline.name,
                         origins=len(loss),
-                        pinball_ratio=float(ratio(loss.mean(), other.mean())),
+                        pinball_ratio=float(loss_ratio(loss.mean(), baseline_loss.mean())),
                         low=low,
                         high=high,
-                        p_value=diebold_mariano(loss, other, horizon),
-                        crps_ratio=float(ratio(score, its_score)),
+                        p_value=diebold_mariano(loss, baseline_loss, horizon),
+                        crps_ratio=float(loss_ratio(_mean_crps(model), _mean_crps(rival))),
                         winkler_ratio={
-                            str(level): float(ratio(ours, its))
-                            for level, ours, its in zip(self._test.levels, winkler, its_winkler, strict=True)
+                            str(level): float(
+                                loss_ratio(
+                                    float(model.winkler_scores(level).mean()), float(rival.winkler_scores(level).mean())
+                                )
+                            )
+                            for level in model.levels
                         },
                     )
                 )
         return rows
 
-    def _interval_losses(self, start: int, forecasts: F64, horizon: int) -> tuple[F64, float, list[float]]:
-        """Of (N, H, Q) forecasts, over the last price: (N,) pinball losses, mean CRPS, mean Winkler by level."""
-        test, h = self._test, horizon - 1
-        outcome, last, quantiles = test.samples.futures[start:, h], test.last[start:], forecasts[:, h]
-        losses = scores.pinball_losses(quantiles, outcome, test.quantiles, last)  # (N, Q)
-        middle = len(test.levels)
-        winkler = [
-            scores.winkler(quantiles[:, middle - i], quantiles[:, middle + i], outcome, level) / last
-            for i, level in enumerate(test.levels, 1)
-        ]
-        score = scores.crps(losses, test.quantiles)
-        return losses.mean(axis=1), float(score.mean()), [float(each.mean()) for each in winkler]
+    def _by_start(
+        self, forecasts: Sequence[BaselineForecast], horizon: int
+    ) -> Iterator[tuple[HorizonForecasts, list[BaselineForecast]]]:
+        """Group baselines by their first origin: each group shares one bootstrap and the model's forecasts."""
+        for start, group in groupby(forecasts, key=lambda baseline: baseline.start):
+            yield self._backtest.at(horizon).select(slice(start, None)), list(group)
 
 
-def _points(test: Backtest, fitted_on: FittingHalf | None) -> Iterator[BaselineForecast]:
-    windows, horizon = test.samples.windows, test.samples.futures.shape[1]
+def _mean_crps(forecasts: HorizonForecasts) -> float:
+    return float(scores.crps(forecasts.pinball_losses(), forecasts.quantiles).mean())
+
+
+def _point_forecasts(backtest: Backtest, half: FittingHalf | None) -> Iterator[BaselineForecast]:
+    windows, horizon = backtest.samples.windows, backtest.samples.futures.shape[1]
     yield BaselineForecast(baselines.LAST_PRICE, 0, baselines.last_price(windows, horizon))
     yield BaselineForecast("mean of 20", 0, baselines.mean_price(windows, horizon))
-    if fitted_on is None:
+    if half is None:
         return
-    before, after, _, start = fitted_on
     for name, forecast in (
-        ("drift", fitted_baselines.drift(before, after)),
-        ("AR(1)", fitted_baselines.ar1(before, after)),
-        ("ridge", fitted_baselines.ridge(before, after, scored_horizons(horizon))),
+        ("drift", fit_drift(half.windows, half.futures)),
+        ("AR(1)", fit_ar1(half.windows, half.futures)),
+        ("ridge", fit_ridge(half.windows, half.futures, scored_horizons(horizon))),
     ):
-        yield BaselineForecast(name, start, forecast(windows[start:], horizon))
+        yield BaselineForecast(name, half.start, forecast(windows[half.start :], horizon))
 
 
-def _intervals(test: Backtest, fitted_on: FittingHalf | None) -> Iterator[BaselineForecast]:
-    windows, horizon = test.samples.windows, test.samples.futures.shape[1]
-    past = baselines.historical_volatility(windows)
-    yield BaselineForecast("historical volatility", 0, baselines.random_walk(windows, past, horizon, test.quantiles))
-    yield BaselineForecast(baselines.EWMA, 0, baselines.ewma_random_walk(windows, horizon, test.quantiles))
-    prices = test.samples.series.prices
-    if fitted_on is not None and np.ptp(prices[: fitted_on.rows]):
-        start = fitted_on.start
-        garch = Garch(prices, fitted_on.rows)
-        origins = test.samples.origins[start:]
-        yield BaselineForecast(
-            fitted_baselines.GARCH, start, garch.forecast(windows[start:], origins, horizon, test.quantiles)
-        )
-
-
-def _by_start(rivals: Sequence[BaselineForecast]) -> Iterator[tuple[int, list[BaselineForecast]]]:
-    """Those that are scored on the same origins together, whose bootstrap is then one."""
-    for start, group in groupby(rivals, key=lambda rival: rival.start):
-        yield start, list(group)
+def _quantile_forecasts(backtest: Backtest, half: FittingHalf | None) -> Iterator[BaselineForecast]:
+    windows, quantiles = backtest.samples.windows, backtest.quantiles
+    horizon = backtest.samples.futures.shape[1]
+    volatility = baselines.historical_volatility(windows)
+    random_walk = baselines.random_walk(windows, volatility, horizon, quantiles)
+    yield BaselineForecast("historical volatility", 0, random_walk)
+    yield BaselineForecast(baselines.EWMA, 0, baselines.ewma_random_walk(windows, horizon, quantiles))
+    prices = backtest.samples.series.prices
+    if half is not None and np.ptp(prices[: half.rows]):
+        origins = backtest.samples.origins[half.start :]
+        garch = Garch(prices, half.rows)
+        yield BaselineForecast(GARCH, half.start, garch.forecast(windows[half.start :], origins, horizon, quantiles))

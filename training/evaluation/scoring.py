@@ -1,4 +1,4 @@
-"""Evidence: all the figures of backtests, and what they amount to in plain sentences."""
+"""Scores of a backtest, in the form of the published evidence."""
 
 from itertools import pairwise
 
@@ -6,61 +6,109 @@ import numpy as np
 
 from app.artifact.evidence import DirectionalAccuracy, Fold, Proportion, Score, VolatilityTercile
 from app.artifact.transform import F64
-from app.evaluation import baselines, intervals, scores
-from training.evaluation import backtest, significance
-from training.evaluation.backtest import Backtest
+from app.evaluation import baselines, scores
+from app.evaluation.intervals import binomial_share
+from training.evaluation.backtest import Backtest, HorizonForecasts, price_moves, scored_horizons
 from training.evaluation.baseline_comparison import BaselineComparison
+from training.evaluation.significance import clark_west, diebold_mariano
 
 FOLDS = 5
+MIN_MOVE = 1e-9  # relative; a smaller move of the median away from the last price is rounding
 
 
-def score_backtest(test: Backtest) -> list[Score]:
-    """All the figures of one series, a row for each horizon that is scored."""
-    rivals = BaselineComparison(test)
+def score_backtest(backtest: Backtest, *, with_baselines: bool = True) -> list[Score]:
+    """Score a backtest at each of `scored_horizons`.
+
+    Args:
+        backtest: The backtest of one series.
+        with_baselines: Whether to compare with every baseline too, which takes much longer.
+    """
+    comparison = BaselineComparison(backtest) if with_baselines else None
+    horizon = backtest.samples.futures.shape[1]
+    random_walk = None  # (N, H, Q)
+    if backtest.levels and (backtest.samples.windows > 0).all():
+        random_walk = baselines.ewma_random_walk(backtest.samples.windows, horizon, backtest.quantiles)
     return [
-        score.model_copy(
-            update={
-                "direction": _direction(test, score.horizon - 1),
-                "coverage_interval": _coverage(test, score.horizon - 1, np.full(len(test.samples), True)),
-                "coverage_by_volatility": _terciles(test, score.horizon - 1),
-                "folds": _folds(test, score.horizon - 1),
-                "point_baselines": rivals.points(score.horizon),
-                "interval_baselines": rivals.intervals(score.horizon),
-            }
-        )
-        for score in score_forecasts(test)
+        _score(backtest, h, None if random_walk is None else random_walk[:, h - 1], comparison)
+        for h in scored_horizons(horizon)
     ]
 
 
-def _direction(test: Backtest, h: int) -> DirectionalAccuracy | None:
-    """None where the median says no direction, or no price moved."""
-    forecast, came = backtest.moves(test.median[:, h], test.samples.futures[:, h], test.last)
-    said = np.abs(test.median[:, h] - test.last) > 1e-9 * np.abs(test.last)  # more than rounding
-    counted = said & (came != 0)
-    steps = int(counted.sum())
+def _score(backtest: Backtest, horizon: int, random_walk: F64 | None, comparison: BaselineComparison | None) -> Score:
+    """Score one horizon; `random_walk` is its (N, Q) forecast."""
+    forecasts, series, origins = backtest.at(horizon), backtest.samples.series, backtest.samples.origins
+    median, outcome, last = forecasts.median, forecasts.outcome, forecasts.last
+    loss, baseline_loss = forecasts.squared_errors(median), forecasts.squared_errors(last)
+    changes = np.diff(series.prices[: origins[0] + 1])
+    pinball_losses = forecasts.pinball_losses() if forecasts.levels else None
+    coverage = _coverage(forecasts)
+    first_date, last_date = backtest.forecast_dates(0, len(origins))
+    return Score(
+        instrument=series.name,
+        seen=backtest.is_seen,
+        horizon=horizon,
+        origins=len(origins),
+        first_date=first_date,
+        last_date=last_date,
+        rmse=scores.rmse(median, outcome),
+        rmse_last_price=scores.rmse(last, outcome),
+        mae=scores.mae(median, outcome),
+        mae_last_price=scores.mae(last, outcome),
+        mase=scores.mase(scores.mae(median, outcome), changes),
+        rmsse=scores.rmsse(scores.rmse(median, outcome), changes),
+        skill=scores.skill(loss, baseline_loss),
+        skill_p_value=diebold_mariano(loss, baseline_loss, horizon),
+        skill_p_value_nested=clark_west(*price_moves(median, outcome, last), horizon),
+        direction=_direction(forecasts),
+        copy_ratio=scores.copy_ratio(median, last, outcome),
+        correlation_last=scores.correlation(median, last),
+        correlation_next=scores.correlation(median, outcome),
+        coverage={level: share.percent for level, share in coverage.items()},
+        coverage_interval=coverage,
+        coverage_by_volatility=_terciles(backtest, forecasts),
+        pinball=None if pinball_losses is None else float(pinball_losses.mean()),
+        pinball_random_walk=None if random_walk is None else _mean_pinball(forecasts.with_forecasts(random_walk)),
+        crps=None if pinball_losses is None else float(scores.crps(pinball_losses, backtest.quantiles).mean()),
+        winkler={str(level): float(np.mean(forecasts.winkler_scores(level))) for level in forecasts.levels},
+        pit=scores.pit(forecasts.forecasts, outcome).tolist() if forecasts.levels else [],
+        folds=_folds(backtest, forecasts, random_walk),
+        point_baselines=comparison.point_baselines(horizon) if comparison else [],
+        interval_baselines=comparison.interval_baselines(horizon) if comparison else [],
+    )
+
+
+def _direction(forecasts: HorizonForecasts) -> DirectionalAccuracy | None:
+    """Count correct directions; None if the median never leaves the last price, or no price moves."""
+    predicted, actual = price_moves(forecasts.median, forecasts.outcome, forecasts.last)
+    has_direction = np.abs(forecasts.median - forecasts.last) > MIN_MOVE * np.abs(forecasts.last)
+    is_counted = has_direction & (actual != 0)
+    steps = int(is_counted.sum())
     if not steps:
         return None
-    up = came[counted] > 0
-    hits = int(((forecast[counted] > 0) == up).sum())
-    majority = 100 * max(float(up.mean()), 1 - float(up.mean()))
-    return DirectionalAccuracy(steps=steps, hit_rate=intervals.binomial_share(hits, steps, "wilson"), majority=majority)
+    is_up = actual[is_counted] > 0
+    hits = int(((predicted[is_counted] > 0) == is_up).sum())
+    majority = 100 * max(float(is_up.mean()), 1 - float(is_up.mean()))
+    return DirectionalAccuracy(steps=steps, hit_rate=binomial_share(hits, steps, "wilson"), majority=majority)
 
 
-def _coverage(test: Backtest, h: int, where: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, Proportion]:
-    """By level, of the (N,) origins that are asked for."""
-    outcome = test.samples.futures[where, h]
-    found = {}
-    for level in test.levels:
-        lower, upper = (side[where, h] for side in test.interval(level))
-        found[str(level)] = intervals.binomial_share(int(((lower <= outcome) & (outcome <= upper)).sum()), len(outcome))
-    return found
+def _coverage(forecasts: HorizonForecasts) -> dict[str, Proportion]:
+    """Return the share of outcomes inside the interval, by level, with exact binomial intervals."""
+    shares = {}
+    for level in forecasts.levels:
+        lower, upper = forecasts.interval(level)
+        hits = int(((lower <= forecasts.outcome) & (forecasts.outcome <= upper)).sum())
+        shares[str(level)] = binomial_share(hits, len(forecasts.outcome))
+    return shares
 
 
-def _terciles(test: Backtest, h: int) -> list[VolatilityTercile]:
-    """None without levels, or where volatility does not tell three thirds apart."""
-    if not test.levels or not test.positive:
+def _terciles(backtest: Backtest, forecasts: HorizonForecasts) -> list[VolatilityTercile]:
+    """Return the coverage by thirds of the windows' volatility.
+
+    The list is empty without levels, or if the volatilities are too alike for three groups.
+    """
+    if not backtest.levels or not backtest.has_positive_prices:
         return []
-    volatility = baselines.ewma_volatility(test.samples.windows)
+    volatility = baselines.ewma_volatility(backtest.samples.windows)
     cuts = np.quantile(volatility, [1 / 3, 2 / 3])
     third = np.searchsorted(cuts, volatility)  # (N,) 0, 1 or 2
     counts = np.bincount(third, minlength=3)
@@ -71,96 +119,42 @@ def _terciles(test: Backtest, h: int) -> list[VolatilityTercile]:
             volatility=name,
             greatest=float(volatility[third == i].max()),
             origins=int(counts[i]),
-            coverage=_coverage(test, h, third == i),
+            coverage=_coverage(forecasts.select(third == i)),
         )
         for i, name in enumerate(("low", "middle", "high"))
     ]
 
 
-def _folds(test: Backtest, h: int) -> list[Fold]:
-    """Five, or none of fewer forecasts than that."""
-    count = len(test.samples)
+def _folds(backtest: Backtest, forecasts: HorizonForecasts, random_walk: F64 | None) -> list[Fold]:
+    """Score five consecutive parts; the list is empty if there are fewer than five forecasts."""
+    count = len(forecasts.outcome)
     if count < FOLDS:
         return []
-    walk = None
-    if test.levels and test.positive:
-        walk = baselines.ewma_random_walk(test.samples.windows, h + 1, test.quantiles)[:, h]
+    if not backtest.has_positive_prices:
+        random_walk = None
     edges = [round(i * count / FOLDS) for i in range(FOLDS + 1)]
-    return [_fold(test, h, walk, start, stop) for start, stop in pairwise(edges)]
+    return [_fold(backtest, forecasts, random_walk, start, stop) for start, stop in pairwise(edges)]
 
 
-def _fold(test: Backtest, h: int, walk: F64 | None, start: int, stop: int) -> Fold:
-    part = slice(start, stop)
-    outcome, last, median = test.samples.futures[part, h], test.last[part], test.median[part, h]
-    loss, baseline_loss = (backtest.squared_errors(each, outcome, last) for each in (median, last))
-    first_date, last_date = backtest.dates_of(test.samples, start, stop)
-    ratio = None
-    if walk is not None:
-        losses = (scores.pinball(each, outcome, test.quantiles, last) for each in (test.forecasts[part, h], walk[part]))
-        ratio = float(scores.ratio(*losses))
-    sides = {level: [side[part, h] for side in test.interval(level)] for level in test.levels}
+def _fold(backtest: Backtest, forecasts: HorizonForecasts, random_walk: F64 | None, start: int, stop: int) -> Fold:
+    part = forecasts.select(slice(start, stop))
+    first_date, last_date = backtest.forecast_dates(start, stop)
+    pinball_ratio = None
+    if random_walk is not None:
+        baseline = part.with_forecasts(random_walk[start:stop])
+        pinball_ratio = float(scores.loss_ratio(_mean_pinball(part), _mean_pinball(baseline)))
     return Fold(
         origins=stop - start,
         first_date=first_date,
         last_date=last_date,
-        skill=scores.skill(loss, baseline_loss),
-        rmse_ratio=float(scores.ratio(scores.rmse(median, outcome), scores.rmse(last, outcome))),
-        coverage={str(level): scores.coverage(low, high, outcome) for level, (low, high) in sides.items()},
-        pinball_ratio=ratio,
+        skill=scores.skill(part.squared_errors(part.median), part.squared_errors(part.last)),
+        rmse_ratio=float(
+            scores.loss_ratio(scores.rmse(part.median, part.outcome), scores.rmse(part.last, part.outcome))
+        ),
+        coverage={str(level): scores.coverage(*part.interval(level), part.outcome) for level in part.levels},
+        pinball_ratio=pinball_ratio,
     )
 
 
-def score_forecasts(test: Backtest) -> list[Score]:
-    """The figures of one series that need its forecasts only, a row for each horizon that is scored."""
-    futures, last = test.samples.futures, test.last
-    # Losses of quantiles are relative to the price, so that a dear year counts no more than a cheap one.
-    scale = last if (last > 0).all() else 1.0
-    walk = None
-    if test.levels and (test.samples.windows > 0).all():
-        walk = baselines.ewma_random_walk(test.samples.windows, futures.shape[1], test.quantiles)
-    first_date, last_date = backtest.dates_of(test.samples, 0, len(test.samples))
-    changes = np.diff(test.samples.series.prices[: test.samples.origins[0] + 1])
-    rows = []
-    for horizon in backtest.scored_horizons(futures.shape[1]):
-        h = horizon - 1
-        forecast, outcome = test.median[:, h], futures[:, h]
-        loss, baseline_loss = (
-            backtest.squared_errors(forecast, outcome, last),
-            backtest.squared_errors(last, outcome, last),
-        )
-        losses = scores.pinball_losses(test.forecasts[:, h], outcome, test.quantiles, scale) if test.levels else None
-        sides = {level: [side[:, h] for side in test.interval(level)] for level in test.levels}
-        rows.append(
-            Score(
-                instrument=test.samples.series.name,
-                seen=test.seen,
-                horizon=horizon,
-                origins=len(test.samples),
-                first_date=first_date,
-                last_date=last_date,
-                rmse=scores.rmse(forecast, outcome),
-                rmse_last_price=scores.rmse(last, outcome),
-                mae=scores.mae(forecast, outcome),
-                mae_last_price=scores.mae(last, outcome),
-                mase=scores.scaled(scores.mae(forecast, outcome), changes),
-                rmsse=scores.root_scaled(scores.rmse(forecast, outcome), changes),
-                skill=scores.skill(loss, baseline_loss),
-                skill_p_value=significance.diebold_mariano(loss, baseline_loss, horizon),
-                skill_p_value_nested=significance.clark_west(*backtest.moves(forecast, outcome, last), horizon),
-                copy_ratio=scores.copy_ratio(forecast, last, outcome),
-                correlation_last=scores.correlation(forecast, last),
-                correlation_next=scores.correlation(forecast, outcome),
-                coverage={str(level): scores.coverage(low, high, outcome) for level, (low, high) in sides.items()},
-                pinball=None if losses is None else float(losses.mean()),
-                pinball_random_walk=(
-                    None if walk is None else scores.pinball(walk[:, h], outcome, test.quantiles, scale)
-                ),
-                crps=None if losses is None else float(scores.crps(losses, test.quantiles).mean()),
-                winkler={
-                    str(level): float(np.mean(scores.winkler(low, high, outcome, level) / scale))
-                    for level, (low, high) in sides.items()
-                },
-                pit=scores.pit(test.forecasts[:, h], outcome).tolist() if test.levels else [],
-            )
-        )
-    return rows
+def _mean_pinball(forecasts: HorizonForecasts) -> float:
+    return float(forecasts.pinball_losses().mean())

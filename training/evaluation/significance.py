@@ -1,4 +1,4 @@
-"""How much of a figure may be chance."""
+"""Significance tests and confidence intervals for the difference between two forecasters."""
 
 import numpy as np
 from arch.bootstrap import StationaryBootstrap
@@ -6,39 +6,49 @@ from scipy import stats
 
 from app.artifact.transform import F64
 from app.evaluation.intervals import CONFIDENCE
-from app.evaluation.scores import ratio
+from app.evaluation.scores import loss_ratio
 
-DRAWS = 1000  # of a bootstrap
+BOOTSTRAP_DRAWS = 1000
 
 
 def diebold_mariano(loss: F64, baseline_loss: F64, horizon: int) -> float | None:
-    """One-sided p-value that the forecasts are no better than the baseline's; None where the losses are the same.
+    """Test the null hypothesis that the forecasts are no better than the baseline's.
 
-    Diebold & Mariano (1995), with a Bartlett window over `horizon` − 1 lags, the small-sample factor of Harvey,
-    Leybourne & Newbold (1997), and Student's t with N − 1 degrees of freedom.
+    Diebold & Mariano (1995), with a Bartlett window over `horizon` − 1 lags, the small-sample correction of Harvey,
+    Leybourne & Newbold (1997), and Student's t distribution with N − 1 degrees of freedom.
 
     Args:
-        loss, baseline_loss: (N,) of the same outcomes.
-        horizon: steps ahead; forecasts overlap by one less.
+        loss: (N,) losses of the forecasts.
+        baseline_loss: (N,) losses of the baseline for the same outcomes.
+        horizon: Number of steps ahead; consecutive forecasts overlap by one step less.
+
+    Returns:
+        The one-sided p-value, or None if the losses are equal.
     """
     n = len(loss)
     gain = baseline_loss - loss
     variance = _long_run_variance(gain, horizon)
     if n < 2 or variance <= 1e-18 * float(np.mean(baseline_loss)) ** 2:
         return None
-    factor = (n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n
-    statistic = gain.mean() / np.sqrt(variance / n) * np.sqrt(max(factor, 0.0))
+    correction = (n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n
+    statistic = gain.mean() / np.sqrt(variance / n) * np.sqrt(max(correction, 0.0))
     return float(stats.t.sf(statistic, n - 1))
 
 
 def clark_west(forecast: F64, outcome: F64, horizon: int) -> float | None:
-    """One-sided p-value that the forecasts are no better than 0, which their model contains; None where they are 0.
+    """Test the null hypothesis that the forecasts are no better than 0, which their model nests.
 
-    Clark & West (2007): a model that nests its baseline pays, where it has nothing to add, for the noise of what it
-    adds, and that is given back to it: the gain is y² − (y − f)² + f². With a Bartlett window over `horizon` − 1 lags.
+    Clark & West (2007): if a model nests its baseline and has nothing to add, the noise of its extra parameters still
+    raises its loss. The test corrects for that: the gain is y² − (y − f)² + f². The variance has a Bartlett window over
+    `horizon` − 1 lags.
 
     Args:
-        forecast, outcome: (N,) of what the baseline says is 0, such as log returns.
+        forecast: (N,) forecasts of a quantity that the baseline forecasts to be 0, such as a log return.
+        outcome: (N,) outcomes.
+        horizon: Number of steps ahead.
+
+    Returns:
+        The one-sided p-value, or None if all forecasts are 0.
     """
     n = len(outcome)
     gain = outcome**2 - (outcome - forecast) ** 2 + forecast**2
@@ -48,31 +58,37 @@ def clark_west(forecast: F64, outcome: F64, horizon: int) -> float | None:
     return float(stats.norm.sf(gain.mean() / np.sqrt(variance / n)))
 
 
-def ratio_intervals(loss: F64, baseline_losses: F64, horizon: int) -> F64:
-    """(K, 2) ends of 95% intervals of mean loss/mean loss of K baselines, by percentiles of a stationary bootstrap.
+def bootstrap_ratio_intervals(loss: F64, baseline_losses: F64, horizon: int) -> F64:
+    """Estimate 95% confidence intervals of mean loss / mean baseline loss, for K baselines.
 
-    Politis & Romano (1994), of all losses together, with blocks of a mean length of N^⅓ and at least two horizons:
-    losses of overlapping forecasts, and volatility, come in clusters. Always the same draws.
+    Percentiles of a stationary bootstrap (Politis & Romano, 1994) that resamples all losses together. Losses of
+    overlapping forecasts are autocorrelated, and so is volatility: the mean block length is N^⅓, and at least two
+    horizons. The seed is fixed.
 
     Args:
-        loss: (N,)
-        baseline_losses: (N, K) of the same outcomes.
+        loss: (N,) losses of the forecasts.
+        baseline_losses: (N, K) losses of the baselines for the same outcomes.
+        horizon: Number of steps ahead.
+
+    Returns:
+        (K, 2) lower and upper ends.
     """
     n = len(loss)
-    block = min(n, max(2 * horizon, round(n ** (1 / 3))))
-    rows = StationaryBootstrap(block, np.arange(n), seed=1)
-    counts = np.stack([np.bincount(data[0], minlength=n) for data, _ in rows.bootstrap(DRAWS)])  # (DRAWS, N)
+    block_length = min(n, max(2 * horizon, round(n ** (1 / 3))))
+    bootstrap = StationaryBootstrap(block_length, np.arange(n), seed=1)
+    draws = bootstrap.bootstrap(BOOTSTRAP_DRAWS)
+    counts = np.stack([np.bincount(data[0], minlength=n) for data, _ in draws])  # (DRAWS, N)
     means = counts @ np.column_stack([loss, baseline_losses]) / n  # (DRAWS, 1 + K)
     tail = (1 - CONFIDENCE) / 2
-    ends: F64 = np.quantile(ratio(means[:, :1], means[:, 1:]), [tail, 1 - tail], axis=0).T
+    ends: F64 = np.quantile(loss_ratio(means[:, :1], means[:, 1:]), [tail, 1 - tail], axis=0).T
     return ends
 
 
 def _long_run_variance(values: F64, horizon: int) -> float:
-    """Of (N,) values, with a Bartlett window over `horizon` − 1 lags (Newey & West, 1987)."""
+    """Return the variance of (N,) values, with a Bartlett window over `horizon` − 1 lags (Newey & West, 1987)."""
     n = len(values)
-    centred = values - values.mean()
-    variance = float(centred @ centred) / n
+    centered = values - values.mean()
+    variance = float(centered @ centered) / n
     for lag in range(1, horizon):
-        variance += 2 * (1 - lag / horizon) * float(centred[lag:] @ centred[:-lag]) / n
+        variance += 2 * (1 - lag / horizon) * float(centered[lag:] @ centered[:-lag]) / n
     return variance

@@ -1,4 +1,4 @@
-"""The evidence in plain sentences, point skill first."""
+"""A summary of the evidence in plain sentences, point skill first."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,119 +6,124 @@ from typing import Any
 import numpy as np
 
 from app.artifact.evidence import Evidence, Score
-from app.evaluation import baselines, scores
-from training.evaluation import fitted_baselines
+from app.evaluation.baselines import EWMA
+from app.evaluation.scores import loss_ratio
+from training.evaluation.fitted_baselines import GARCH
 
 SIGNIFICANCE = 0.05
-DIGITS = 6  # significant, of what is kept
-SUMMARY_LEVELS = (80, 95)  # levels that the summary names
-RIVALS = (  # interval baselines that the summary names
-    (baselines.EWMA, "a random walk with EWMA volatility"),
-    (fitted_baselines.GARCH, "GARCH-t fitted to each instrument itself"),
-)
+DIGITS = 6  # significant digits of published figures
+SUMMARY_LEVELS = (80, 95)  # levels that the summary mentions
+SUMMARY_BASELINES = {  # interval baselines that the summary mentions
+    EWMA: "a random walk with EWMA volatility",
+    GARCH: "a GARCH-t model fitted to each instrument",
+}
 
 
-def summarize(scores: Sequence[Score], held: bool) -> Evidence:
-    """The figures and what they amount to.
+def summarize(scores: Sequence[Score], *, is_centered_on_last_price: bool) -> Evidence:
+    """Summarize scores, and decide whether the median has point skill.
 
     Args:
-        held: whether the median is held at the last price, for want of skill on the validation block.
+        scores: The scores of every instrument at every scored horizon.
+        is_centered_on_last_price: Whether the median is fixed to the last price, because no skill was found on the
+            validation block.
     """
-    first = [score for score in scores if score.horizon == 1]
-    skilled = not held and has_skill(first)
-    sentences = [_point_sentence(first, held, skilled)]
-    seen, unseen = ([score for score in first if score.seen is flag] for flag in (True, False))
+    one_step = [score for score in scores if score.horizon == 1]
+    is_skilled = not is_centered_on_last_price and has_skill(one_step)
+    sentences = [_point_sentence(one_step, is_centered_on_last_price, is_skilled)]
+    seen, unseen = ([score for score in one_step if score.seen is is_seen] for is_seen in (True, False))
     if seen:
         sentences += [
-            f"The {level}% intervals held the next price {_mean_coverage(seen, level):.1f}% of the time."
-            for level in SUMMARY_LEVELS
-            if _has(seen, level)
+            f"The {level}% intervals contained the next price {_mean_coverage(seen, level):.1f}% of the time."
+            for level in _summary_levels(seen)
         ]
-        sentences.append(f"Measured on {_steps(seen)} unseen steps of {_names(seen)}.")
+        sentences.append(f"Measured on {_total_origins(seen)} unseen steps of {_instruments(seen)}.")
     if unseen:
         sentences.append(_unseen_sentence(unseen))
-    sentences += _quantiles_sentence(first)
-    kept = [Score.model_validate(_rounded(score.model_dump())) for score in scores]
-    return Evidence(point_skill="some" if skilled else "none", summary=" ".join(sentences), scores=kept)
+    sentences += _pinball_sentence(one_step)
+    rounded = [Score.model_validate(_round(score.model_dump())) for score in scores]
+    return Evidence(point_skill="some" if is_skilled else "none", summary=" ".join(sentences), scores=rounded)
 
 
 def has_skill(scores: Sequence[Score]) -> bool:
-    """Whether the one-step median beats the last price: better over all, and on some instrument beyond chance.
+    """Return whether the one-step median beats the last price.
 
-    Bonferroni's correction for the number of instruments holds however they depend on each other.
+    The mean skill must be positive, and significant on at least one instrument. Bonferroni's correction for the number
+    of instruments is valid even if they depend on each other.
     """
     scores = [score for score in scores if score.horizon == 1]
-    better = sum(score.skill for score in scores) > 0
+    is_better = sum(score.skill for score in scores) > 0
     p_values = [score.skill_p_value for score in scores if score.skill_p_value is not None]
-    return better and bool(p_values) and min(p_values) * len(scores) < SIGNIFICANCE
+    return is_better and bool(p_values) and min(p_values) * len(scores) < SIGNIFICANCE
 
 
 def is_lagged_copy(score: Score) -> bool:
-    """Whether forecasts follow the last price more closely than the price they forecast, and are no better than it."""
+    """Return whether forecasts have no skill and correlate more with the last price than with the next one."""
     return score.skill <= 0 and score.correlation_last > score.correlation_next
 
 
 def rmse_ratio(score: Score) -> float:
-    """Of the median to the last price; 1 where no price moves and none was forecast to."""
-    return float(scores.ratio(score.rmse, score.rmse_last_price))
+    """Return RMSE(median) / RMSE(last price)."""
+    return float(loss_ratio(score.rmse, score.rmse_last_price))
 
 
-def _point_sentence(first: Sequence[Score], held: bool, skilled: bool) -> str:
-    ratio = float(np.mean([rmse_ratio(score) for score in first]))
-    skill = float(np.mean([score.skill for score in first]))
-    if held:
+def _point_sentence(one_step: Sequence[Score], is_centered_on_last_price: bool, is_skilled: bool) -> str:
+    ratio = float(np.mean([rmse_ratio(score) for score in one_step]))
+    skill = float(np.mean([score.skill for score in one_step]))
+    if is_centered_on_last_price:
         return "No point skill was found, so the median repeats the last price."
-    if skilled:
+    if is_skilled:
         return f"The median beats repeating the last price: skill {skill:.1%}, RMSE ratio {ratio:.3f}."
-    copy = ", and follows it like a lagged copy" if all(is_lagged_copy(score) for score in first) else ""
+    copy = "; the forecasts are a lagged copy of the price" if all(map(is_lagged_copy, one_step)) else ""
     if ratio >= 1.005:
-        return f"No point skill: the median misses by {ratio:.2f} times as much as repeating the last price{copy}."
+        return f"No point skill: the RMSE of the median is {ratio:.2f} times that of repeating the last price{copy}."
     if skill <= 0:
         return f"No point skill: the median is no better than repeating the last price{copy}."
-    return f"No point skill: what the median gains on repeating the last price ({skill:.2%}) is within chance."
+    return f"No point skill: the gain over repeating the last price ({skill:.2%}) is not statistically significant."
 
 
 def _unseen_sentence(unseen: Sequence[Score]) -> str:
-    held = [
-        f"the {level}% intervals held {_mean_coverage(unseen, level):.1f}%"
-        for level in SUMMARY_LEVELS
-        if _has(unseen, level)
+    """Summarize the scores of instruments that the model was not trained on."""
+    covered = [
+        f"the {level}% intervals contained {_mean_coverage(unseen, level):.1f}% of the next prices"
+        for level in _summary_levels(unseen)
     ]
     ratio = float(np.mean([rmse_ratio(score) for score in unseen]))
-    said = " and ".join(held) or f"the median missed by {ratio:.2f} times as much as repeating the last price"
-    return f"On {_steps(unseen)} steps of instruments that were not trained on ({_names(unseen)}), {said}."
+    finding = " and ".join(covered) or f"the RMSE of the median was {ratio:.2f} times that of repeating the last price"
+    unseen_steps = f"{_total_origins(unseen)} steps of instruments that the model was not trained on"
+    return f"On {unseen_steps} ({_instruments(unseen)}), {finding}."
 
 
-def _quantiles_sentence(first: Sequence[Score]) -> list[str]:
-    """The quantiles beside those of volatility models, where there are any; none otherwise."""
-    said = []
-    for name, what in RIVALS:
-        ratios = [row.pinball_ratio for score in first for row in score.interval_baselines if row.baseline == name]
+def _pinball_sentence(one_step: Sequence[Score]) -> list[str]:
+    """Compare the quantiles with volatility models; the list is empty if no score has such baselines."""
+    comparisons = []
+    for name, description in SUMMARY_BASELINES.items():
+        ratios = [row.pinball_ratio for score in one_step for row in score.interval_baselines if row.baseline == name]
         if ratios:
-            said.append(f"{np.median(ratios):.3f} times that of {what}")
-    return [f"The quantiles' loss is {' and '.join(said)} (medians; below 1 is better)."] if said else []
+            comparisons.append(f"{np.median(ratios):.3f} times that of {description}")
+    return [f"The pinball loss is {' and '.join(comparisons)} (medians; below 1 is better)."] if comparisons else []
 
 
-def _rounded(value: Any) -> Any:
-    """A document with its fractions to so many digits as mean something."""
+def _round(value: Any) -> Any:
+    """Round every float of a JSON document to significant digits."""
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
+        return {key: _round(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_rounded(each) for each in value]
+        return [_round(each) for each in value]
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def _has(scores: Sequence[Score], level: int) -> bool:
-    return all(str(level) in score.coverage for score in scores)
+def _summary_levels(scores: Sequence[Score]) -> list[int]:
+    """Return those of SUMMARY_LEVELS that every score has."""
+    return [level for level in SUMMARY_LEVELS if all(str(level) in score.coverage for score in scores)]
 
 
 def _mean_coverage(scores: Sequence[Score], level: int) -> float:
     return float(np.mean([score.coverage[str(level)] for score in scores]))
 
 
-def _steps(scores: Sequence[Score]) -> int:
+def _total_origins(scores: Sequence[Score]) -> int:
     return sum(score.origins for score in scores)
 
 
-def _names(scores: Sequence[Score]) -> str:
+def _instruments(scores: Sequence[Score]) -> str:
     return ", ".join(score.instrument for score in scores)

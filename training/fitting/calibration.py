@@ -65,7 +65,8 @@ def fit_calibration(
 
     center = recipe.calibration.center
     if center == "auto":
-        scores = [row for test in backtests("network", validation) for row in scoring.score_forecasts(test)]
+        tests = backtests("network", validation)
+        scores = [row for test in tests for row in scoring.score_backtest(test, with_baselines=False)]
         center = "network" if summary.has_skill(scores) else "last_price"
     if not recipe.levels:
         return identity_calibration(recipe.horizon, recipe.levels, center)

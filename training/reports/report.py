@@ -1,4 +1,4 @@
-"""What a person looks at: a page that says what was measured, and its pictures."""
+"""The HTML report of an evaluation, and its charts."""
 
 import html
 from collections.abc import Sequence
@@ -7,10 +7,11 @@ from pathlib import Path
 from app.artifact.evidence import Curve, Evidence, Score
 from training.evaluation.backtest import Backtest
 from training.evaluation.summary import is_lagged_copy
-from training.reports import charts, forecast_plots, tables
-from training.reports.forecast_plots import BASELINE, MODEL
+from training.reports import charts, forecast_plots
+from training.reports.plot_style import BASELINE, MODEL, save_png
+from training.reports.score_tables import detail_tables, levels_of, overview_table
 
-REPEATS = 0.005  # a copy ratio below it: nobody would see the difference
+MIN_COPY_RATIO = 0.005  # a median with a smaller copy ratio is reported to repeat the last price
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -35,104 +36,124 @@ PAGE = """<!doctype html>
 
 
 def write_report(
-    directory: Path, title: str, description: str, tests: Sequence[Backtest], curve: Curve | None, shown: Evidence
+    directory: Path,
+    title: str,
+    description: str,
+    backtests: Sequence[Backtest],
+    curve: Curve | None,
+    evidence: Evidence,
 ) -> None:
-    """Writes report.html and its pictures.
+    """Write report.html and its charts.
 
     Args:
-        curve: of the training, if it is known.
+        directory: Where to write; it must exist.
+        title: The title of the page.
+        description: A paragraph below the summary.
+        backtests: The backtests that the evidence was computed from.
+        curve: The losses of the training, if they are known.
+        evidence: The figures to report.
     """
-    scores = shown.scores
+    scores = evidence.scores
+    has_levels = bool(levels_of(scores))
+    figures = {
+        "real-vs-predicted.png": forecast_plots.plot_real_and_predicted(backtests),
+        "error.png": charts.plot_errors(scores),
+    }
     sections = [
-        _picture(
-            "Real and predicted",
-            "One step ahead, always from true previous prices, on prices that nothing was fitted or chosen on. "
-            + lag_sentence(scores),
+        _section(
+            "Real and predicted prices",
+            "One step ahead. Every forecast starts from real prices, and nothing was fitted or selected on the "
+            "prices shown. " + lag_sentence(scores),
             "real-vs-predicted.png",
         )
     ]
-    drawn = {"real-vs-predicted.png": forecast_plots.real_vs_predicted(tests), "error.png": charts.errors(scores)}
-    has_levels = bool(tables.levels_of(scores))
     if has_levels:
-        drawn["fan.png"] = forecast_plots.fan(tests[0])
+        figures["fan.png"] = forecast_plots.plot_fan(backtests[0])
         sections.append(
-            _picture(
-                "What is likely",
-                "Bands hold the share of outcomes that is written beside them, if they are right; the widest palest.",
+            _section(
+                "Intervals",
+                "Each band should contain the given percentage of the real prices. Wider bands are paler.",
                 "fan.png",
             )
         )
     sections.append(
-        _picture(
+        _section(
             "Error against baselines",
-            "Below 1 the model is better. Whiskers are 95% intervals by stationary bootstrap: one that crosses 1 is "
-            "within chance. Errors are in log returns; those of quantiles are over the last price.",
+            "Below 1 the model is better. Lines are 95% stationary bootstrap intervals; if one crosses 1, the "
+            "difference is not significant. RMSE is in log returns, pinball loss relative to the last price.",
             "error.png",
         )
     )
     if has_levels:
-        drawn |= {"coverage.png": charts.coverage(scores), "pit.png": charts.pit(scores)}
+        figures |= {"coverage.png": charts.plot_coverage(scores), "pit.png": charts.plot_pit(scores)}
         sections += [
-            _picture(
+            _section(
                 "Coverage",
-                "How far the share of outcomes inside an interval is from what it promises, with 95% binomial "
-                "intervals; volatility by thirds of each instrument's windows. 0 is right, above is too wide, below "
-                "too narrow.",
+                "The percentage of real prices inside an interval minus its level, with 95% binomial intervals. Above "
+                "0 the interval is too wide, below 0 too narrow. Volatility is grouped by thirds of each instrument's "
+                "windows.",
                 "coverage.png",
             ),
-            _picture(
+            _section(
                 "Calibration",
-                "Where outcomes fell among the quantiles (PIT). 1 everywhere is calibrated; high ends mean intervals "
-                "too narrow, low ends too wide.",
+                "How often real prices fell between each two quantiles (PIT), over how often they should. If the bars "
+                "are higher than 1 at the ends, intervals are too narrow; if they are lower, too wide.",
                 "pit.png",
             ),
         ]
     if curve is not None:
-        drawn["loss.png"] = charts.losses(curve)
-        sections.append(_picture("Training", "Loss by epoch.", "loss.png"))
-    figures = [tables.overview(scores), *tables.details(scores)]
-    sections.append("<h2>Figures</h2>\n" + "\n".join(map(tables.page, figures)))
-    for name, figure in drawn.items():
-        forecast_plots.save(figure, directory / name)
+        figures["loss.png"] = charts.plot_training_losses(curve)
+        sections.append(_section("Training", "Loss by epoch.", "loss.png"))
+    tables = [overview_table(scores), *detail_tables(scores)]
+    sections.append("<h2>Figures</h2>\n" + "\n".join(table.to_html() for table in tables))
+    for name, figure in figures.items():
+        save_png(figure, directory / name)
     page = PAGE.format(
         title=html.escape(title),
         description=html.escape(description),
-        summary=html.escape(shown.summary),
-        color=BASELINE if shown.point_skill == "none" else MODEL,
+        summary=html.escape(evidence.summary),
+        color=BASELINE if evidence.point_skill == "none" else MODEL,
         sections="\n".join(sections),
     )
     (directory / "report.html").write_text(page, encoding="utf-8")
 
 
 def lag_sentence(scores: Sequence[Score]) -> str:
-    """The lag test in words."""
-    first = [s for s in scores if s.horizon == 1]
-    same = [s.instrument for s in first if s.copy_ratio < REPEATS]
-    copies = [s for s in first if s.copy_ratio >= REPEATS and is_lagged_copy(s)]
-    free = [s for s in first if s.copy_ratio >= REPEATS and not is_lagged_copy(s)]
-    said = []
-    if same:
-        said.append(
-            f"For {', '.join(same)} the median repeats the last price, and so says no direction (copy ratio 0)."
+    """Describe how the median relates to the last price: a repetition, a lagged copy, or neither."""
+    one_step = [s for s in scores if s.horizon == 1]
+    repeating = [s for s in one_step if s.copy_ratio < MIN_COPY_RATIO]
+    lagging = [s for s in one_step if s.copy_ratio >= MIN_COPY_RATIO and is_lagged_copy(s)]
+    others = [s for s in one_step if s.copy_ratio >= MIN_COPY_RATIO and not is_lagged_copy(s)]
+    sentences = []
+    if repeating:
+        sentences.append(
+            f"For {_instruments(repeating)} the median repeats the last price, so it forecasts no direction (copy "
+            "ratio 0)."
         )
-    if copies:
-        goes = "; ".join(
-            f"{s.instrument}: {s.correlation_last:.4f} with the last, {s.correlation_next:.4f} with the next"
-            for s in copies
+    if lagging:
+        correlations = "; ".join(
+            f"{s.instrument}: {s.correlation_last:.4f} with the last price, {s.correlation_next:.4f} with the next"
+            for s in lagging
         )
-        names = ", ".join(s.instrument for s in copies)
-        said.append(f"Those of {names} follow the last price, one step late: a lagged copy (correlations: {goes}).")
-    if free:
-        names = ", ".join(s.instrument for s in free)
-        ratio = sum(s.copy_ratio for s in free) / len(free)
-        said.append(
-            f"Those of {names} are no lagged copy: they go {ratio:.0%} as far from the last price as prices do."
+        sentences.append(
+            f"For {_instruments(lagging)} the forecasts follow the price one step late: a lagged copy (correlations: "
+            f"{correlations})."
         )
-    return " ".join(said)
+    if others:
+        ratio = sum(s.copy_ratio for s in others) / len(others)
+        sentences.append(
+            f"For {_instruments(others)} the forecasts are not a lagged copy: their mean distance from the last price "
+            f"is {ratio:.0%} of that of the real prices."
+        )
+    return " ".join(sentences)
 
 
-def _picture(heading: str, words: str, file: str) -> str:
+def _instruments(scores: Sequence[Score]) -> str:
+    return ", ".join(score.instrument for score in scores)
+
+
+def _section(heading: str, text: str, file: str) -> str:
     return (
-        f"<h2>{html.escape(heading)}</h2>\n<p>{html.escape(words)}</p>\n"
+        f"<h2>{html.escape(heading)}</h2>\n<p>{html.escape(text)}</p>\n"
         f'<img src="{file}" alt="{html.escape(heading.lower())}">'
     )

@@ -1,4 +1,4 @@
-"""The verb `backtest`: which prices are judged, what is said of them, and what is written."""
+"""Tests of the command `backtest`."""
 
 from pathlib import Path
 
@@ -6,44 +6,54 @@ import numpy as np
 import pytest
 
 from app.artifact.evidence import Curve
-from tests.conftest import MODELS
-from tests.training.conftest import a_series, days
-from tests.training.evaluation.test_published_model import told, trained_on
-from training.commands import backtest
-from training.commands.backtest import EvaluationPrices
+from tests.training.conftest import daily_dates, make_series, with_manifest, with_training_data
+from training.commands.backtest import EvaluationData, backtest_model, backtest_series, load_evaluation_data
 from training.data import unseen_series
 from training.data.series import DataError
 from training.data.simulator import random_walk
-from training.evaluation.published_model import PublishedModel, open_model
+from training.evaluation import significance
+from training.evaluation.published_model import PublishedModel
+from training.reports import report
 
 
-@pytest.fixture(scope="module")
-def default() -> PublishedModel:
-    return open_model(MODELS, "default")
+@pytest.fixture
+def few_bootstrap_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimate rough intervals, for tests that do not read their values."""
+    monkeypatch.setattr(significance, "BOOTSTRAP_DRAWS", 20)
 
 
-def test_prices_are_a_files_or_the_unseen_ones_or_the_models_own(default: PublishedModel, tmp_path: Path) -> None:
+@pytest.fixture
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write empty files instead of charts, for tests that do not open them."""
+    monkeypatch.setattr(report, "save_png", lambda figure, path: path.touch())
+
+
+def test_load_evaluation_data_from_each_source(default_model: PublishedModel, tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("Close\n1\n2\n3\n")
-    name, [series] = backtest.select_prices(default, file, "close", unseen=False)
+    name, [series] = load_evaluation_data(default_model, file, "close", is_unseen=False)
     assert (name, series.prices.tolist()) == ("mine", [1, 2, 3])
-    name, chosen = backtest.select_prices(default, None, None, unseen=True)
+    name, chosen = load_evaluation_data(default_model, None, None, is_unseen=True)
     assert (name, [each.name for each in chosen]) == ("unseen", list(unseen_series.UNSEEN_COLUMNS))
-    name, chosen = backtest.select_prices(default, None, None, unseen=False)
+    name, chosen = load_evaluation_data(default_model, None, None, is_unseen=False)
     assert (name, [each.name for each in chosen]) == ("sample", ["AAPL", "GOOG", "IBM", "MSFT"])
 
 
 @pytest.mark.slow
-def test_everything_is_said_and_written(default: PublishedModel, tmp_path: Path) -> None:
-    series = [a_series(random_walk(1, 500, seed)[0].prices, f"walk-{seed}", days("2001-01-01", 500)) for seed in (1, 2)]
-    said: list[str] = []
-    out = backtest.backtest_model(default, EvaluationPrices("walks", series), tmp_path / "deep" / "out", said.append)
+@pytest.mark.usefixtures("few_bootstrap_draws")
+def test_backtest_model_prints_tables_and_writes_report(default_model: PublishedModel, tmp_path: Path) -> None:
+    series = [
+        make_series(random_walk(1, 500, seed)[0].prices, f"walk-{seed}", daily_dates("2001-01-01", 500))
+        for seed in (1, 2)
+    ]
+    printed: list[str] = []
+    out = backtest_model(default_model, EvaluationData("walks", series), tmp_path / "deep" / "out", printed.append)
     assert out == tmp_path / "deep" / "out"
-    assert said[0] == f"walk-1: 500 prices; all are judged: {default.reference} was not trained on them"
-    text = "\n".join(said)
+    assert printed[0] == f"walk-1: 500 prices; all are evaluated: {default_model.reference} was not trained on them"
+    text = "\n".join(printed)
     for title in (
-        *("Overview", "Point forecasts", "Lag and direction", "The median against baselines", "Intervals"),
-        *("The quantiles against baselines", "Coverage by volatility", "Folds"),
+        *("Overview", "Point forecasts", "Lag and direction", "Median against baselines", "Intervals"),
+        *("Quantiles against baselines", "Coverage by volatility", "Folds"),
     ):
         assert f"\n{title}\n" in text
     for word in (
@@ -51,70 +61,78 @@ def test_everything_is_said_and_written(default: PublishedModel, tmp_path: Path)
         "ridge",
         "GARCH-t",
         "middle",
-        "none said",
+        "no direction",
         "MASE",
         "W95",
-        "instruments that were not trained",
+        "instruments that the model was not trained on",
     ):
         assert word in text
     assert {path.name for path in out.iterdir()} >= {"report.html", "error.png", "coverage.png", "pit.png", "fan.png"}
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert f"{default.reference} on walks" in page
-    assert "Judged on walk-1.csv, column Close; walk-2.csv, column Close." in page
+    assert f"{default_model.reference} on walks" in page
+    assert "Evaluated on walk-1.csv, column Close; walk-2.csv, column Close." in page
     assert str(tmp_path) not in page
 
 
 @pytest.mark.slow
-def test_loss_curves_are_shown_where_the_artifact_has_them(default: PublishedModel, tmp_path: Path) -> None:
-    chosen = EvaluationPrices("walk", [a_series(random_walk(1, 200, 1)[0].prices)])
-    for curve, drawn in ((None, False), (Curve(loss=[2.0, 1.0], validation=[], best=1), True)):
-        out = backtest.backtest_model(told(default, curve=curve), chosen, tmp_path / str(drawn), lambda _: None)
-        assert (out / "loss.png").exists() is drawn
+@pytest.mark.usefixtures("few_bootstrap_draws", "no_charts")
+def test_backtest_model_draws_losses_if_recorded(default_model: PublishedModel, tmp_path: Path) -> None:
+    chosen = EvaluationData("walk", [make_series(random_walk(1, 200, 1)[0].prices)])
+    for curve, has_chart in ((None, False), (Curve(loss=[2.0, 1.0], validation=[], best=1), True)):
+        out = backtest_model(
+            with_manifest(default_model, curve=curve), chosen, tmp_path / str(has_chart), lambda _: None
+        )
+        assert (out / "loss.png").exists() is has_chart
 
 
 @pytest.mark.slow
-def test_the_default_place_is_named_after_model_and_prices(
-    default: PublishedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("few_bootstrap_draws", "no_charts")
+def test_backtest_model_default_directory(
+    default_model: PublishedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    out = backtest.backtest_model(
-        default, EvaluationPrices("walk", [a_series(random_walk(1, 80, 1)[0].prices)]), None, lambda _: None
+    out = backtest_model(
+        default_model, EvaluationData("walk", [make_series(random_walk(1, 80, 1)[0].prices)]), None, lambda _: None
     )
-    assert out == Path(f"backtests/default-{default.manifest.version}-walk")
+    assert out == Path(f"backtests/default-{default_model.manifest.version}-walk")
     assert (tmp_path / out / "report.html").is_file()
 
 
-def test_only_the_test_block_of_a_file_it_was_trained_on_is_judged_and_this_is_said(default: PublishedModel) -> None:
+def test_backtest_series_training_file_uses_its_test_block(
+    default_model: PublishedModel,
+) -> None:
     prices = random_walk(1, 1000, 1)[0].prices
-    for dates, begins in ((days("2001-01-01", 1000), ", from 2003-03-12 on"), (None, "")):
-        series = a_series(prices, "mine", dates)
-        said: list[str] = []
-        test = backtest.test_of(trained_on(default, series), series, said.append)
-        seen = f"{default.reference} has seen those before"
-        assert said == [f"mine: 1000 prices; only the last 200 are judged{begins}: {seen}"]
-        assert test.seen
+    for dates, start in ((daily_dates("2001-01-01", 1000), ", from 2003-03-12 on"), (None, "")):
+        series = make_series(prices, "mine", dates)
+        printed: list[str] = []
+        test = backtest_series(with_training_data(default_model, series), series, printed.append)
+        seen = f"{default_model.reference} was trained on earlier ones"
+        assert printed == [f"mine: 1000 prices; only the last 200 are evaluated{start}: {seen}"]
+        assert test.is_seen
         assert test.samples.futures[0, 0] == prices[800]
-        assert len(test.samples) == 200 - default.manifest.horizon + 1
+        assert len(test.samples) == 200 - default_model.manifest.horizon + 1
 
 
-def test_a_file_of_the_same_name_is_remarked_on(default: PublishedModel) -> None:
-    series = a_series(random_walk(1, 100, 1)[0].prices, "mine")
-    model = trained_on(default, series)
-    model = told(model, data=[model.manifest.data[0].model_copy(update={"sha256": "1" * 64})])
-    said: list[str] = []
-    assert not backtest.test_of(model, series, said.append).seen
-    trained = f"{default.reference} was trained on a file of that name"
-    assert said == [f"mine: 100 prices; all are judged, though {trained}"]
+def test_backtest_series_mentions_training_file_of_same_name(default_model: PublishedModel) -> None:
+    series = make_series(random_walk(1, 100, 1)[0].prices, "mine")
+    model = with_training_data(default_model, series)
+    model = with_manifest(model, data=[model.manifest.data[0].model_copy(update={"sha256": "1" * 64})])
+    printed: list[str] = []
+    assert not backtest_series(model, series, printed.append).is_seen
+    trained = f"{default_model.reference} was trained on a file with the same name and other content"
+    assert printed == [f"mine: 100 prices; all are evaluated, but {trained}"]
 
 
 @pytest.mark.parametrize(
-    ("prices", "said"),
+    ("prices", "message"),
     [
         (np.arange(1.0, 31.0), "made: 30 prices are too few: a window of 60 and "),
         (np.r_[np.arange(1.0, 101.0), 0.0], "made, price 101: a price must be positive for this model"),
     ],
 )
-def test_prices_that_cannot_be_judged_are_refused(default: PublishedModel, prices: list[float], said: str) -> None:
+def test_backtest_model_unusable_prices_are_refused(
+    default_model: PublishedModel, prices: list[float], message: str
+) -> None:
     with pytest.raises(DataError) as caught:
-        backtest.backtest_model(default, EvaluationPrices("made", [a_series(prices)]), None, lambda _: None)
-    assert str(caught.value).startswith(said)
+        backtest_model(default_model, EvaluationData("made", [make_series(prices)]), None, lambda _: None)
+    assert str(caught.value).startswith(message)

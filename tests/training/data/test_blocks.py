@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.training.conftest import Dates, a_series, days
+from tests.training.conftest import Dates, daily_dates, make_series
 from training.data.blocks import Blocks, Samples, split_blocks, split_by_path, split_by_time
 from training.data.sample_stocks import load_sample_stocks
 from training.data.series import DataError, Series
@@ -40,17 +40,17 @@ def calendars(draw: st.DrawFn) -> Dates:
     count = draw(st.integers(60, 500))
     every = draw(st.integers(2, 9))
     offsets = np.arange(begins, begins + count)
-    chosen: Dates = days("2000-01-01", 1200)[offsets[offsets % every != 0]]
+    chosen: Dates = daily_dates("2000-01-01", 1200)[offsets[offsets % every != 0]]
     return chosen
 
 
 def numbered(rows: int, name: str = "numbered", dates: Dates | None = None) -> Series:
-    return a_series(np.arange(1.0, rows + 1), name, dates)
+    return make_series(np.arange(1.0, rows + 1), name, dates)
 
 
 def numbered_path(rows: int, number: int) -> Series:
     """A path whose prices are 1000 times its number plus the row."""
-    return a_series(np.arange(1000.0 * number, 1000 * number + rows), f"path {number}")
+    return make_series(np.arange(1000.0 * number, 1000 * number + rows), f"path {number}")
 
 
 def paths_of(samples: Samples) -> list[int]:
@@ -184,7 +184,7 @@ def test_split_by_time_error_names_all_short_series() -> None:
 
 
 @pytest.mark.parametrize("split", [SplitConfig(test=0), SplitConfig(test=0.0001), SplitConfig(validation=0.2, test=0)])
-@pytest.mark.parametrize("dates", [None, days("2001-01-01", 300)], ids=["undated", "dated"])
+@pytest.mark.parametrize("dates", [None, daily_dates("2001-01-01", 300)], ids=["undated", "dated"])
 def test_split_by_time_without_test_rows_is_rejected(split: SplitConfig, dates: Dates | None) -> None:
     with pytest.raises(DataError, match="numbered"):
         split_by_time([numbered(300, dates=dates)], split, window=20, horizon=1)
@@ -214,9 +214,12 @@ def test_split_by_time_cuts_dated_series_at_shared_dates(
 
 
 def test_split_by_time_shared_dates_divide_all_dates() -> None:
-    early, late = days("2001-01-01", 100), days("2001-03-01", 200)  # from day 0 to 99, and from day 59 to 258
+    early, late = (
+        daily_dates("2001-01-01", 100),
+        daily_dates("2001-03-01", 200),
+    )  # from day 0 to 99, and from day 59 to 258
     blocks = split_by_time([numbered(100, "early", early), numbered(200, "late", late)], SplitConfig(test=0.5), 5, 1)
-    middle = days("2001-01-01", 259)[round(0.5 * 259)]
+    middle = daily_dates("2001-01-01", 259)[round(0.5 * 259)]
     assert [samples.series.name for samples in blocks.train] == ["early", "late"]
     assert [samples.series.name for samples in blocks.test] == ["late"]  # the early series ended before
     assert future_dates(blocks.test[0])[0] == middle
@@ -225,7 +228,7 @@ def test_split_by_time_shared_dates_divide_all_dates() -> None:
 
 
 def test_split_by_time_cuts_an_undated_series_by_rows() -> None:
-    series = [numbered(100, "dated", days("2001-01-01", 100)), numbered(300, "undated")]
+    series = [numbered(100, "dated", daily_dates("2001-01-01", 100)), numbered(300, "undated")]
     blocks = split_by_time(series, SplitConfig(test=0.5), 5, 1)
     assert [min(future_rows(samples)) for samples in blocks.test] == [50, 150]
 
@@ -247,7 +250,7 @@ def test_split_by_time_test_rows_are_all_forecast(
 ) -> None:
     assume(test_rows >= horizon)
     total = rows + test_rows
-    series = numbered(total, dates=days("2001-01-01", total) if dated else None)
+    series = numbered(total, dates=daily_dates("2001-01-01", total) if dated else None)
     blocks = cut([series], split, window, horizon, test_rows)
     assume(blocks is not None)
     assert blocks is not None
@@ -347,7 +350,7 @@ def test_split_by_path_no_paths_gives_empty_blocks() -> None:
 
 def test_split_blocks_evaluates_real_series_only() -> None:
     split = SplitConfig(validation=0.1, calibration=0.1, test=0.2)
-    stock = numbered(1000, "stock", days("2001-01-01", 1000))
+    stock = numbered(1000, "stock", daily_dates("2001-01-01", 1000))
     simulated = [numbered_path(120, i) for i in range(20)]
     blocks, evaluation = split_blocks([stock], simulated, split, window=20, horizon=2, stride=5)
     for block in evaluation:
@@ -361,7 +364,7 @@ def test_split_blocks_evaluates_real_series_only() -> None:
 
 
 def test_split_blocks_without_calibration_uses_no_paths_for_it() -> None:
-    stock = numbered(1000, "stock", days("2001-01-01", 1000))
+    stock = numbered(1000, "stock", daily_dates("2001-01-01", 1000))
     blocks, _ = split_blocks(
         [stock], [numbered_path(120, i) for i in range(10)], SplitConfig(validation=0.5), window=20, horizon=2
     )

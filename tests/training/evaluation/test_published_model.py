@@ -1,7 +1,6 @@
-"""A published model, opened to be judged: which version it is, what it was trained on, where its test block begins."""
+"""Tests of opening a published model: its version, its training data and its test block."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from app.artifact import store
 from app.errors import ArtifactError
 from tests.conftest import MODELS, version_of
-from tests.training.conftest import a_series, days
+from tests.training.conftest import daily_dates, make_series, with_training_data
 from training.data import sample_stocks
 from training.data.blocks import split_by_time
 from training.data.series import DataError, Series
@@ -18,26 +17,7 @@ from training.evaluation.published_model import PublishedModel, open_model
 from training.recipe import SplitConfig
 
 
-@pytest.fixture(scope="module")
-def default() -> PublishedModel:
-    return open_model(MODELS, "default")
-
-
-def told(model: PublishedModel, **changes: Any) -> PublishedModel:
-    """The same model under another manifest."""
-    return PublishedModel(model.manifest.model_copy(update=changes), model.forecaster, model._transform)
-
-
-def trained_on(model: PublishedModel, series: Series, **recipe: Any) -> PublishedModel:
-    """As if it had been trained on the first part of this file."""
-    instrument = model.manifest.data[0].model_copy(
-        update={"name": series.name, "sha256": series.sha256, "source": series.source}
-    )
-    content = model.manifest.recipe | {"data": {"stocks": [], "column": "Close"}} | recipe
-    return told(model, recipe=content, data=[instrument])
-
-
-def test_without_a_version_the_current_one_is_opened() -> None:
+def test_open_model_without_version_opens_the_current_one() -> None:
     found = open_model(MODELS, "tutorial")
     assert found.reference == f"tutorial@{store.current_version(MODELS, 'tutorial')}"
     assert open_model(MODELS, found.reference).reference == found.reference
@@ -46,79 +26,85 @@ def test_without_a_version_the_current_one_is_opened() -> None:
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ("gone", "gone: there is no such model; there is default, tutorial"),
-        ("default@99", f"default: there is no version '99'; there is {version_of('default')}"),
-        ("default@", f"default: there is no version ''; there is {version_of('default')}"),
+        ("gone", "gone: no such model; available: default, tutorial"),
+        ("default@99", f"default: no version '99'; available: {version_of('default')}"),
+        ("default@", f"default: no version ''; available: {version_of('default')}"),
         ("../default", "a model name has 1 to 64 characters: lower-case letters, digits, - and _"),
     ],
 )
-def test_what_there_is_not_is_said_beside_what_there_is(reference: str, said: str) -> None:
+def test_open_model_unknown_reference_names_the_available(reference: str, said: str) -> None:
     with pytest.raises(ArtifactError) as caught:
         open_model(MODELS, reference)
     assert said in str(caught.value)
 
 
-def test_a_directory_without_models_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="there is no such model"):
+def test_open_model_directory_without_models_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no such model"):
         open_model(tmp_path, "default")
     with pytest.raises(ArtifactError, match="the models directory does not exist"):
         open_model(tmp_path / "gone", "default")
 
 
-def test_the_samples_are_those_of_the_recipe(default: PublishedModel) -> None:
-    assert [series.name for series in default.samples()] == default.manifest.recipe["data"]["stocks"]
-    with pytest.raises(DataError, match=r"^default@\d+: was trained on no sample stocks; give --csv or --unseen$"):
-        trained_on(default, a_series([1.0, 2.0])).samples()
+def test_recipe_stocks_are_those_of_the_recipe(default_model: PublishedModel) -> None:
+    assert [series.name for series in default_model.recipe_stocks()] == default_model.manifest.recipe["data"]["stocks"]
+    with pytest.raises(DataError, match=r"^default@\d+: was not trained on sample stocks; give --csv or --unseen$"):
+        with_training_data(default_model, make_series([1.0, 2.0])).recipe_stocks()
 
 
-def test_sample_stocks_are_judged_on_the_test_block_of_the_run_that_made_the_model(default: PublishedModel) -> None:
-    recipe = default.manifest.recipe
-    series = default.samples()
-    blocks = split_by_time(series, SplitConfig(**recipe["split"]), default.manifest.window, default.manifest.horizon)
-    assert [default.first_row(each) for each in series] == [block.origins[0] + 1 for block in blocks.test]
-    scored = [score for score in default.manifest.evidence.scores if score.horizon == 1 and score.seen]
+def test_first_test_row_of_recipe_stocks_is_their_test_block(
+    default_model: PublishedModel,
+) -> None:
+    recipe = default_model.manifest.recipe
+    series = default_model.recipe_stocks()
+    blocks = split_by_time(
+        series, SplitConfig(**recipe["split"]), default_model.manifest.window, default_model.manifest.horizon
+    )
+    assert [default_model.first_test_row(each) for each in series] == [block.origins[0] + 1 for block in blocks.test]
+    scored = [score for score in default_model.manifest.evidence.scores if score.horizon == 1 and score.seen]
     for each, score in zip(series, scored, strict=True):
-        assert default.knows(each)
+        assert default_model.has_seen(each)
         assert each.dates is not None
-        assert str(each.dates[default.first_row(each)].astype("datetime64[D]")) == str(score.first_date)
+        assert str(each.dates[default_model.first_test_row(each)].astype("datetime64[D]")) == str(score.first_date)
 
 
-def test_a_stock_it_was_not_trained_on_is_judged_from_the_same_day(default: PublishedModel) -> None:
-    """It knows how the market went until then."""
-    [facebook] = sample_stocks.load_sample_stocks(["FB"])
-    apple, *_ = default.samples()
-    assert not default.knows(facebook)
-    assert facebook.dates is not None
+def test_first_test_row_of_another_stock_is_the_same_day(default_model: PublishedModel) -> None:
+    """The model has seen how the market moved before that day."""
+    [fb] = sample_stocks.load_sample_stocks(["FB"])
+    apple, *_ = default_model.recipe_stocks()
+    assert not default_model.has_seen(fb)
+    assert fb.dates is not None
     assert apple.dates is not None
-    begins = apple.dates[default.first_row(apple)]
-    assert default.first_row(facebook) == int((facebook.dates < begins).sum())
-    assert trained_on(default, a_series([1.0, 2.0])).first_row(apple) == 0
+    begins = apple.dates[default_model.first_test_row(apple)]
+    assert default_model.first_test_row(fb) == int((fb.dates < begins).sum())
+    assert with_training_data(default_model, make_series([1.0, 2.0])).first_test_row(apple) == 0
 
 
-def test_a_file_it_was_trained_on_is_judged_on_its_test_block(default: PublishedModel) -> None:
-    series = a_series(random_walk(1, 1000, 1)[0].prices, "mine", days("2001-01-01", 1000))
-    assert (default.knows(series), default.first_row(series)) == (False, 0)
-    model = trained_on(default, series)
-    assert (model.knows(series), model.first_row(series)) == (True, 800)
-    undated = a_series(series.prices, "mine")
-    assert model.first_row(undated) == 800
+def test_first_test_row_of_training_file_is_its_test_block(default_model: PublishedModel) -> None:
+    series = make_series(random_walk(1, 1000, 1)[0].prices, "mine", daily_dates("2001-01-01", 1000))
+    assert (default_model.has_seen(series), default_model.first_test_row(series)) == (False, 0)
+    model = with_training_data(default_model, series)
+    assert (model.has_seen(series), model.first_test_row(series)) == (True, 800)
+    undated = make_series(series.prices, "mine")
+    assert model.first_test_row(undated) == 800
 
 
-def test_a_file_of_the_same_name_and_other_content_is_noticed(default: PublishedModel) -> None:
-    series = a_series(random_walk(1, 100, 1)[0].prices, "mine")
+def test_has_seen_source_same_name_and_other_content(default_model: PublishedModel) -> None:
+    series = make_series(random_walk(1, 100, 1)[0].prices, "mine")
     both = Series("mine", series.prices, None, f"{series.source}; later.csv, column Close", "1" * 64)
-    model = trained_on(default, both)
-    assert (model.knows(series), model.has_read(series)) == (False, True)
-    assert not default.has_read(series)
+    model = with_training_data(default_model, both)
+    assert (model.has_seen(series), model.has_seen_source(series)) == (False, True)
+    assert not default_model.has_seen_source(series)
 
 
-def test_a_price_it_cannot_take_is_named(default: PublishedModel) -> None:
-    default.reject_invalid_prices(a_series([1.0, 2.0]))
+def test_reject_invalid_prices_names_the_price(default_model: PublishedModel) -> None:
+    default_model.reject_invalid_prices(make_series([1.0, 2.0]))
     with pytest.raises(DataError, match=r"^made, price 2: a price must be positive for this model"):
-        default.reject_invalid_prices(a_series([1.0, 0.0, 2.0]))
+        default_model.reject_invalid_prices(make_series([1.0, 0.0, 2.0]))
 
 
-def test_it_forecasts_what_is_served(default: PublishedModel) -> None:
-    golden = default.manifest.golden
-    assert default.held == (default.manifest.calibration.center == "last_price")
-    assert default.forecaster.forecast(np.array(golden.windows)) == pytest.approx(np.array(golden.forecasts), rel=1e-5)
+def test_open_model_forecasts_the_golden_windows(default_model: PublishedModel) -> None:
+    golden = default_model.manifest.golden
+    assert default_model.is_centered_on_last_price == (default_model.manifest.calibration.center == "last_price")
+    assert default_model.forecaster.forecast(np.array(golden.windows)) == pytest.approx(
+        np.array(golden.forecasts), rel=1e-5
+    )

@@ -1,188 +1,283 @@
-"""Evidence: the figures of a backtest beside its baselines, and in which words they are summed up."""
+"""Tests of the scores of a backtest."""
 
-from typing import Any
+from datetime import date
 
 import numpy as np
 import pytest
 
-from app.artifact.evidence import Evidence, Score
+from app.artifact.evidence import Score
+from app.artifact.manifest import Calibration
+from app.artifact.transform import F32, F64
 from app.evaluation import baselines, scores
-from tests.training.conftest import a_backtest_of, a_score, a_series, days, samples_of
+from tests.training.conftest import (
+    daily_dates,
+    log_return_forecaster,
+    make_backtest,
+    make_point_backtest,
+    make_samples,
+    make_series,
+    random_walk_samples,
+    zero_outputs,
+)
+from training.data.blocks import Samples
 from training.data.simulator import autoregressive, random_walk
-from training.evaluation import scoring, summary
-from training.evaluation.backtest import Backtest
-from training.evaluation.summary import is_lagged_copy
+from training.evaluation.backtest import Backtest, run_backtest
+from training.evaluation.scoring import score_backtest
+from training.evaluation.summary import summarize
+from training.reports.score_tables import overview_table
 
-# What the scores amount to
+WINDOW = 60
+COEFFICIENT = 0.4
 
-SKILLED = {"skill": 0.05, "skill_p_value": 0.001, "rmse": 1.95, "copy_ratio": 0.4, "correlation_next": 0.95}
+
+def ar1_network(inputs: F32) -> F64:
+    """Forecast COEFFICIENT times the last return, as an AR(1) does."""
+    return COEFFICIENT * inputs[:, -1].astype(np.float64)
 
 
-def test_held_at_the_last_price_there_is_no_point_skill_whatever_the_scores() -> None:
-    found = summary.summarize([a_score(**SKILLED)], held=True)
+def noise_network(inputs: F32) -> F64:
+    """Forecast noise with half the standard deviation of the returns."""
+    return np.random.default_rng(9).normal(0, 0.5, (len(inputs), 1))
+
+
+def score_without_baselines(test: Backtest) -> list[Score]:
+    return score_backtest(test, with_baselines=False)
+
+
+def last_and_outcome(samples: Samples) -> tuple[F64, F64]:
+    """Return the (N,) last prices and the (N,) outcomes."""
+    return samples.windows[:, -1], samples.futures[:, 0]
+
+
+def test_score_last_price_repeated_has_no_skill_and_no_p_value() -> None:
+    samples = random_walk_samples()
+    (row,) = score_without_baselines(run_backtest(log_return_forecaster(zero_outputs), samples, [0.5], []))
+    assert (row.skill, row.skill_p_value, row.copy_ratio) == (0, None, 0)
+    assert (row.rmse, row.mae) == (row.rmse_last_price, row.mae_last_price)
+    assert row.correlation_last == pytest.approx(1)
+    assert (row.coverage, row.pinball, row.pinball_random_walk) == ({}, None, None)
+    found = summarize([row], is_centered_on_last_price=False)
     assert found.point_skill == "none"
-    assert found.summary.startswith("No point skill was found, so the median repeats the last price.")
 
 
-def test_skill_beyond_chance_is_said_with_its_size() -> None:
-    found = summary.summarize([a_score(**SKILLED), a_score(**SKILLED, instrument="other")], held=False)
+def test_score_errors_in_price() -> None:
+    samples = random_walk_samples()
+    last, outcome = last_and_outcome(samples)
+    forecast = last * 1.01
+    (row,) = score_without_baselines(make_point_backtest(samples, forecast))
+    assert (row.instrument, row.horizon, row.origins) == ("random-walk-0001", 1, 340)
+    assert row.rmse == pytest.approx(scores.rmse(forecast, outcome))
+    assert row.rmse_last_price == pytest.approx(scores.rmse(last, outcome))
+    assert row.mae == pytest.approx(scores.mae(forecast, outcome))
+    assert row.mae_last_price == pytest.approx(scores.mae(last, outcome))
+    assert row.copy_ratio == pytest.approx(np.mean(0.01 * last) / np.mean(np.abs(outcome - last)))
+    assert row.correlation_last == pytest.approx(1)
+    assert row.correlation_next == pytest.approx(float(np.corrcoef(last, outcome)[0, 1]))
+
+
+def test_score_skill_uses_squared_log_returns() -> None:
+    samples = random_walk_samples()
+    last, outcome = last_and_outcome(samples)
+    (row,) = score_without_baselines(make_point_backtest(samples, last * 1.01))
+    loss = (np.log(outcome / last) - np.log(1.01)) ** 2
+    assert row.skill == pytest.approx(1 - np.sum(loss) / np.sum(np.log(outcome / last) ** 2))
+
+
+def test_score_planted_signal_has_skill() -> None:
+    """The predictable share of the variance is the square of the coefficient."""
+    samples = make_samples(autoregressive(1, 2000, 1, COEFFICIENT)[0], WINDOW, 1)
+    (row,) = score_without_baselines(run_backtest(log_return_forecaster(ar1_network), samples, [0.5], []))
+    assert row.skill == pytest.approx(COEFFICIENT**2, abs=0.05)
+    assert row.skill_p_value is not None
+    assert row.skill_p_value < 1e-6
+    found = summarize([row], is_centered_on_last_price=False)
     assert found.point_skill == "some"
-    assert found.summary.startswith(
-        "The median beats repeating the last price: skill 5.0%, RMSE ratio 0.975. Measured on 200 unseen steps of made,"
+    assert found.summary.startswith(f"The median beats repeating the last price: skill {row.skill:.1%}, RMSE ratio 0.9")
+
+
+def test_score_noise_on_random_walk_has_no_skill() -> None:
+    (row,) = score_without_baselines(
+        run_backtest(log_return_forecaster(noise_network), random_walk_samples(2000), [0.5], [])
     )
+    assert row.skill < -0.1
+    assert row.skill_p_value is not None
+    assert row.skill_p_value > 0.99
+    assert summarize([row], is_centered_on_last_price=False).point_skill == "none"
 
 
-def test_a_gain_within_chance_is_said_to_be_so() -> None:
-    found = summary.summarize([a_score(skill=0.004, skill_p_value=0.3, rmse=1.99)], held=False)
-    assert found.point_skill == "none"
-    assert found.summary.startswith(
-        "No point skill: what the median gains on repeating the last price (0.40%) is within chance."
-    )
-
-
-def test_a_loss_that_follows_the_last_price_is_called_a_lagged_copy() -> None:
-    lagged = a_score(skill=-1.0, skill_p_value=1.0, rmse=2.9, correlation_last=0.97, correlation_next=0.9)
-    found = summary.summarize([lagged], held=False)
-    assert found.point_skill == "none"
-    assert found.summary.startswith(
-        "No point skill: the median misses by 1.45 times as much as repeating the last price, "
-        "and follows it like a lagged copy."
-    )
-
-
-def test_a_loss_that_follows_nothing_is_not_called_a_lagged_copy() -> None:
-    wild = a_score(skill=-1.0, skill_p_value=1.0, rmse=2.9, correlation_last=0.2, correlation_next=0.3)
-    lagged = a_score(skill=-1.0, skill_p_value=1.0, rmse=2.9, correlation_last=0.97, correlation_next=0.9)
-    for rows in ([wild], [wild, lagged]):
-        sentences = summary.summarize(rows, held=False).summary
-        assert sentences.startswith(
-            "No point skill: the median misses by 1.45 times as much as repeating the last price."
+def test_score_wrong_coefficient_has_no_skill() -> None:
+    rows = [
+        row
+        for series in random_walk(4, 1500, seed=2)
+        for row in score_without_baselines(
+            run_backtest(log_return_forecaster(ar1_network), make_samples(series, WINDOW, 1), [0.5], [])
         )
-
-
-def test_a_median_that_loses_a_little_is_not_said_to_gain() -> None:
-    """Better in RMSE of prices, worse in log returns: the two need not agree."""
-    lost = a_score(skill=-0.002, skill_p_value=0.6, rmse=1.99, correlation_last=0.9, correlation_next=0.9)
-    sentences = summary.summarize([lost], held=False).summary
-    assert sentences.startswith("No point skill: the median is no better than repeating the last price. ")
-    copy = lost.model_copy(update={"correlation_last": 0.95})
-    assert "no better than repeating the last price, and follows it like a lagged copy." in (
-        summary.summarize([copy], held=False).summary
-    )
-
-
-def test_is_lagged_copy_needs_both_signs() -> None:
-    assert is_lagged_copy(a_score(skill=0.0, correlation_last=1.0, correlation_next=0.9))
-    assert is_lagged_copy(a_score(skill=-0.1, correlation_last=0.95, correlation_next=0.9))
-    assert not is_lagged_copy(a_score(skill=0.1, correlation_last=1.0, correlation_next=0.9))
-    assert not is_lagged_copy(a_score(skill=-0.1, correlation_last=0.9, correlation_next=0.9))
-
-
-def test_a_moving_average_is_found_to_lag() -> None:
-    """Which is what networks on price levels tend to learn."""
-    samples = samples_of(random_walk(1, 400, 1)[0], 60, 1)
-    last, outcome = samples.windows[:, -1], samples.futures[:, 0]
-    smoothed = samples.windows[:, -3:].mean(axis=1)
-    (row,) = scoring.score_forecasts(Backtest(samples, smoothed[:, None, None], [0.5], []))
-    assert row.correlation_last == pytest.approx(float(np.corrcoef(smoothed, last)[0, 1]))
-    assert row.correlation_next == pytest.approx(float(np.corrcoef(smoothed, outcome)[0, 1]))
-    assert is_lagged_copy(row)
-    assert "lagged copy" in summary.summarize([row], held=False).summary
-
-
-def test_intervals_of_80_and_95_are_summed_up_and_others_are_not() -> None:
-    covered = {"50": 49.0, "80": 81.04, "95": 94.96}
-    scores = [a_score(coverage=covered), a_score(coverage=covered | {"80": 83.0}, instrument="other", origins=40)]
-    assert summary.summarize(scores, held=True).summary == (
-        "No point skill was found, so the median repeats the last price. "
-        "The 80% intervals held the next price 82.0% of the time. "
-        "The 95% intervals held the next price 95.0% of the time. "
-        "Measured on 140 unseen steps of made, other."
-    )
-
-
-def test_only_one_step_ahead_is_summed_up_and_all_scores_are_kept() -> None:
-    later = a_score(horizon=2, skill=0.9, skill_p_value=1e-9, coverage={"80": 10.0}, origins=7)
-    first = a_score(coverage={"80": 80.0})
-    found = summary.summarize([first, later], held=False)
-    assert isinstance(found, Evidence)
-    assert found.scores == [first, later]
-    assert found.point_skill == "none"
-    assert "80.0%" in found.summary
-    assert "Measured on 100 unseen steps of made." in found.summary
-
-
-def test_instruments_that_were_not_trained_on_are_summed_up_apart() -> None:
-    covered = {"50": 49.0, "80": 81.0, "95": 95.0}
-    seen = a_score(coverage=covered)
-    unseen = [
-        a_score(coverage=covered | {"80": 70.0}, instrument="one", seen=False, origins=30),
-        a_score(coverage=covered | {"80": 75.0}, instrument="two", seen=False, origins=20),
     ]
-    assert summary.summarize([seen, *unseen], held=True).summary == (
-        "No point skill was found, so the median repeats the last price. "
-        "The 80% intervals held the next price 81.0% of the time. "
-        "The 95% intervals held the next price 95.0% of the time. "
-        "Measured on 100 unseen steps of made. "
-        "On 50 steps of instruments that were not trained on (one, two), "
-        "the 80% intervals held 72.5% and the 95% intervals held 95.0%."
+    assert all(row.skill < 0 for row in rows)
+    assert summarize(rows, is_centered_on_last_price=False).point_skill == "none"
+
+
+def test_score_each_horizon_has_its_own_baseline() -> None:
+    samples = make_samples(random_walk(1, 500, 1)[0], WINDOW, 3)
+    forecaster = log_return_forecaster(
+        lambda inputs: np.zeros((len(inputs), 3)), calibration=Calibration(center="network", offsets=[[], [], []])
     )
+    rows = score_without_baselines(run_backtest(forecaster, samples, [0.5], []))
+    assert [row.horizon for row in rows] == [1, 3]
+    for row in rows:
+        h = row.horizon - 1
+        assert row.rmse_last_price == pytest.approx(scores.rmse(samples.windows[:, -1], samples.futures[:, h]))
+        assert row.skill == 0
 
 
-def test_the_loss_of_the_quantiles_beside_volatility_models_is_summed_up_by_its_median() -> None:
-    def beside(**ratios: float) -> Score:
-        common: dict[str, Any] = {
-            "origins": 9,
-            "low": 0.0,
-            "high": 2.0,
-            "p_value": None,
-            "crps_ratio": 1.0,
-            "winkler_ratio": {},
-        }
-        named = {"EWMA volatility": ratios.get("ewma"), "GARCH-t": ratios.get("garch"), "historical volatility": 5.0}
-        return a_score(
-            interval_baselines=[
-                {"baseline": name, "pinball_ratio": ratio, **common} for name, ratio in named.items() if ratio
-            ]
-        )
-
-    scores = [beside(ewma=0.98, garch=1.01), beside(ewma=0.99, garch=1.03), beside(ewma=1.5)]
-    assert summary.summarize(scores, held=True).summary.endswith(
-        "The quantiles' loss is 0.990 times that of a random walk with EWMA volatility and 1.020 times that of GARCH-t "
-        "fitted to each instrument itself (medians; below 1 is better)."
+def test_score_gaussian_intervals_equal_random_walk() -> None:
+    quantiles, levels = [0.1, 0.25, 0.5, 0.75, 0.9], [50, 80]
+    samples = random_walk_samples(3000)
+    forecaster = log_return_forecaster(
+        lambda inputs: np.tile([-1.2816, -0.6745, 0.0, 0.6745, 1.2816], (len(inputs), 1)), quantiles
     )
-    alone = summary.summarize(scores[2:], held=True).summary
-    assert alone.endswith("is 1.500 times that of a random walk with EWMA volatility (medians; below 1 is better).")
+    (row,) = score_without_baselines(run_backtest(forecaster, samples, quantiles, levels))
+    assert row.coverage == {"50": pytest.approx(50, abs=4), "80": pytest.approx(80, abs=4)}
+    assert row.pinball is not None
+    assert row.pinball_random_walk is not None
+    assert row.pinball / row.pinball_random_walk == pytest.approx(1, abs=0.01)
+    assert 0.002 < row.pinball < 0.004  # relative to the price; returns have a standard deviation of 1%
 
 
-def test_unseen_instruments_alone_and_without_levels() -> None:
-    found = summary.summarize([a_score(seen=False, rmse=2.4)], held=False)
-    assert found.summary.endswith(
-        "On 100 steps of instruments that were not trained on (made), "
-        "the median missed by 1.20 times as much as repeating the last price."
+def test_score_scaled_prices_keep_relative_figures() -> None:
+    quantiles, levels = [0.1, 0.5, 0.9], [80]
+    series = random_walk(1, 300, 3)[0]
+    rows = []
+    for factor in (1.0, 1e6, 1e-6):
+        samples = make_samples(make_series(factor * series.prices), WINDOW, 1)
+        last = samples.windows[:, -1:, None]  # (N, 1, 1)
+        forecasts = last * np.array([0.99, 1.001, 1.01])
+        rows.append(score_without_baselines(Backtest(samples, forecasts, quantiles, levels))[0])
+    for row in rows[1:]:
+        for figure in ("skill", "skill_p_value", "copy_ratio", "correlation_next", "pinball", "pinball_random_walk"):
+            assert getattr(row, figure) == pytest.approx(getattr(rows[0], figure), rel=1e-6)
+        assert row.coverage == rows[0].coverage
+
+
+def test_score_dates_of_first_and_last_price_forecast() -> None:
+    series = make_series(random_walk(1, 100, 1)[0].prices, dates=daily_dates("2020-01-01", 100))
+    samples = make_samples(series, WINDOW, 2)
+    rows = score_without_baselines(
+        Backtest(samples, np.repeat(samples.windows[:, -1:], 2, axis=1)[:, :, None], [0.5], [])
     )
-    assert "Measured on" not in found.summary
+    assert {(row.first_date, row.last_date) for row in rows} == {(date(2020, 3, 1), date(2020, 4, 9))}
 
 
-def test_figures_are_kept_to_six_digits_and_counts_whole() -> None:
-    found = summary.summarize([a_score(rmse=1234.56789, skill=-1.23456789e-5, origins=1234567)], held=True)
-    (score,) = found.scores
-    assert (score.rmse, score.skill, score.origins) == (1234.57, -1.23457e-5, 1234567)
+def test_score_without_dates_has_no_dates() -> None:
+    samples = random_walk_samples()
+    (row,) = score_without_baselines(make_point_backtest(samples, samples.windows[:, -1]))
+    assert (row.first_date, row.last_date) == (None, None)
 
 
-# All the figures of a backtest
+@pytest.mark.parametrize("nonsense", [0.0, -5.0, -1e9])
+def test_score_forecast_not_positive_has_very_low_skill(nonsense: float) -> None:
+    samples = random_walk_samples()
+    forecast = samples.windows[:, -1].copy()
+    forecast[7] = nonsense
+    (row,) = score_without_baselines(make_point_backtest(samples, forecast))
+    assert np.isfinite(row.skill)
+    assert row.skill < -10
+
+
+def test_score_negative_prices_have_no_random_walk() -> None:
+    """Price spreads may be negative; the tutorial's transform accepts them."""
+    prices = np.random.default_rng(1).normal(0, 1, 200)
+    samples = make_samples(make_series(prices), WINDOW, 1)
+    forecasts = samples.windows[:, -1:, None] + np.array([-1.3, 0.0, 1.3])
+    (row,) = score_without_baselines(Backtest(samples, forecasts, [0.1, 0.5, 0.9], [80]))
+    assert row.pinball_random_walk is None
+    assert row.skill == 0
+    assert "pinball" in overview_table([row]).to_text()
+
+
+@pytest.mark.parametrize("level", [0.0, -200.0], ids=["some negative", "all negative"])
+def test_score_prices_without_logarithm_uses_price_errors(level: float) -> None:
+    prices = level + np.random.default_rng(1).normal(0, 1, 200)
+    samples = make_samples(make_series(prices), WINDOW, 1)
+    last, outcome = last_and_outcome(samples)
+    (row,) = score_without_baselines(make_point_backtest(samples, last))
+    assert (row.skill, row.copy_ratio) == (0, 0)
+    (row,) = score_without_baselines(make_point_backtest(samples, samples.windows.mean(axis=1)))
+    assert row.skill == pytest.approx(
+        1 - scores.rmse(samples.windows.mean(axis=1), outcome) ** 2 / row.rmse_last_price**2
+    )
+    assert row.skill > 0.3
+
+
+def test_score_zero_price() -> None:
+    prices = np.random.default_rng(1).normal(0, 1, 200)
+    prices[120] = 0.0
+    samples = make_samples(make_series(prices), WINDOW, 1)
+    forecasts = samples.windows[:, -1:, None] + np.array([-1.3, 0.0, 1.3])
+    (row,) = score_without_baselines(Backtest(samples, forecasts, [0.1, 0.5, 0.9], [80]))
+    assert row.skill == 0
+
+
+def test_score_constant_prices() -> None:
+    """Such as a pegged currency: repeating the last price is perfect."""
+    samples = make_samples(make_series(np.full(200, 7.75)), WINDOW, 1)
+    (same,) = score_without_baselines(make_point_backtest(samples, samples.windows[:, -1]))
+    assert (same.skill, same.skill_p_value, same.copy_ratio) == (0, None, 0)
+    (other,) = score_without_baselines(make_point_backtest(samples, samples.windows[:, -1] + 0.01))
+    assert other.skill < 0
+    for row in (same, other):
+        assert "made" in overview_table([row]).to_text()
+        assert summarize([row], is_centered_on_last_price=False).point_skill == "none"
+        assert summarize([row], is_centered_on_last_price=True).point_skill == "none"
+
+
+def test_score_mase_and_rmsse_use_earlier_changes() -> None:
+    samples = random_walk_samples()
+    last, outcome = last_and_outcome(samples)
+    (row,) = score_without_baselines(make_point_backtest(samples, last))
+    before = np.diff(samples.series.prices[:WINDOW])
+    assert row.mase == pytest.approx(np.mean(np.abs(outcome - last)) / np.mean(np.abs(before)))
+    assert row.rmsse == pytest.approx(np.sqrt(np.mean((outcome - last) ** 2) / np.mean(before**2)))
+
+
+def test_score_crps_winkler_and_pit() -> None:
+    test = make_backtest(random_walk(1, 2000, 1)[0], [50, 80, 95])
+    (row,) = score_without_baselines(test)
+    outcome, last = test.samples.futures[:, 0], test.last
+    losses = scores.pinball_losses(test.forecasts[:, 0], outcome, test.quantiles, last)
+    assert row.crps == pytest.approx(float(scores.crps(losses, test.quantiles).mean()))
+    lower, upper = test.at(1).interval(80)
+    assert row.winkler["80"] == pytest.approx(float(np.mean(scores.winkler(lower, upper, outcome, 80) / last)))
+    assert row.winkler.keys() == {"50", "80", "95"}
+    assert row.pit == pytest.approx([2.5, 7.5, 15, 25, 25, 15, 7.5, 2.5], abs=2.5)
+    assert sum(row.pit) == pytest.approx(100)
+
+
+def test_score_nested_p_value_corrects_for_noise() -> None:
+    """Forecasts with as much noise as signal do not reduce the loss, but contain information."""
+
+    def noisy_ar1_network(inputs: F32) -> F64:
+        noise = np.random.default_rng(3).normal(0, COEFFICIENT, (len(inputs), 1))
+        return ar1_network(inputs) + noise
+
+    samples = make_samples(autoregressive(1, 1500, 1, COEFFICIENT)[0], WINDOW, 1)
+    (row,) = score_without_baselines(run_backtest(log_return_forecaster(noisy_ar1_network), samples, [0.5], []))
+    assert row.skill_p_value is not None
+    assert row.skill_p_value > 0.05
+    assert row.skill_p_value_nested is not None
+    assert row.skill_p_value_nested < 1e-6
 
 
 def test_folds_are_five_consecutive_parts() -> None:
     rows = 60 + 103
-    series = a_series(random_walk(1, rows, 2)[0].prices, dates=days("2020-01-01", rows))
-    test = a_backtest_of(series)
-    (score,) = scoring.score_backtest(test)
+    series = make_series(random_walk(1, rows, 2)[0].prices, dates=daily_dates("2020-01-01", rows))
+    test = make_backtest(series)
+    (score,) = score_backtest(test)
     assert [fold.origins for fold in score.folds] == [21, 20, 21, 20, 21]
     assert (score.folds[0].first_date, score.folds[-1].last_date) == (score.first_date, score.last_date)
     outcome, last = test.samples.futures[21:41, 0], test.last[21:41]
     fold = score.folds[1]
-    lower, upper = (side[21:41, 0] for side in test.interval(80))
+    lower, upper = test.at(1).select(slice(21, 41)).interval(80)
     assert fold.coverage["80"] == pytest.approx(scores.coverage(lower, upper, outcome))
     walk = baselines.ewma_random_walk(test.samples.windows[21:41], 1, test.quantiles)[:, 0]
     ours = scores.pinball(test.forecasts[21:41, 0], outcome, test.quantiles, last)
@@ -191,13 +286,13 @@ def test_folds_are_five_consecutive_parts() -> None:
     assert str(fold.first_date) == str(np.datetime64("2020-01-01") + 60 + 21)
 
 
-def test_the_skill_of_a_fold_is_its_own() -> None:
+def test_fold_skill_uses_its_own_forecasts() -> None:
     series = autoregressive(1, 60 + 500, 1, 0.6)[0]
-    samples = samples_of(series, 60, 1)
+    samples = make_samples(series, 60, 1)
     last, before = samples.windows[:, -1], samples.windows[:, -2]
     forecast = last * (last / before) ** 0.6
-    forecast[:100] = last[:100] * 1.5  # a bad beginning
-    (score,) = scoring.score_backtest(Backtest(samples, forecast[:, None, None], [0.5], []))
+    forecast[:100] = last[:100] * 1.5  # the first fold is bad
+    (score,) = score_backtest(Backtest(samples, forecast[:, None, None], [0.5], []))
     first, *rest = score.folds
     assert first.skill < -100
     assert first.rmse_ratio > 10
@@ -205,30 +300,30 @@ def test_the_skill_of_a_fold_is_its_own() -> None:
     assert all(fold.rmse_ratio < 0.95 and fold.pinball_ratio is None for fold in rest)
 
 
-def test_fewer_than_five_forecasts_have_no_folds() -> None:
+def test_folds_fewer_than_five_forecasts_is_empty() -> None:
     for rows, folds in ((64, 0), (65, 5)):
-        (score,) = scoring.score_backtest(a_backtest_of(random_walk(1, rows, 1)[0]))
+        (score,) = score_backtest(make_backtest(random_walk(1, rows, 1)[0]))
         assert len(score.folds) == folds
 
 
-def test_a_single_forecast_is_scored() -> None:
-    (score,) = scoring.score_backtest(a_backtest_of(random_walk(1, 61, 1)[0]))
+def test_score_single_forecast() -> None:
+    (score,) = score_backtest(make_backtest(random_walk(1, 61, 1)[0]))
     assert score.origins == 1
     assert score.coverage_by_volatility == []
-    assert summary.summarize([score], held=True).point_skill == "none"
+    assert summarize([score], is_centered_on_last_price=True).point_skill == "none"
 
 
-def test_a_median_that_repeats_the_last_price_says_no_direction() -> None:
-    (score,) = scoring.score_backtest(a_backtest_of(random_walk(1, 200, 1)[0]))
+def test_direction_last_price_repeated_is_none() -> None:
+    (score,) = score_backtest(make_backtest(random_walk(1, 200, 1)[0]))
     assert score.direction is None
 
 
-def test_direction_is_counted_where_one_was_said_and_the_price_moved() -> None:
+def test_direction_counts_steps_with_forecast_and_move() -> None:
     prices = np.array([10.0] * 60 + [11, 10, 10, 12, 11, 13])
-    samples = samples_of(a_series(prices), 60, 1)
-    said = np.array([+1, +1, +1, 0, -1, +1])  # came: up, down, none, up, down, up
-    forecast = samples.windows[:, -1] + 0.5 * said
-    (score,) = scoring.score_backtest(Backtest(samples, forecast[:, None, None], [0.5], []))
+    samples = make_samples(make_series(prices), 60, 1)
+    directions = np.array([+1, +1, +1, 0, -1, +1])  # outcomes: up, down, none, up, down, up
+    forecast = samples.windows[:, -1] + 0.5 * directions
+    (score,) = score_backtest(Backtest(samples, forecast[:, None, None], [0.5], []))
     assert score.direction is not None
     assert score.direction.steps == 4  # up ✓, down ✗, down ✓, up ✓
     assert score.direction.hit_rate.percent == 75
@@ -236,16 +331,16 @@ def test_direction_is_counted_where_one_was_said_and_the_price_moved() -> None:
     assert score.direction.majority == 50
 
 
-def test_coverage_by_volatility_is_of_equal_thirds_with_rising_volatility() -> None:
-    test = a_backtest_of(random_walk(1, 60 + 900, 1)[0], [50, 80])
-    (score,) = scoring.score_backtest(test)
+def test_coverage_by_volatility_uses_equal_thirds() -> None:
+    test = make_backtest(random_walk(1, 60 + 900, 1)[0], [50, 80])
+    (score,) = score_backtest(test)
     low, middle, high = score.coverage_by_volatility
     assert [third.volatility for third in (low, middle, high)] == ["low", "middle", "high"]
     assert [third.origins for third in (low, middle, high)] == [300, 300, 300]
     volatility = baselines.ewma_volatility(test.samples.windows)
     assert low.greatest < middle.greatest < high.greatest == volatility.max()
     outcome = test.samples.futures[:, 0]
-    lower, upper = (side[:, 0] for side in test.interval(80))
+    lower, upper = test.at(1).interval(80)
     inside = (lower <= outcome) & (outcome <= upper)
     assert low.coverage["80"].percent == pytest.approx(100 * inside[volatility <= low.greatest].mean())
     assert score.coverage_interval["80"].percent == pytest.approx(100 * inside.mean())
@@ -254,8 +349,8 @@ def test_coverage_by_volatility_is_of_equal_thirds_with_rising_volatility() -> N
     assert np.mean(shares) == pytest.approx(score.coverage["50"])
 
 
-def test_every_baseline_has_a_row_at_every_horizon_that_is_scored() -> None:
-    scores = scoring.score_backtest(a_backtest_of(random_walk(1, 800, 1)[0], horizon=6))
+def test_score_compares_every_baseline_at_every_horizon() -> None:
+    scores = score_backtest(make_backtest(random_walk(1, 800, 1)[0], horizon=6))
     assert [score.horizon for score in scores] == [1, 5, 6]
     for score in scores:
         assert [row.baseline for row in score.point_baselines] == [
@@ -271,13 +366,13 @@ def test_every_baseline_has_a_row_at_every_horizon_that_is_scored() -> None:
 
 
 @pytest.mark.parametrize("shift", [200.0, 0.0], ids=["some not positive", "all negative"])
-def test_prices_without_a_logarithm_have_the_figures_that_need_none(shift: float) -> None:
+def test_score_prices_without_logarithm_omits_log_figures(shift: float) -> None:
     prices = np.random.default_rng(1).normal(0, 100, 400) + shift - 500 * (shift == 0)
-    samples = samples_of(a_series(prices), 60, 1)
+    samples = make_samples(make_series(prices), 60, 1)
     forecasts = samples.windows[:, -1:, None] + np.array([-130.0, 0.0, 130.0])
-    (score,) = scoring.score_backtest(Backtest(samples, forecasts, [0.1, 0.5, 0.9], [80]))
+    (score,) = score_backtest(Backtest(samples, forecasts, [0.1, 0.5, 0.9], [80]))
     assert [row.baseline for row in score.point_baselines] == ["last price", "mean of 20"]
     assert (score.interval_baselines, score.coverage_by_volatility) == ([], [])
     assert [fold.pinball_ratio for fold in score.folds] == [None] * 5
     assert score.coverage_interval["80"].percent == pytest.approx(score.coverage["80"])
-    assert summary.summarize([score], held=False).point_skill == "none"
+    assert summarize([score], is_centered_on_last_price=False).point_skill == "none"

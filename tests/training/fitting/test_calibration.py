@@ -10,7 +10,7 @@ from app.artifact.affine import Affine
 from app.artifact.manifest import Calibration, LogReturnParameters, TrainingRange
 from app.artifact.transform import F32, F64, LogReturn
 from app.inference.forecaster import Forecaster
-from tests.training.conftest import RECIPES, SayingEngine, a_series, days, samples_of
+from tests.training.conftest import RECIPES, FunctionEngine, daily_dates, make_samples, make_series
 from training.data import blocks
 from training.data.series import Series
 from training.data.simulator import autoregressive, random_walk
@@ -102,7 +102,7 @@ def calibrated(network: Callable[[F32], F64], series: Series, **changes: Any) ->
 
     def forecaster(calibration: Calibration) -> Forecaster:
         ranges = [TrainingRange(quantity=quantity, low=-100.0, high=100.0) for quantity in TRANSFORM.quantities]
-        return Forecaster(TRANSFORM, SayingEngine(network), calibration, recipe.quantiles, ranges)
+        return Forecaster(TRANSFORM, FunctionEngine(network), calibration, recipe.quantiles, ranges)
 
     return calibration.fit_calibration(recipe, forecaster, TRANSFORM, evaluation.validation, evaluation.calibration)
 
@@ -117,7 +117,7 @@ def ar1_network(coefficient: float, width: float = 1.0) -> Callable[[F32], F64]:
 
 
 def dated(series: Series) -> Series:
-    return a_series(series.prices, series.name, days("2001-01-01", len(series.prices)))
+    return make_series(series.prices, series.name, daily_dates("2001-01-01", len(series.prices)))
 
 
 def test_fit_calibration_auto_uses_a_network_with_skill() -> None:
@@ -168,7 +168,7 @@ def test_fit_calibration_ignores_the_test_block() -> None:
 
 
 def test_to_output_units_inverts_decoding() -> None:
-    samples = samples_of(random_walk(1, 120, 1)[0], 20, 2)
+    samples = make_samples(random_walk(1, 120, 1)[0], 20, 2)
     encoded = TRANSFORM.encode(samples.windows)
     outputs = np.random.default_rng(1).normal(size=(len(samples), 2, 5))
     assert calibration._to_output_units(TRANSFORM, TRANSFORM.decode(outputs, encoded), encoded) == pytest.approx(

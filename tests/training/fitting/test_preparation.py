@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.training.conftest import RECIPES, a_series, days
+from tests.training.conftest import RECIPES, daily_dates, make_series
 from training.data import simulator
 from training.data.blocks import split_blocks
 from training.data.series import Series
@@ -20,8 +20,8 @@ def quick_recipe(name: str = "quick", **overrides: Any) -> Recipe:
     return load_recipe(str(RECIPES / f"{name}.toml"), **overrides)
 
 
-def walk_series(rows: int = 1000) -> Series:
-    return a_series(simulator.random_walk(1, rows, 1)[0].prices, "walk", days("2001-01-01", rows))
+def random_walk_series(rows: int = 1000) -> Series:
+    return make_series(simulator.random_walk(1, rows, 1)[0].prices, "walk", daily_dates("2001-01-01", rows))
 
 
 def test_fit_scaler_ignores_prices_after_the_training_block() -> None:
@@ -30,7 +30,7 @@ def test_fit_scaler_ignores_prices_after_the_training_block() -> None:
         recipe = quick_recipe(name)
         fitted = []
         for factor in (1.0, 50.0):
-            series = walk_series()
+            series = random_walk_series()
             last = round(recipe.split.train * 1000) - (recipe.window + recipe.horizon)
             series.prices[last:] *= factor
             blocks, _ = split_blocks([series], [], recipe.split, recipe.window, recipe.horizon)
@@ -44,7 +44,7 @@ def test_fit_scaler_ignores_prices_after_the_training_block() -> None:
 
 def test_fit_scaler_minmax_spans_the_training_block() -> None:
     recipe = quick_recipe("quick-tutorial")
-    series = walk_series()
+    series = random_walk_series()
     blocks, _ = split_blocks([series], [], recipe.split, recipe.window, recipe.horizon)
     scaler, _ = preparation.fit_scaler(recipe, blocks.train)
     rows = series.prices[: 800 - 21]
@@ -64,7 +64,7 @@ def test_empirical_quantiles_have_a_median_of_zero() -> None:
 def test_encode_samples_per_step_has_targets_for_each_step(name: str) -> None:
     """The last step has the window's targets. Earlier steps have the prices after them, in the window's units."""
     recipe = quick_recipe(name, horizon=3)
-    blocks, _ = split_blocks([walk_series(300)], [], recipe.split, recipe.window, recipe.horizon)
+    blocks, _ = split_blocks([random_walk_series(300)], [], recipe.split, recipe.window, recipe.horizon)
     _, transform = preparation.fit_scaler(recipe, blocks.train)
     (samples,) = blocks.train
     inputs, targets = preparation.encode_samples(transform, blocks.train)
@@ -93,7 +93,7 @@ def epoch_inputs(batches: ResampledDataset) -> list[set[bytes]]:
 @pytest.mark.parametrize("has_real", [True, False], ids=["with real series", "alone"])
 def test_build_resampled_dataset_new_paths_every_epoch(has_real: bool) -> None:
     recipe = quick_recipe(training={"epochs": 3, "batch": 1})
-    real = [walk_series(300)] if has_real else []
+    real = [random_walk_series(300)] if has_real else []
     simulated = simulator.simulate_paths(recipe.data.synthetic_paths, recipe.data.synthetic_length, recipe.seed)
     blocks, evaluation = split_blocks(real, simulated, recipe.split, recipe.window, recipe.horizon)
     _, transform = preparation.fit_scaler(recipe, blocks.train)

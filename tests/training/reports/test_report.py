@@ -1,4 +1,4 @@
-"""The report: pictures that can be opened, and a page that says what was measured."""
+"""Tests of the report: its charts can be opened, and its page states the figures."""
 
 import html
 import re
@@ -9,102 +9,118 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.artifact.evidence import Curve, Evidence
-from tests.training.conftest import a_score, a_series, days, samples_of
+from app.artifact.evidence import Curve, Evidence, Score
+from tests.training.conftest import daily_dates, make_samples, make_score, make_series
 from training.data.simulator import random_walk
-from training.evaluation import scoring, summary
 from training.evaluation.backtest import Backtest
-from training.reports import forecast_plots, report, tables
-from training.reports.forecast_plots import BASELINE, MODEL
+from training.evaluation.scoring import score_backtest
+from training.evaluation.summary import summarize
+from training.reports import report
+from training.reports.plot_style import BASELINE, MODEL
+from training.reports.score_tables import detail_tables, overview_table
 
 pytestmark = pytest.mark.slow
 
-PICTURES = {"real-vs-predicted.png", "error.png", "loss.png"}
-OF_LEVELS = {"fan.png", "coverage.png", "pit.png"}
+CHARTS = {"real-vs-predicted.png", "error.png", "loss.png"}
+LEVEL_CHARTS = {"fan.png", "coverage.png", "pit.png"}
 CURVE = Curve(loss=[0.5, 0.4, 0.35], validation=[0.6, 0.45, 0.5], best=1)
+GOOD = make_score(instrument="good", skill=0.1, skill_p_value=0.001, rmse=1.8, copy_ratio=0.3)
 QUANTILES, LEVELS = [0.025, 0.1, 0.5, 0.9, 0.975], [80, 95]
 
 
-def a_test(
+def make_last_price_backtest(
     *, dated: bool = True, levels: bool = True, name: str = "made", rows: int = 260, horizon: int = 2
 ) -> Backtest:
-    """A backtest of the last price, with or without intervals around it."""
+    """Backtest a forecaster of the last price, with or without intervals around it."""
     prices = random_walk(1, rows, 1)[0].prices
-    samples = samples_of(a_series(prices, name, days("2020-01-01", rows) if dated else None), 60, horizon)
+    samples = make_samples(make_series(prices, name, daily_dates("2020-01-01", rows) if dated else None), 60, horizon)
     around = np.array([0.98, 0.99, 1.0, 1.01, 1.02]) if levels else np.ones(1)
     forecasts = np.repeat(samples.windows[:, -1:, None], horizon, axis=1) * around
     return Backtest(samples, forecasts, QUANTILES if levels else [0.5], LEVELS if levels else [])
 
 
-def shown(tests: list[Backtest]) -> Evidence:
-    return summary.summarize([row for test in tests for row in scoring.score_backtest(test)], held=False)
+def make_evidence(backtests: list[Backtest]) -> Evidence:
+    return summarize([row for test in backtests for row in score_backtest(test)], is_centered_on_last_price=False)
 
 
-def size(picture: Path) -> tuple[int, int]:
-    """Width and height, from the head of a PNG file."""
+def write_page(directory: Path, scores: list[Score], *, is_centered_on_last_price: bool = False) -> str:
+    """Write a report of these scores and return its page."""
+    evidence = summarize(scores, is_centered_on_last_price=is_centered_on_last_price)
+    report.write_report(directory, "quick", "plain", [make_last_price_backtest()], CURVE, evidence)
+    return read_page(directory)
+
+
+def png_size(picture: Path) -> tuple[int, int]:
+    """Return width and height, from the header of a PNG file."""
     head = picture.read_bytes()[:24]
     assert head.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", head[16:])
     return width, height
 
 
-def page(folder: Path) -> str:
-    return (folder / "report.html").read_text(encoding="utf-8")
+def read_page(directory: Path) -> str:
+    return (directory / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes no pictures, for tests that look at the page only."""
-    monkeypatch.setattr(forecast_plots, "save", lambda *_: None)
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip writing charts, for tests that read the page only."""
+    monkeypatch.setattr(report, "save_png", lambda *_: None)
 
 
 @pytest.mark.parametrize(("dated", "levels"), [(True, True), (False, False)], ids=["dated, levels", "neither"])
-def test_a_page_and_its_pictures_are_written(tmp_path: Path, dated: bool, levels: bool) -> None:
-    tests = [a_test(dated=dated, levels=levels), a_test(dated=dated, levels=levels, name="other")]
-    found = shown(tests)
-    report.write_report(tmp_path, "quick", "a description", tests, CURVE, found)
-    pictures = PICTURES | (OF_LEVELS if levels else set())
-    assert {path.name for path in tmp_path.iterdir()} == {*pictures, "report.html"}
-    for name in pictures:
-        width, height = size(tmp_path / name)
+def test_write_report_writes_page_and_charts(tmp_path: Path, dated: bool, levels: bool) -> None:
+    backtests = [make_last_price_backtest(dated=dated, levels=levels, name=name) for name in ("made", "other")]
+    evidence = make_evidence(backtests)
+    report.write_report(tmp_path, "quick", "a description", backtests, CURVE, evidence)
+    charts = CHARTS | (LEVEL_CHARTS if levels else set())
+    assert {path.name for path in tmp_path.iterdir()} == {*charts, "report.html"}
+    for name in charts:
+        width, height = png_size(tmp_path / name)
         assert width == 1100
         assert height >= 300
-    written = page(tmp_path)
-    assert written.index(html.escape(found.summary)) < written.index("<h2>")
-    for table in [tables.overview(found.scores), *tables.details(found.scores)]:
-        assert tables.page(table) in written
+    written = read_page(tmp_path)
+    assert written.index(html.escape(evidence.summary)) < written.index("<h2>")
+    for table in [overview_table(evidence.scores), *detail_tables(evidence.scores)]:
+        assert table.to_html() in written
     assert ("Coverage by volatility" in written) is levels
-    assert set(re.findall(r'src="([^"]*)"', written)) == pictures
+    assert set(re.findall(r'src="([^"]*)"', written)) == charts
 
 
-def test_fewer_forecasts_than_the_close_up_holds_are_drawn(tmp_path: Path) -> None:
-    tests = [a_test(rows=64)]
-    assert len(tests[0].samples) == 3
-    report.write_report(tmp_path, "quick", "few", tests, CURVE, shown(tests))
-    assert size(tmp_path / "real-vs-predicted.png")
+def test_write_report_fewer_forecasts_than_close_up(tmp_path: Path) -> None:
+    backtests = [make_last_price_backtest(rows=64)]
+    assert len(backtests[0].samples) == 3
+    report.write_report(tmp_path, "quick", "few", backtests, CURVE, make_evidence(backtests))
+    assert png_size(tmp_path / "real-vs-predicted.png")
 
 
-def test_training_without_a_validation_block_is_drawn(tmp_path: Path) -> None:
-    tests = [a_test(levels=False)]
-    report.write_report(tmp_path, "quick", "unvalidated", tests, Curve(loss=[0.5], validation=[], best=0), shown(tests))
-    assert size(tmp_path / "loss.png")
+def test_write_report_training_without_validation(tmp_path: Path) -> None:
+    backtests = [make_last_price_backtest(levels=False)]
+    curve = Curve(loss=[0.5], validation=[], best=0)
+    report.write_report(tmp_path, "quick", "unvalidated", backtests, curve, make_evidence(backtests))
+    assert png_size(tmp_path / "loss.png")
 
 
-def test_prices_that_stand_still_are_drawn(tmp_path: Path) -> None:
-    """The error against repeating the last price has no ratio there."""
-    samples = samples_of(a_series(np.full(70, 7.75)), 60, 1)
-    tests = [Backtest(samples, samples.windows[:, -1:, None], [0.5], [])]
-    report.write_report(tmp_path, "quick", "pegged", tests, CURVE, shown(tests))
-    assert size(tmp_path / "error.png")
+def test_write_report_constant_prices(tmp_path: Path) -> None:
+    """The error of repeating the last price is 0, so there is no ratio to it."""
+    samples = make_samples(make_series(np.full(70, 7.75)), 60, 1)
+    backtests = [Backtest(samples, samples.windows[:, -1:, None], [0.5], [])]
+    report.write_report(tmp_path, "quick", "pegged", backtests, CURVE, make_evidence(backtests))
+    assert png_size(tmp_path / "error.png")
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_what_people_wrote_is_escaped(tmp_path: Path) -> None:
-    tests = [a_test(name="<i>A&B</i>")]
+@pytest.mark.usefixtures("no_charts")
+def test_write_report_escapes_names_and_description(tmp_path: Path) -> None:
+    backtests = [make_last_price_backtest(name="<i>A&B</i>")]
     report.write_report(
-        tmp_path, "<b>quick</b>", 'says "x" & <script>alert(1)</script> {title}', tests, CURVE, shown(tests)
+        tmp_path,
+        "<b>quick</b>",
+        'says "x" & <script>alert(1)</script> {title}',
+        backtests,
+        CURVE,
+        make_evidence(backtests),
     )
-    written = page(tmp_path)
+    written = read_page(tmp_path)
     assert "<script" not in written
     assert "<b>" not in written
     assert "<i>" not in written
@@ -113,10 +129,10 @@ def test_what_people_wrote_is_escaped(tmp_path: Path) -> None:
     assert "&lt;i&gt;A&amp;B&lt;/i&gt;" in written
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    tests = [a_test()]
-    report.write_report(tmp_path, "quick", "plain", tests, CURVE, shown(tests))
+@pytest.mark.usefixtures("no_charts")
+def test_write_report_page_is_well_formed_and_self_contained(tmp_path: Path) -> None:
+    backtests = [make_last_price_backtest()]
+    report.write_report(tmp_path, "quick", "plain", backtests, CURVE, make_evidence(backtests))
     opened: list[str] = []
 
     class Checker(HTMLParser):
@@ -127,54 +143,54 @@ def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(tmp_path: Path
         def handle_endtag(self, tag: str) -> None:
             assert opened.pop() == tag
 
-    Checker().feed(page(tmp_path))
+    Checker().feed(read_page(tmp_path))
     assert opened == []
-    assert "http" not in page(tmp_path)
+    assert "http" not in read_page(tmp_path)
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_those_that_follow_the_last_price_are_named(tmp_path: Path) -> None:
-    lagged = a_score(instrument="late & later", skill=-0.1, rmse=2.2, correlation_last=0.99, copy_ratio=1.2)
-    good = a_score(instrument="good", skill=0.1, skill_p_value=0.001, rmse=1.8, copy_ratio=0.3)
-    report.write_report(tmp_path, "quick", "plain", [a_test()], CURVE, summary.summarize([lagged, good], held=False))
+@pytest.mark.usefixtures("no_charts")
+def test_write_report_names_lagged_copies(tmp_path: Path) -> None:
+    lagged = make_score(instrument="late & later", skill=-0.1, rmse=2.2, correlation_last=0.99, copy_ratio=1.2)
+    page = write_page(tmp_path, [lagged, GOOD])
     assert (
-        "Those of late &amp; later follow the last price, one step late: a lagged copy "
-        "(correlations: late &amp; later: 0.9900 with the last, 0.9000 with the next)."
-    ) in page(tmp_path)
-    assert "Those of good are no lagged copy: they go 30% as far from the last price as prices do." in page(tmp_path)
+        "For late &amp; later the forecasts follow the price one step late: a lagged copy "
+        "(correlations: late &amp; later: 0.9900 with the last price, 0.9000 with the next)."
+    ) in page
+    assert (
+        "For good the forecasts are not a lagged copy: "
+        "their mean distance from the last price is 30% of that of the real prices."
+    ) in page
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_where_none_follows_the_last_price_none_is_named(tmp_path: Path) -> None:
-    good = a_score(instrument="good", skill=0.1, skill_p_value=0.001, rmse=1.8, copy_ratio=0.3)
-    report.write_report(tmp_path, "quick", "plain", [a_test()], CURVE, summary.summarize([good], held=False))
-    assert "follow the last price" not in page(tmp_path)
+@pytest.mark.usefixtures("no_charts")
+def test_write_report_without_lagged_copy_names_none(tmp_path: Path) -> None:
+    assert "follow the price one step late" not in write_page(tmp_path, [GOOD])
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_skill_has_another_colour_than_none(tmp_path: Path) -> None:
-    colours = {}
+@pytest.mark.usefixtures("no_charts")
+def test_write_report_color_depends_on_skill(tmp_path: Path) -> None:
+    colors = {}
     for skill in (0.1, -0.1):
-        scores = [a_score(skill=skill, skill_p_value=0.001)]
-        report.write_report(tmp_path, "quick", "plain", [a_test()], CURVE, summary.summarize(scores, held=False))
-        colours[skill] = re.findall(r"4px solid (#\w+)", page(tmp_path))
-    assert colours == {0.1: [MODEL], -0.1: [BASELINE]}
+        page = write_page(tmp_path, [make_score(skill=skill, skill_p_value=0.001)])
+        colors[skill] = re.findall(r"4px solid (#\w+)", page)
+    assert colors == {0.1: [MODEL], -0.1: [BASELINE]}
 
 
-def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(tmp_path: Path) -> None:
-    tests = [a_test(name="US$_^ per EUR$", rows=70)]
-    report.write_report(tmp_path, "quick", "plain", tests, CURVE, shown(tests))
-    assert size(tmp_path / "real-vs-predicted.png")
-    assert size(tmp_path / "error.png")
+def test_write_report_name_with_dollar_signs(tmp_path: Path) -> None:
+    backtests = [make_last_price_backtest(name="US$_^ per EUR$", rows=70)]
+    report.write_report(tmp_path, "quick", "plain", backtests, CURVE, make_evidence(backtests))
+    assert png_size(tmp_path / "real-vs-predicted.png")
+    assert png_size(tmp_path / "error.png")
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_a_median_that_repeats_the_last_price_is_said_to(tmp_path: Path) -> None:
-    report.write_report(tmp_path, "quick", "plain", [a_test()], CURVE, summary.summarize([a_score()], held=True))
-    assert "For made the median repeats the last price, and so says no direction (copy ratio 0)." in page(tmp_path)
+@pytest.mark.usefixtures("no_charts")
+def test_write_report_names_repeated_last_price(tmp_path: Path) -> None:
+    page = write_page(tmp_path, [make_score()], is_centered_on_last_price=True)
+    assert "For made the median repeats the last price, so it forecasts no direction (copy ratio 0)." in page
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_without_a_curve_there_is_no_section_about_training(tmp_path: Path) -> None:
-    report.write_report(tmp_path, "quick", "plain", [a_test()], None, shown([a_test()]))
-    assert "loss.png" not in page(tmp_path)
+@pytest.mark.usefixtures("no_charts")
+def test_write_report_without_curve_has_no_training_section(tmp_path: Path) -> None:
+    backtests = [make_last_price_backtest()]
+    report.write_report(tmp_path, "quick", "plain", backtests, None, make_evidence(backtests))
+    assert "loss.png" not in read_page(tmp_path)

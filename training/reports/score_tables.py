@@ -1,0 +1,159 @@
+"""Tables of scores."""
+
+from collections.abc import Sequence
+
+from app.artifact.evidence import Score
+from training.evaluation.summary import SUMMARY_LEVELS, rmse_ratio
+from training.reports.tables import MISSING, Table, format_number, format_percent, format_ratio, format_share
+
+
+def overview_table(scores: Sequence[Score]) -> Table:
+    """Return the most important figures, one row for each instrument and horizon."""
+    levels = levels_of(scores)
+    head = ["instrument", "h", "n", "RMSE", "last price", "ratio", "skill", "p", "copy", *(f"{lv}%" for lv in levels)]
+    if levels:
+        head += ["pinball/RW"]
+    rows = []
+    for s in scores:
+        row = [*_key(s), str(s.origins), f"{s.rmse:.4g}", f"{s.rmse_last_price:.4g}"]
+        row += [f"{rmse_ratio(s):.4f}", f"{s.skill:+.4f}", format_number(s.skill_p_value), f"{s.copy_ratio:.2f}"]
+        row += [format_number(s.coverage.get(str(level)), 1) for level in levels]
+        if s.pinball is not None and s.pinball_random_walk:
+            row += [f"{s.pinball / s.pinball_random_walk:.4f}"]
+        rows.append(row)
+    note = (
+        "h: steps ahead. n: forecasts. RMSE: of the median and of the last price, in price; ratio: of the two. "
+        "skill: 1 − MSE/MSE of the last price, in log returns. p: one-sided p-value of the skill "
+        "(Diebold-Mariano). copy: mean distance of the forecasts from the last price over that of the outcomes; 0 "
+        "repeats the last price. N%: outcomes inside that interval, in percent. pinball/RW: pinball loss over that of "
+        "a random walk with EWMA volatility."
+    )
+    return Table("Overview", note, head, rows)
+
+
+def detail_tables(scores: Sequence[Score]) -> list[Table]:
+    """Return all other figures; those by volatility and by fold at the shortest and the longest horizon only."""
+    ends = {horizon for score in scores for horizon in (1, max(s.horizon for s in scores if s.seen is score.seen))}
+    at_ends = [score for score in scores if score.horizon in ends]
+    tables = [_point_table(scores), _direction_table(scores), _point_baseline_table(scores)]
+    if levels_of(scores):
+        tables += [_interval_table(scores), _interval_baseline_table(scores), _volatility_table(at_ends)]
+    return [table for table in [*tables, _fold_table(at_ends)] if table.rows]
+
+
+def levels_of(scores: Sequence[Score]) -> list[int]:
+    """Return every interval level that some score has, in ascending order."""
+    return sorted({int(level) for score in scores for level in score.coverage})
+
+
+def _point_table(scores: Sequence[Score]) -> Table:
+    head = ["instrument", "h", "MAE", "last price", "MASE", "RMSSE", "skill", "p", "p nested"]
+    rows = []
+    for s in scores:
+        row = [*_key(s), f"{s.mae:.4g}", f"{s.mae_last_price:.4g}", format_number(s.mase), format_number(s.rmsse)]
+        row += [f"{s.skill:+.4f}", format_number(s.skill_p_value), format_number(s.skill_p_value_nested)]
+        rows.append(row)
+    note = (
+        "MAE: of the median and of the last price, in price. MASE, RMSSE: errors over the one-step changes before the "
+        "first forecast. p: one-sided Diebold-Mariano test (Harvey-Leybourne-Newbold correction, Bartlett window). "
+        "p nested: one-sided Clark-West test."
+    )
+    return Table("Point forecasts", note, head, rows)
+
+
+def _direction_table(scores: Sequence[Score]) -> Table:
+    head = ["instrument", "h", "copy", "r last", "r next", "steps", "hit rate", "majority"]
+    rows = []
+    for s in scores:
+        row = [*_key(s), f"{s.copy_ratio:.3f}", f"{s.correlation_last:.5f}", f"{s.correlation_next:.5f}"]
+        if s.direction is None:
+            row += ["0", "no direction", MISSING]
+        else:
+            row += [str(s.direction.steps), format_share(s.direction.hit_rate), f"{s.direction.majority:.1f}"]
+        rows.append(row)
+    note = (
+        "copy: as in the overview. r: correlation of the forecasts with the last and with the next price. steps: those "
+        "with a forecast direction and a price change; a median that repeats the last price forecasts no direction. "
+        "hit rate: correct directions, in percent, with Wilson's interval, which is too narrow beyond one step because "
+        "forecasts overlap. majority: hit rate of always forecasting the more frequent direction."
+    )
+    return Table("Lag and direction", note, head, rows)
+
+
+def _point_baseline_table(scores: Sequence[Score]) -> Table:
+    names = list(dict.fromkeys(row.baseline for s in scores for row in s.point_baselines))
+    rows = []
+    for s in scores:
+        if s.point_baselines:
+            ratios = [format_ratio(r.rmse_ratio, r.low, r.high) for r in s.point_baselines]
+            rows.append([*_key(s), *ratios, *[MISSING] * (len(names) - len(ratios))])
+    note = (
+        "RMSE(model)/RMSE(baseline) in log returns, with a 95% stationary bootstrap interval; below 1 the model is "
+        "better. Drift, AR(1) and ridge are fitted to the first half of the series; they and the model are compared on "
+        "the second half."
+    )
+    return Table("Median against baselines", note, ["instrument", "h", *names], rows)
+
+
+def _interval_table(scores: Sequence[Score]) -> Table:
+    levels = levels_of(scores)
+    head = ["instrument", "h", *(f"{level}%" for level in levels), "pinball", "CRPS", *(f"W{lv}" for lv in levels)]
+    rows = []
+    for s in scores:
+        row = [*_key(s), *(format_share(s.coverage_interval.get(str(level))) for level in levels)]
+        row += [format_percent(s.pinball), format_percent(s.crps)]
+        rows.append([*row, *(format_percent(s.winkler.get(str(level))) for level in levels)])
+    note = (
+        "N%: outcomes inside that interval, in percent, with the exact binomial interval. pinball, CRPS (integrated "
+        "over the available quantiles) and W (Winkler score): in percent of the last price."
+    )
+    return Table("Intervals", note, head, rows)
+
+
+def _interval_baseline_table(scores: Sequence[Score]) -> Table:
+    levels = [level for level in levels_of(scores) if level in SUMMARY_LEVELS]
+    head = ["instrument", "h", "baseline", "n", "pinball", "p", "CRPS", *(f"W{level}" for level in levels)]
+    rows = []
+    for s in scores:
+        for r in s.interval_baselines:
+            row = [*_key(s), r.baseline, str(r.origins), format_ratio(r.pinball_ratio, r.low, r.high)]
+            row += [format_number(r.p_value), f"{r.crps_ratio:.4f}"]
+            rows.append([*row, *(format_number(r.winkler_ratio.get(str(level)), 4) for level in levels)])
+    note = (
+        "Loss(model)/loss(baseline); below 1 the model is better. pinball: with a 95% stationary bootstrap interval; "
+        "p: one-sided Diebold-Mariano test. W: Winkler score. GARCH(1,1)-t is fitted to the first half of the series; "
+        "it and the model are compared on the second half. Over h steps, its variance is the sum of the h expected "
+        "variances, and its distribution keeps its shape."
+    )
+    return Table("Quantiles against baselines", note, head, rows)
+
+
+def _volatility_table(scores: Sequence[Score]) -> Table:
+    levels = levels_of(scores)
+    head = ["instrument", "h", "volatility", "up to", "n", *(f"{level}%" for level in levels)]
+    rows = []
+    for s in scores:
+        for t in s.coverage_by_volatility:
+            row = [*_key(s), t.volatility, format_percent(t.greatest), str(t.origins)]
+            rows.append([*row, *(format_share(t.coverage.get(str(level))) for level in levels)])
+    note = "Thirds of the windows by their EWMA volatility. up to: highest volatility, in percent per step."
+    return Table("Coverage by volatility", note, head, rows)
+
+
+def _fold_table(scores: Sequence[Score]) -> Table:
+    levels = [level for level in levels_of(scores) if level in SUMMARY_LEVELS]
+    has_levels = bool(levels_of(scores))
+    head = ["instrument", "h", "from", "to", "n", "skill", "ratio", *(f"{level}%" for level in levels)]
+    head += ["pinball/RW"] if has_levels else []
+    rows = []
+    for s in scores:
+        for f in s.folds:
+            row = [*_key(s), str(f.first_date or MISSING), str(f.last_date or MISSING), str(f.origins)]
+            row += [f"{f.skill:+.4f}", f"{f.rmse_ratio:.4f}"]
+            row += [format_number(f.coverage.get(str(level)), 1) for level in levels]
+            rows.append(row + ([format_number(f.pinball_ratio, 4)] if has_levels else []))
+    return Table("Folds", "Five consecutive parts of the forecasts; columns as in the overview.", head, rows)
+
+
+def _key(score: Score) -> list[str]:
+    return [score.instrument, str(score.horizon)]
