@@ -3,7 +3,7 @@
 models/<name>/<version>/    manifest.json, model.keras, model.onnx, scaler.joblib, report.html, …
 models/<name>/current       the version served by default
 
-`app.artifact.staging` publishes artifacts.
+`app.artifact.publishing` publishes artifacts.
 """
 
 import hashlib

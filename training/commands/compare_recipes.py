@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from app.artifact.evidence import Score
-from app.artifact.frozen_model import FrozenModel
+from app.artifact.schema import FrozenSchema
 from app.evaluation.baselines import EWMA, LAST_PRICE
 from training import provenance
 from training.commands import train
@@ -27,7 +27,7 @@ NOTE = (
 )
 
 
-class RecipeTrial(FrozenModel):
+class RecipeTrial(FrozenSchema):
     """What one recipe came to with one seed."""
 
     key: str
