@@ -39,8 +39,8 @@ BODY_ERRORS = (  # DeadlineExceeded, because a slow body can exceed the deadline
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,
     "in": "header",
-    "description": "Maximum time to wait for the response, in milliseconds. The default and upper bound is the "
-    "server setting `deadline_s`.",
+    "description": "Maximum time to wait for the response, in milliseconds. The default and upper bound are the "
+    "server setting `PRICECAST_DEADLINE_S`.",
     "schema": {"type": "integer", "minimum": 1},
 }
 RETRY_AFTER_HEADER = {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}

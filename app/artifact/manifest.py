@@ -86,8 +86,8 @@ class Calibration(FrozenSchema):
         description="Source of the median: the network, or the last price if the network's median showed no skill."
     )
     offsets: list[list[float]] = Field(
-        description="`offsets[h][l]` moves both ends of the interval of level `l` at horizon `h + 1` outwards; "
-        "a negative offset moves them inwards."
+        description="`offsets[h][l]` moves both ends of the interval of level `l` at horizon `h + 1` outward; "
+        "a negative offset moves them inward."
     )
 
 

@@ -83,7 +83,7 @@ class Registry(ServedModels[Runner]):
             for name, versions in published.items():
                 await self._refresh_model(name, versions, overrides.get(name))
             for name in {*self._live, self.default_model} - published.keys():
-                missing = ArtifactError(self._models_dir / name, "it has no published version")
+                missing = ArtifactError(self._models_dir / name, "no published version")
                 self._record_failure(name, scan_error or missing)
             for reference in earlier_failures - self._failed:  # no longer wanted
                 self.failures.pop(reference, None)
@@ -107,7 +107,7 @@ class Registry(ServedModels[Runner]):
         async with self._lock:
             published = (await self.published()).get(name)
             if published is None:
-                raise UnknownModel(f"no such model is published: {name}")
+                raise UnknownModel(f"no model {name!r} is published")
             current = published.current
             version = (
                 version or current or store.current_version(self._models_dir, name)
@@ -138,7 +138,7 @@ class Registry(ServedModels[Runner]):
         """
         async with self._lock:
             if name not in self._live:
-                raise UnknownModel(f"no such model is served: {name}")
+                raise UnknownModel(f"no model {name!r} is served")
             published = (await self.published()).get(name)
             if published is not None and published.current is not None:
                 self._overrides[name] = VersionOverride(published.current, None)

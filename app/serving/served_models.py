@@ -77,14 +77,13 @@ class ServedModels(Generic[Runner]):
         model = self._live.get(reference) or self._served.get(reference)
         if model is not None:
             return model
-        name = reference.partition("@")[0]
+        name, _, version = reference.partition("@")
         if name in self._live:
-            raise UnknownModel(
-                f"the model {name!r} is not served in this version; served versions: {', '.join(self.versions(name))}"
-            )
+            served = ", ".join(self.versions(name))
+            raise UnknownModel(f"version {version!r} of the model {name!r} is not served; served versions: {served}")
         if name in self.failures:
             raise NotReady(f"the model {name!r} could not be loaded: {self.failures[name]}", RETRY_AFTER_S)
-        raise UnknownModel(f"no such model is served; served models: {', '.join(sorted(self._live)) or 'none'}")
+        raise UnknownModel(f"no model {name!r} is served; served models: {', '.join(sorted(self._live)) or 'none'}")
 
     def versions(self, name: str) -> list[str]:
         """Return the served versions of a model, oldest first."""

@@ -51,12 +51,12 @@ def test_get_finds_a_model_by_name_or_reference(registry: Registry[FakeRunner], 
 def test_get_unknown_model_lists_the_served_models(registry: Registry[FakeRunner], shipped: Path) -> None:
     with pytest.raises(UnknownModel) as caught:
         registry.get("absent")
-    assert str(caught.value) == f"no such model is served; served models: {', '.join(store.model_names(shipped))}"
+    assert str(caught.value) == f"no model 'absent' is served; served models: {', '.join(store.model_names(shipped))}"
 
 
 @pytest.mark.parametrize("reference", ["absent@1", "@1", "Default", "default/1", "../default"])
 def test_get_unknown_reference_raises_unknown_model(registry: Registry[FakeRunner], reference: str) -> None:
-    with pytest.raises(UnknownModel, match="no such model is served"):
+    with pytest.raises(UnknownModel, match=f"no model '{reference.partition('@')[0]}' is served"):
         registry.get(reference)
 
 
@@ -65,7 +65,7 @@ def test_get_unserved_version_lists_the_served_versions(registry: Registry[FakeR
     served = registry.get("tutorial").manifest.version
     with pytest.raises(UnknownModel) as caught:
         registry.get(f"tutorial@{version}")
-    assert str(caught.value) == f"the model 'tutorial' is not served in this version; served versions: {served}"
+    assert str(caught.value) == f"version {version!r} of the model 'tutorial' is not served; served versions: {served}"
 
 
 def test_get_model_that_failed_to_load_raises_not_ready(models: Path) -> None:
@@ -90,5 +90,5 @@ def test_get_finds_each_served_version_by_number(model_store: FakeModelStore) ->
     refreshed(registry)
     assert registry.get("a").reference == "a@3"
     assert registry.get("a@2").reference == "a@2"
-    with pytest.raises(UnknownModel, match="the model 'a' is not served in this version; served versions: 2, 3"):
+    with pytest.raises(UnknownModel, match="version '1' of the model 'a' is not served; served versions: 2, 3"):
         registry.get("a@1")

@@ -150,7 +150,7 @@ def test_client_raises_errors_with_reason(client: Any) -> None:
     integers = triton.InferInput("prices", [1, 60], "INT64").set_data_from_numpy(np.ones((1, 60), np.int64))
     invalid_row = np.where(np.arange(60) == 17, np.nan, ROWS[:1])
     invalid_calls: list[tuple[Callable[[], Any], str, str]] = [
-        (lambda: client.infer("nope", [tensor()]), "404", "no such model is served"),
+        (lambda: client.infer("nope", [tensor()]), "404", "no model 'nope' is served"),
         (lambda: client.infer("default", [tensor()], "99"), "404", "only version"),
         (lambda: client.infer("default", [tensor(ROWS[:, 1:])]), "400", "/inputs/0/shape: must be [B, 60]"),
         (lambda: client.infer("default", [integers]), "400", "/inputs/0/datatype: must be FP64 or FP32"),
@@ -160,9 +160,9 @@ def test_client_raises_errors_with_reason(client: Any) -> None:
         (lambda: client.infer("default", [tensor()], parameters={"horizon": 99}), "400", "/parameters/horizon: "),
         (lambda: client.infer("default", [tensor(invalid_row)]), "400", "/inputs/0: row 0, column 17: "),
         (lambda: client.infer("default", [tensor(invalid_row, is_binary=False)]), "400", "/inputs/0/data/17"),
-        (lambda: client.get_model_metadata("nope"), "404", "no such model is served"),
-        (lambda: client.load_model("nope"), "404", "no such model is published"),
-        (lambda: client.unload_model("nope"), "404", "no such model is served"),
+        (lambda: client.get_model_metadata("nope"), "404", "no model 'nope' is served"),
+        (lambda: client.load_model("nope"), "404", "no model 'nope' is published"),
+        (lambda: client.unload_model("nope"), "404", "no model 'nope' is served"),
         (lambda: client.load_model("default", config="{}"), "400", "/parameters/config: not supported by this server"),
         (lambda: client.get_model_config("default"), "404", "Not Found"),
     ]
