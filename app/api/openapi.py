@@ -21,7 +21,7 @@ from app.api.v2.schemas import (
 DESCRIPTION = """\
 Forecasts the next prices of any series from its last 60, with prediction intervals and the evidence behind the model.
 
-* A **forecast** is the median. A prediction **interval** of level 80 contains the price in about 80% of cases.
+* A **forecast** is the median. A prediction **interval** of level 80 is meant to contain the price in 80% of cases.
 * **Skill** compares the model with repeating the last price. `GET /models` says whether a model has any.
 * If the server requires API keys, send yours as `Authorization: Bearer KEY`.
 * Set `X-Request-Timeout-Ms` to the time you are willing to wait. A request predicted to miss its deadline is rejected
