@@ -43,7 +43,7 @@ USER 10001
 ENTRYPOINT ["python", "-m", "training"]
 CMD ["train", "default"]
 
-FROM base AS service
+FROM base AS service-base
 COPY app app
 RUN python3 -m compileall -q app
 COPY models models
@@ -59,10 +59,10 @@ CMD ["python", "-m", "app"]
 
 # For `docker run --gpus all`. Uses Keras if there is a GPU, and ONNX Runtime otherwise. Keras writes its configuration
 # to the home directory.
-FROM service AS gpu
+FROM service-base AS gpu
 ENV HOME=/tmp NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --link --from=packages-for-gpu /opt/venv /opt/venv
 
 # --link makes the packages a layer of their own: a change of `app` neither rebuilds it nor uploads it again.
-FROM service AS serve
+FROM service-base AS serve
 COPY --link --from=packages-to-serve /opt/venv /opt/venv

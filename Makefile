@@ -31,10 +31,10 @@ $(GOOGLE_FILES):
 	@echo "no $@: these files are not part of the repository; name their folder: make google GOOGLE=FOLDER" >&2; exit 1
 
 PEERS = batched bentoml litserve mlserver mosec pytriton ray
-bench: .venv/dev  ## measure speed on this machine, in less than five minutes
+bench: .venv/dev  ## Measure speed on this machine, in less than five minutes.
 	$(PYTHON) -m benchmarks.scenarios.serving
 
-bench-peers: .venv/dev  ## compare with other servers, in about 35 minutes; reports name peers that cannot be installed
+bench-peers: .venv/dev  ## Compare with other servers, in about 35 minutes. Peers that cannot be installed are listed in the report.
 	-$(MAKE) --keep-going $(PEERS:%=.peers/%/ready)
 	$(PYTHON) -m benchmarks.scenarios.peers
 

@@ -50,8 +50,9 @@ def _serve() -> int:
         settings = Settings()
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
-            name = PREFIX + str(detail["loc"][0]).upper() if detail["loc"] else "settings"
-            print(f"{name}: {detail['msg']}", file=sys.stderr)
+            # An error that involves several settings has no location. Its message names them.
+            location = f"{PREFIX}{detail['loc'][0]}: ".upper() if detail["loc"] else ""
+            print(location + detail["msg"].removeprefix("Value error, "), file=sys.stderr)
         return 2
     configure_logging(settings.log_level)
     if settings.workers > 1:

@@ -1,12 +1,12 @@
 """Domain errors. `app/api/problems.py` maps each class to an HTTP status.
 
 PricecastError
-├── InvalidContent        the content of the request is invalid; lists every invalid field
+├── InvalidContent        the request body is malformed or invalid; lists every invalid field
 ├── BodyTooLarge          the body exceeds the size limit
 ├── UnsupportedMediaType  the body is not JSON, or its content encoding is not supported
 ├── InvalidHeader         a header has an invalid value
 ├── Unauthorized          the API key is missing, unknown or expired
-├── Forbidden             the API key is valid but lacks the required permission
+├── Forbidden             the API key lacks the permission, or the request comes from another origin
 ├── UnknownModel          the requested model or version is not served
 ├── Unavailable           the request failed for now; says when to retry
 │   ├── NotReady          the model is not loaded, or its batcher has stopped
@@ -45,7 +45,7 @@ class PricecastError(Exception):
 
 
 class InvalidContent(PricecastError):
-    """The request is well-formed, but its content is invalid."""
+    """The request body is malformed or invalid."""
 
     def __init__(self, field_errors: Sequence[FieldError]) -> None:
         """Build the message from the first field error and the number of the others.
@@ -82,7 +82,7 @@ class Unauthorized(PricecastError):
 
 
 class Forbidden(PricecastError):
-    """The API key is valid but lacks the required permission."""
+    """The API key is valid but lacks the required permission, or the request comes from another origin."""
 
 
 class UnknownModel(PricecastError):

@@ -90,7 +90,7 @@ class Lifecycle:
             model = self.registry.get()
         except (NotReady, UnknownModel) as error:
             return str(error)
-        return None if model.runner.is_healthy else f"the batcher of the model {default!r} has stopped"
+        return None if model.runner.is_healthy else f"the model {default!r} has failed and must be reloaded"
 
     async def _watch_models_dir(self) -> None:
         """Refresh the registry whenever the models directory or a shared version override has changed."""

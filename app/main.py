@@ -61,8 +61,8 @@ def create_app(settings: Settings | None = None, on_version_selected: Callable[[
 
     Args:
         settings: Read from the environment by default, so that `uvicorn --factory app.main:create_app` works.
-        on_version_selected: Called after a client has loaded another version of a model, so that the other server
-            processes can follow.
+        on_version_selected: Called after a client has loaded or unloaded a model, so that the other server processes
+            can follow.
     """
     settings = settings or Settings()
     metrics = Metrics()

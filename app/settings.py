@@ -12,7 +12,7 @@ from app import api_keys
 from app.api_keys import Keys
 
 PREFIX = "PRICECAST_"
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(api_keys.split_entries)]
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(api_keys.split_entries)]
 
 
 class Settings(BaseSettings):
@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     host: str = Field(
         "127.0.0.1",
         description="Address to listen on. The default accepts connections from this machine only. "
-        "An address that other machines can reach also needs `api_keys` or `allow_public_without_keys`.",
+        "Any other address also needs `PRICECAST_API_KEYS` or `PRICECAST_ALLOW_PUBLIC_WITHOUT_KEYS=true`.",
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 picks a free port.")
     models_dir: Path = Field(
@@ -41,14 +41,14 @@ class Settings(BaseSettings):
         "if the working directory is the repository's root.",
     )
     default_model: str = Field(
-        "default", description="Model that answers requests that name none. The default is a shipped model."
+        "default", description="Model used when a request names none. The default is a shipped model."
     )
     models_poll_s: float = Field(
         2.0,
         ge=0,
         le=3600,
-        description="Seconds between two checks of `models_dir` for new versions. A check only lists directories, "
-        "so 2 s is cheap. 0 disables polling: only SIGHUP triggers a check.",
+        description="Seconds between two checks of `PRICECAST_MODELS_DIR` for new versions. A check only lists "
+        "directories, so 2 s is cheap. 0 disables polling: only SIGHUP triggers a check.",
     )
     versions_served: int = Field(
         2,
@@ -65,29 +65,31 @@ class Settings(BaseSettings):
     )
     admin_keys: Keys = Field(
         (),
-        description="Entries like those of `api_keys`, for keys that may also load and unload models. If empty, "
-        "nobody can use the admin endpoints, unless `api_keys` is empty too: then every client can. "
-        "Setting only `admin_keys` leaves all other endpoints open to every client.",
+        description="Entries like those of `PRICECAST_API_KEYS`, for keys that may also load and unload models. If "
+        "empty, nobody can use the admin endpoints, unless `PRICECAST_API_KEYS` is empty too: then every client can. "
+        "Setting only `PRICECAST_ADMIN_KEYS` leaves all other endpoints, `/metrics` too, open to every client.",
     )
     allow_public_without_keys: bool = Field(
         False,
-        description="Allow `host` to be an address that other machines can reach while `api_keys` is empty. Everyone "
-        "who reaches it is then accepted, on the admin endpoints too unless `admin_keys` is set. "
+        description="Allow a `PRICECAST_HOST` that other machines can reach while `PRICECAST_API_KEYS` is empty. "
+        "Everyone who reaches it is then accepted, on the admin endpoints too unless `PRICECAST_ADMIN_KEYS` is set. "
         "Off, so that a service is never open by accident.",
     )
     max_requests_per_s_per_client: float = Field(
         0.0,
         ge=0,
-        description="Maximum requests per second from one client, over all its keys, in each server process. "
-        "0 means no limit, because a sensible limit depends on the clients.",
+        description="Maximum requests per second from one client, over all its keys, in each server process: "
+        "with several processes, a client can reach a multiple of it. While `PRICECAST_API_KEYS` is empty, all callers "
+        "count as one client. The default, 0, is no limit: a sensible value depends on your clients.",
     )
     max_windows_per_client: int = Field(
         0,
         ge=0,
         description="Maximum number of windows that one client may have in flight, over all its keys, in each server "
-        "process. 0 means no limit: one client can fill the queue.",
+        "process: with several processes, a client can reach a multiple of it. While `PRICECAST_API_KEYS` is empty, "
+        "all callers count as one client. The default, 0, is no limit: one client can fill the queue.",
     )
-    cors_origins: Words = Field(
+    cors_origins: CommaSeparated = Field(
         (),
         description="Comma-separated origins whose web pages may call the API from a browser. "
         "Empty allows none; `*` allows every website.",
@@ -107,8 +109,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=256,
-        description="Engine threads in each server process. 0 uses the process's share of the cores, "
-        "less one core for HTTP while requests are small.",
+        description="Engine threads for each loaded model version, in each server process. 0 uses the process's "
+        "share of the cores, less one core for HTTP while requests are small.",
     )
     max_batch_windows: int = Field(
         0,
@@ -127,14 +129,14 @@ class Settings(BaseSettings):
     max_queued_windows: int = Field(
         4096,
         ge=1,
-        description="Maximum number of windows that may wait for an engine thread. Requests beyond it are rejected "
-        "with 503. 4,096 windows are a few tenths of a second of work.",
+        description="Maximum number of windows queued for one loaded model version in one server process. Requests "
+        "that do not fit get 503. On two cores, the `tutorial` model computes 4,096 windows in 0.1 to 0.25 s.",
     )
     max_request_windows: int = Field(
         1024,
         ge=1,
-        description="Maximum number of series in one batch request. "
-        "1,024 windows are about a tenth of a second of work.",
+        description="Maximum number of windows in one request: the series of `/predict/batch`, or the rows of a "
+        "tensor. On two cores, the `tutorial` model computes 1,024 windows in under 0.1 s.",
     )
     max_body_bytes: int = Field(
         4 * 2**20,
@@ -146,8 +148,8 @@ class Settings(BaseSettings):
         10.0,
         gt=0,
         le=300,
-        description="Seconds from the arrival of a request after which it fails with 504. "
-        "After 10 s, most clients have given up.",
+        description="Maximum seconds to read a body and answer a forecast; also the upper bound of "
+        "`X-Request-Timeout-Ms`. A forecast that exceeds it gets 504. After 10 s, most clients have given up.",
     )
     drain_grace_s: float = Field(
         0.5,
@@ -168,11 +170,12 @@ class Settings(BaseSettings):
         ge=0,
         le=65535,
         description="Separate port for /metrics, where no API key is needed. "
-        "0 serves /metrics on the main port, where `api_keys` protects it.",
+        "0 serves /metrics on the main port, where `PRICECAST_API_KEYS` protects it.",
     )
     metrics_host: str = Field(
         "127.0.0.1",
-        description="Address of `metrics_port`. Everyone who can reach it can read the metrics, without an API key.",
+        description="Address of `PRICECAST_METRICS_PORT`. Everyone who can reach it can read the metrics, without an "
+        "API key.",
     )
     otlp_endpoint: HttpUrl | None = Field(
         None,
@@ -180,30 +183,33 @@ class Settings(BaseSettings):
         "such as http://HOST:4318/v1/traces. Unset disables tracing.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Minimum severity of log records. Each request logs one line at `info`."
+        "info",
+        description="Minimum severity of log records. Each request is logged as one line, at `info`.",
     )
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         if self.max_request_windows > self.max_queued_windows:
             raise ValueError(
-                "max_request_windows must not exceed max_queued_windows: the largest request would never fit the queue"
+                f"{PREFIX}MAX_REQUEST_WINDOWS must not exceed {PREFIX}MAX_QUEUED_WINDOWS: "
+                "the largest request would never fit the queue"
             )
         if 0 < self.max_windows_per_client < self.max_request_windows:
             raise ValueError(
-                "max_request_windows must not exceed max_windows_per_client: "
+                f"{PREFIX}MAX_REQUEST_WINDOWS must not exceed {PREFIX}MAX_WINDOWS_PER_CLIENT: "
                 "the largest request would always exceed the client's limit"
             )
         if self.port and self.metrics_port == self.port:
-            raise ValueError("metrics_port must differ from port, or be 0")
+            raise ValueError(f"{PREFIX}METRICS_PORT must differ from {PREFIX}PORT, or be 0")
         return self
 
     @model_validator(mode="after")
     def _check_access(self) -> Self:
         if not (self.api_keys or self.allow_public_without_keys or _is_loopback(self.host)):
             raise ValueError(
-                f"other machines can reach host {self.host!r}, but api_keys is empty: generate keys with "
-                "`python -m app key CLIENT`, or set allow_public_without_keys=true to accept every client"
+                f"{PREFIX}API_KEYS is empty, but {PREFIX}HOST {self.host!r} is not a loopback address. Generate a key "
+                f'with "python -m app key CLIENT", or set {PREFIX}ALLOW_PUBLIC_WITHOUT_KEYS=true '
+                "to accept every client."
             )
         return self
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from app.artifact import store
 from app.artifact.manifest import GoldenForecasts, ManifestDraft
-from app.artifact.staging import staging_directory
+from app.artifact.publishing import staging_directory
 from app.inference.forecaster import Forecaster, load_forecaster
 
 

@@ -53,7 +53,7 @@ size=$(megabytes pricecast:serve)
 passed "image sizes: serve $size MB, train $(megabytes pricecast:train) MB"
 code=0
 docker run --rm pricecast:serve >"$work/log" 2>&1 || code=$?
-[ "$code" = 2 ] && grep -q api_keys "$work/log" || fail "the image starts without API keys: $(cat "$work/log")"
+[ "$code" = 2 ] && grep -q "PRICECAST_API_KEYS is empty" "$work/log" || fail "the image starts without API keys: $(cat "$work/log")"
 passed "the image does not start without API keys"
 
 # The service

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.artifact.affine import Affine
-from app.artifact.frozen_model import FrozenModel
 from app.artifact.manifest import Levels, TransformParameters, quantile_probabilities
+from app.artifact.schema import FrozenSchema
 from app.artifact.transform import build_transform
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -23,13 +23,13 @@ GRADIENT_DESCENT_KEYS = (
 )
 
 
-def _changed_keys(config: FrozenModel) -> list[str]:
+def _changed_keys(config: FrozenSchema) -> list[str]:
     """The optional keys whose values differ from their defaults."""
     fields = type(config).model_fields.items()
     return [key for key, field in fields if not field.is_required() and getattr(config, key) != field.default]
 
 
-class DataConfig(FrozenModel):
+class DataConfig(FrozenSchema):
     """The price series to train and evaluate on. All configured sources are used together."""
 
     stocks: list[str] = Field([], description="Names of sample stocks in bokeh_sampledata.")
@@ -63,7 +63,7 @@ class DataConfig(FrozenModel):
         return self
 
 
-class SplitConfig(FrozenModel):
+class SplitConfig(FrozenSchema):
     """Fractions of the time axis. The blocks follow the training block in this order, with gaps between them."""
 
     validation: Fraction = 0.0
@@ -82,7 +82,7 @@ class SplitConfig(FrozenModel):
         return self
 
 
-class PenaltyConfig(FrozenModel):
+class PenaltyConfig(FrozenSchema):
     """Weights of the penalties that every recurrent layer adds to the loss: sums of absolute values or of squares."""
 
     kernel_l1: PenaltyWeight = Field(0.0, description="L1 penalty on the kernel, the weights of the inputs.")
@@ -93,7 +93,7 @@ class PenaltyConfig(FrozenModel):
     activity_l2: PenaltyWeight = Field(0.0, description="L2 penalty on the layer's outputs, averaged over the batch.")
 
 
-class ReservoirConfig(FrozenModel):
+class ReservoirConfig(FrozenSchema):
     """An echo state network: fixed random recurrent weights, and a linear readout that is solved in closed form."""
 
     spectral_radius: float = Field(
@@ -111,7 +111,7 @@ class ReservoirConfig(FrozenModel):
     )
 
 
-class NetworkConfig(FrozenModel):
+class NetworkConfig(FrozenSchema):
     """The structure, cell type, initial weights and regularization of the network."""
 
     structure: Literal["many_to_one", "many_to_many", "encoder_decoder", "one_to_many"] = Field(
@@ -191,7 +191,7 @@ class NetworkConfig(FrozenModel):
         return self
 
 
-class TrainingConfig(FrozenModel):
+class TrainingConfig(FrozenSchema):
     """The loss, the optimizer and the stopping rule."""
 
     loss: Literal["mse", "pinball"]
@@ -225,7 +225,7 @@ class TrainingConfig(FrozenModel):
         return self
 
 
-class CalibrationConfig(FrozenModel):
+class CalibrationConfig(FrozenSchema):
     """How the published forecasts are centred."""
 
     center: Literal["network", "last_price", "auto"] = Field(
@@ -237,7 +237,7 @@ class CalibrationConfig(FrozenModel):
     )
 
 
-class Recipe(FrozenModel):
+class Recipe(FrozenSchema):
     """A complete training run."""
 
     description: str

@@ -1,4 +1,7 @@
-"""Health endpoints: the liveness and readiness probes."""
+"""Health endpoints: the liveness and readiness probes.
+
+`app.lifecycle.Lifecycle.unready_reason` decides whether the server is ready.
+"""
 
 from collections.abc import Callable
 

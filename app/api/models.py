@@ -25,7 +25,7 @@ def router(
         registry: Served models.
         body_reader: Reads request bodies.
         authenticator: Restricts loading to admins.
-        on_version_selected: Called after another version was made live.
+        on_version_selected: Called after a version was loaded and made live.
     """
     routes = APIRouter(prefix="/models", tags=["models"])
     lookup_errors = error_responses(errors.UnknownModel, errors.NotReady)

@@ -21,7 +21,7 @@ from app.api.v2.schemas import (
 DESCRIPTION = """\
 Forecasts the next prices of any series from its last 60, with prediction intervals and the evidence behind the model.
 
-* A **forecast** is the median. A prediction **interval** of level 80 contains the price in about 80% of cases.
+* A **forecast** is the median. A prediction **interval** of level 80 is meant to contain the price in 80% of cases.
 * **Skill** compares the model with repeating the last price. `GET /models` says whether a model has any.
 * If the server requires API keys, send yours as `Authorization: Bearer KEY`.
 * Set `X-Request-Timeout-Ms` to the time you are willing to wait. A request predicted to miss its deadline is rejected
@@ -39,8 +39,8 @@ BODY_ERRORS = (  # DeadlineExceeded, because a slow body can exceed the deadline
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,
     "in": "header",
-    "description": "Maximum time to wait for the response, in milliseconds. The default and upper bound is the "
-    "server setting `deadline_s`.",
+    "description": "Maximum time to wait for the response, in milliseconds. The default and upper bound are the "
+    "server setting `PRICECAST_DEADLINE_S`.",
     "schema": {"type": "integer", "minimum": 1},
 }
 RETRY_AFTER_HEADER = {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}

@@ -15,8 +15,8 @@ from app.api.schemas import BatchRequest, BatchResponse, PredictRequest, Predict
 from app.api.validation import (
     RequestedSeries,
     batch_field_errors,
+    extract_windows,
     query_field_errors,
-    read_windows,
     requested_series,
     require_max_series,
 )
@@ -74,7 +74,7 @@ def router(registry: ModelRegistry, pipeline: RequestPipeline, settings: Setting
         openapi_extra=openapi_request_body(BatchRequest),
     )
     async def predict_batch(request: Request) -> Response:
-        """Forecast up to `max_request_windows` series. The forecasts are in request order.
+        """Forecast many series, up to `PRICECAST_MAX_REQUEST_WINDOWS`. The forecasts are in request order.
 
         If any series is invalid, the whole request fails with status 422, and `errors` lists every invalid series.
         """
@@ -125,7 +125,7 @@ def _validate(
         NotReady: The model could not be loaded.
     """
     model = registry.get(body.model)
-    windows, window_errors = read_windows(model, series)
+    windows, window_errors = extract_windows(model, series)
     if field_errors := query_field_errors(model.manifest, body.horizon, body.levels) + window_errors:
         raise InvalidContent(field_errors)
     return ForecastQuery(model, body.horizon, body.levels, [each.id for each in series], windows)

@@ -36,7 +36,7 @@ PROBLEM_TYPES: dict[type[errors.PricecastError], ProblemType] = {
     errors.Unauthorized: ProblemType(HTTPStatus.UNAUTHORIZED, "unauthorized", "Missing or invalid API key"),
     errors.Forbidden: ProblemType(HTTPStatus.FORBIDDEN, "forbidden", "Insufficient permissions"),
     errors.UnknownModel: ProblemType(HTTPStatus.NOT_FOUND, "unknown-model", "Model not found"),
-    errors.NotReady: ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "Model not ready"),
+    errors.NotReady: ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "not-ready", "Not ready"),
     errors.Overloaded: ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "Server overloaded"),
     errors.Draining: ProblemType(HTTPStatus.SERVICE_UNAVAILABLE, "draining", "Server shutting down"),
     errors.RateLimited: ProblemType(HTTPStatus.TOO_MANY_REQUESTS, "rate-limited", "Rate limit exceeded"),
@@ -121,7 +121,7 @@ async def error_response(request: Request, error: Exception) -> Response:
         return Response(status_code=499)  # as nginx logs it; the client is gone, so only metrics and logs see it
     log.error("request %s: unexpected %r", _request_id(request), error, exc_info=error)
     return _problem_response(
-        request, INTERNAL_ERROR, "unexpected error; the server log has the details under this request_id"
+        request, INTERNAL_ERROR, "unexpected error; look up this response's X-Request-ID in the server log"
     )
 
 
@@ -149,7 +149,8 @@ def _http_exception_response(request: Request, error: HTTPException) -> Response
     """Build the response for FastAPI's own errors, such as an unknown path or method."""
     status = HTTPStatus(error.status_code)
     problem_type = ProblemType(status, status.phrase.lower().replace(" ", "-"), status.phrase)
-    return _problem_response(request, problem_type, f"{request.method} on this path: {error.detail}", error.headers)
+    details = {404: "no such path", 405: f"{request.method} is not allowed on this path"}
+    return _problem_response(request, problem_type, details.get(status, error.detail), error.headers)
 
 
 def _problem_response(

@@ -110,13 +110,13 @@ def _decompress(body: bytes, max_body_bytes: int) -> bytes:
     try:
         content = decompressor.decompress(body, max_body_bytes + 1)
     except zlib.error:
-        raise InvalidContent([FieldError("", "does not match its Content-Encoding")]) from None
+        raise InvalidContent([FieldError("", "not valid gzip or deflate data")]) from None
     if len(content) > max_body_bytes:
         raise BodyTooLarge(max_body_bytes)
     if not decompressor.eof:
-        raise InvalidContent([FieldError("", "compressed data is truncated")])
+        raise InvalidContent([FieldError("", "truncated gzip or deflate data")])
     if decompressor.unused_data:
-        raise InvalidContent([FieldError("", "compressed data is followed by other data")])
+        raise InvalidContent([FieldError("", "gzip or deflate data followed by other data")])
     return content
 
 

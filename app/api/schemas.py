@@ -87,7 +87,7 @@ class BatchRequest(StrictModel):
     series: list[BatchSeries] = Field(
         min_length=1,
         fail_fast=True,  # batch_field_errors() collects the errors of the other series
-        description="Series to forecast. The server setting `max_request_windows` limits their number.",
+        description="Series to forecast. The server setting `PRICECAST_MAX_REQUEST_WINDOWS` limits their number.",
     )
     horizon: Horizon = 1
     levels: Levels = ()  # a tuple, because pydantic copies a list default for every request
@@ -166,7 +166,7 @@ class BatchResponse(BaseModel):
 
 
 class ModelSummary(BaseModel):
-    """A served model version and its evidence in one sentence."""
+    """A served model version and the main figures of its evidence."""
 
     name: str
     version: str = Field(description="The version described here. In lists, the live version.")
@@ -179,7 +179,7 @@ class ModelSummary(BaseModel):
     horizon: int = Field(description="Maximum number of steps ahead.")
     levels: list[int] = Field(description="Levels of the prediction intervals, in percent.")
     point_skill: str = Field(description="Whether the median beats repeating the last price: `none` or `some`.")
-    summary: str = Field(description="The evidence in one sentence.")
+    summary: str = Field(description="The main figures of the evidence, in a few sentences.")
 
 
 class ModelList(BaseModel):

@@ -33,9 +33,7 @@ def query_field_errors(manifest: Manifest, horizon: int, levels: Sequence[int]) 
     available = ", ".join(map(str, manifest.levels)) or "none"
     for i, level in enumerate(levels):
         if level not in manifest.levels:
-            field_errors.append(
-                FieldError(f"/levels/{i}", f"this model does not have this level; available levels: {available}")
-            )
+            field_errors.append(FieldError(f"/levels/{i}", f"not a level of this model; available levels: {available}"))
         elif level in levels[:i]:
             field_errors.append(FieldError(f"/levels/{i}", "duplicate level"))
     return field_errors
@@ -48,7 +46,7 @@ def horizon_field_errors(manifest: Manifest, horizon: int | None, pointer: str =
     return [FieldError(pointer, f"must be between 1 and {manifest.horizon} for this model")]
 
 
-def read_windows(model: ServedModel, series: Iterable[RequestedSeries]) -> tuple[list[bytes], list[FieldError]]:
+def extract_windows(model: ServedModel, series: Iterable[RequestedSeries]) -> tuple[list[bytes], list[FieldError]]:
     """Extract and pack the window of each series.
 
     A series is invalid if it is too short, repeats an earlier id, or has a price in its window that the model cannot
@@ -118,7 +116,7 @@ def batch_field_errors(
     except (PricecastError, AttributeError):
         # A malformed model reference is among the schema errors. An unknown model is reported once those are fixed.
         return outside_series + schema_errors
-    _, window_errors = read_windows(model, valid_series)
+    _, window_errors = extract_windows(model, valid_series)
     return outside_series + sorted(schema_errors + window_errors, key=_series_index)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from app.artifact.frozen_model import FrozenModel
+from app.artifact.schema import FrozenSchema
 
 Losses = list[Annotated[float | None, BeforeValidator(lambda loss: loss if loss is None or isfinite(loss) else None)]]
 
@@ -28,7 +28,7 @@ _CI_LOW = "Lower end of the ratio's 95% confidence interval (stationary bootstra
 _CI_HIGH = "Upper end of the ratio's 95% confidence interval (stationary bootstrap)."
 
 
-class Proportion(FrozenModel):
+class Proportion(FrozenSchema):
     """A percentage with its 95% binomial confidence interval.
 
     Forecasts more than one step ahead overlap, so for them the true confidence interval is wider than this one.
@@ -39,7 +39,7 @@ class Proportion(FrozenModel):
     high: float = Field(description="Upper end of the confidence interval, in percent.")
 
 
-class Fold(FrozenModel):
+class Fold(FrozenSchema):
     """Figures for one of five consecutive periods of the test block."""
 
     origins: int = Field(description="Number of forecasts.")
@@ -53,7 +53,7 @@ class Fold(FrozenModel):
     )
 
 
-class PointBaseline(FrozenModel):
+class PointBaseline(FrozenSchema):
     """The median compared with one baseline on the same forecast origins.
 
     Errors are log returns, or price differences if a price is not positive.
@@ -67,7 +67,7 @@ class PointBaseline(FrozenModel):
     p_value: float | None = Field(description=_P_VALUE)
 
 
-class IntervalBaseline(FrozenModel):
+class IntervalBaseline(FrozenSchema):
     """The quantiles compared with one baseline's quantiles on the same forecast origins."""
 
     baseline: str = Field(description="Name of the baseline.")
@@ -82,7 +82,7 @@ class IntervalBaseline(FrozenModel):
     )
 
 
-class VolatilityTercile(FrozenModel):
+class VolatilityTercile(FrozenSchema):
     """Interval coverage in one third of the forecast origins, grouped by the EWMA volatility of their windows."""
 
     volatility: Literal["low", "middle", "high"] = Field(description="Third of the origins, by volatility.")
@@ -91,7 +91,7 @@ class VolatilityTercile(FrozenModel):
     coverage: dict[str, Proportion] = Field(description="Percentage of outcomes inside the interval, by level.")
 
 
-class DirectionalAccuracy(FrozenModel):
+class DirectionalAccuracy(FrozenSchema):
     """How often the median predicted the right direction.
 
     Only steps with a predicted move and an actual move are counted.
@@ -104,7 +104,7 @@ class DirectionalAccuracy(FrozenModel):
     )
 
 
-class Score(FrozenModel):
+class Score(FrozenSchema):
     """Out-of-sample figures for one instrument at one horizon, on prices not used for fitting or model selection."""
 
     instrument: str = Field(description="Name of the price series.")
@@ -179,7 +179,7 @@ class Score(FrozenModel):
     )
 
 
-class Evidence(FrozenModel):
+class Evidence(FrozenSchema):
     """The evaluation of an artifact."""
 
     point_skill: Literal["none", "some"] = Field(
@@ -191,7 +191,7 @@ class Evidence(FrozenModel):
     )
 
 
-class Curve(FrozenModel):
+class Curve(FrozenSchema):
     """Training and validation loss by epoch."""
 
     loss: Losses = Field(description="Loss on the training block; null where it was NaN or infinite.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from app.artifact.evidence import Curve, Evidence
-from app.artifact.frozen_model import FrozenModel
+from app.artifact.schema import FrozenSchema
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -49,7 +49,7 @@ def interval_columns(level: int, levels: Sequence[int]) -> tuple[int, int]:
     return len(levels) - distance, len(levels) + distance
 
 
-class LogReturnParameters(FrozenModel):
+class LogReturnParameters(FrozenSchema):
     """Parameters of the `log_return` transform: log returns in units of the window's own volatility."""
 
     kind: Literal["log_return"] = "log_return"
@@ -60,7 +60,7 @@ class LogReturnParameters(FrozenModel):
     level: bool = Field(False, description="Whether the window's volatility is a second input feature.")
 
 
-class MinMaxPriceParameters(FrozenModel):
+class MinMaxPriceParameters(FrozenSchema):
     """Parameters of the `minmax_price` transform: prices scaled to (0, 1) over the training block."""
 
     kind: Literal["minmax_price"] = "minmax_price"
@@ -69,7 +69,7 @@ class MinMaxPriceParameters(FrozenModel):
 TransformParameters = Annotated[LogReturnParameters | MinMaxPriceParameters, Field(discriminator="kind")]
 
 
-class NetworkSummary(FrozenModel):
+class NetworkSummary(FrozenSchema):
     """The network's architecture, for people to read; `model.keras` is the network itself."""
 
     structure: str = Field(description="How windows map to horizons, such as many_to_one.")
@@ -79,19 +79,19 @@ class NetworkSummary(FrozenModel):
     parameters: int = Field(gt=0, description="Number of trainable and fixed weights.")
 
 
-class Calibration(FrozenModel):
+class Calibration(FrozenSchema):
     """Corrections to the network's quantiles, in output units, applied before they are decoded to prices."""
 
     center: Literal["network", "last_price"] = Field(
         description="Source of the median: the network, or the last price if the network's median showed no skill."
     )
     offsets: list[list[float]] = Field(
-        description="`offsets[h][l]` moves both ends of the interval of level `l` at horizon `h + 1` outwards; "
-        "a negative offset moves them inwards."
+        description="`offsets[h][l]` moves both ends of the interval of level `l` at horizon `h + 1` outward; "
+        "a negative offset moves them inward."
     )
 
 
-class TrainingRange(FrozenModel):
+class TrainingRange(FrozenSchema):
     """The range of one quantity in the training block.
 
     A forecast from outside it is an extrapolation and carries a warning. `volatility` is per step, in log returns.
@@ -103,7 +103,7 @@ class TrainingRange(FrozenModel):
     high: float
 
 
-class Instrument(FrozenModel):
+class Instrument(FrozenSchema):
     """One price series that the model was trained or evaluated on."""
 
     name: str
@@ -114,21 +114,21 @@ class Instrument(FrozenModel):
     sha256: Sha256
 
 
-class GoldenForecasts(FrozenModel):
+class GoldenForecasts(FrozenSchema):
     """Windows and the forecasts published for them. A loaded artifact must reproduce these forecasts."""
 
     windows: list[list[float]] = Field(description="(G, W) prices.")
     forecasts: list[list[list[float]]] = Field(description="(G, H, Q) prices.")
 
 
-class FileDigest(FrozenModel):
+class FileDigest(FrozenSchema):
     """Checksum and size of one file of the artifact."""
 
     sha256: Sha256
     size_bytes: int = Field(ge=0)
 
 
-class ManifestDraft(FrozenModel):
+class ManifestDraft(FrozenSchema):
     """The part of a manifest that training writes. Publishing adds name, version, creation time and file digests."""
 
     window: int = Field(ge=2)
@@ -165,7 +165,7 @@ class ManifestDraft(FrozenModel):
         return self
 
 
-class ArtifactIdentity(FrozenModel):
+class ArtifactIdentity(FrozenSchema):
     """The fields that identify an artifact."""
 
     format_version: Literal[1] = 1

@@ -42,7 +42,7 @@ class _ScalerUnpickler(NumpyUnpickler):  # type: ignore[misc]  # joblib has no t
         return _plain_dtype if (module, name) == ("numpy", "dtype") else super().find_class(module, name)
 
     def load_build(self) -> None:
-        """Set the state of an instance; refuse state that belongs to a class or describes other than plain numbers."""
+        """Set the state of an instance; refuse the state of a class, and anything other than plain numbers."""
         target, state = self.stack[-2:]
         if isinstance(target, type):
             raise ValueError("the pickle sets attributes of a class")

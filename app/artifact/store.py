@@ -3,7 +3,7 @@
 models/<name>/<version>/    manifest.json, model.keras, model.onnx, scaler.joblib, report.html, …
 models/<name>/current       the version served by default
 
-`app.artifact.staging` publishes artifacts.
+`app.artifact.publishing` publishes artifacts.
 """
 
 import hashlib
@@ -92,7 +92,7 @@ def current_version(models_dir: Path, name: str) -> str:
     except (OSError, UnicodeError) as error:
         raise ArtifactError(path, failure_reason(error)) from error
     if not is_version(version):
-        raise ArtifactError(path, "it must hold a version number, such as 1")
+        raise ArtifactError(path, "must contain a version number, such as 1")
     return version
 
 
@@ -119,7 +119,7 @@ def read_artifact(path: Path) -> Artifact:
     for name, file in manifest.files.items():
         content = _read_bytes(path / name)
         if (len(content), sha256_of(content)) != (file.size_bytes, file.sha256):
-            raise ArtifactError(path / name, "its content differs from what was published (size or SHA-256)")
+            raise ArtifactError(path / name, "size or SHA-256 does not match the manifest")
         if name in ("model.onnx", "scaler.joblib"):
             verified[name] = content  # Use the verified bytes. The file could change before a second read.
     try:
@@ -138,7 +138,7 @@ def read_version(models_dir: Path, name: str, version: str) -> Artifact:
     path = models_dir / name / version
     artifact = read_artifact(path)
     if (artifact.manifest.name, artifact.manifest.version) != (name, version):
-        raise ArtifactError(path / MANIFEST, "it names another model or version than its directory")
+        raise ArtifactError(path / MANIFEST, "name or version does not match the directory")
     return artifact
 
 

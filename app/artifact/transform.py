@@ -2,7 +2,7 @@
 
 Shapes: B windows of W prices; T input steps of F features; H horizons; Q quantiles; R training ranges.
 Both transforms scale through an `Affine` map derived once from the fitted scikit-learn scaler. A request therefore
-costs a few vectorised lines and never a scikit-learn call.
+costs a few vectorized lines and never a scikit-learn call.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from app.artifact.arrays import F64 as F64
 from app.artifact.manifest import LogReturnParameters, MinMaxPriceParameters, Quantity
 
 MAX_PRICE = 1e30
-MAX_STEP_RATIO = 1e6  # between neighbouring prices; a larger step is an error in the data and would overflow a quantile
+MAX_STEP_RATIO = 1e6  # between neighboring prices; a larger step is an error in the data and would overflow a quantile
 REFERENCE_VOLATILITY = 0.01  # daily volatility of a typical stock; the network sees it as a feature value of 0
 MAX_VOLATILITY_FEATURE = 2.5  # limit of that feature, reached at e⁵ and e⁻⁵ times the reference volatility
 
@@ -137,7 +137,7 @@ class LogReturn:
 
     def __post_init__(self) -> None:
         if abs(self.affine.offset) > 1e-12:
-            raise ValueError("log_return needs a scaler that does not centre, so that an output of 0 is the last price")
+            raise ValueError("log_return needs a scaler that does not center, so that an output of 0 is the last price")
 
     def input_shape(self, window: int) -> tuple[int, int]:
         """Return one step per return, and a second feature if `level` is set."""

@@ -48,7 +48,7 @@ class QuantileCalibrator:
         return quantiles
 
     def widen_with_horizon(self, prices: F64) -> None:
-        """Change (B, H, Q) prices in place so that no interval end moves inwards from one horizon to the next."""
+        """Change (B, H, Q) prices in place so that no interval end moves inward from one horizon to the next."""
         below, above = prices[:, :, : self._median], prices[:, :, self._median + 1 :]
         np.minimum.accumulate(below, axis=1, out=below)
         np.maximum.accumulate(above, axis=1, out=above)

@@ -115,7 +115,7 @@ class Forecaster:
 
     def invalid_prices(self, windows: F64) -> list[tuple[int, int, str]]:
         """Return (row, index, reason) of the first invalid price in each row of (B, W) that has one."""
-        with np.errstate(invalid="ignore"):  # binary requests may contain a signalling NaN
+        with np.errstate(invalid="ignore"):  # binary requests may contain a signaling NaN
             if self._transform.accepts_range(float(windows.min()), float(windows.max())):
                 return []
             return sorted(self._transform.invalid_prices(windows))

@@ -44,7 +44,7 @@ class InputChecks:
     def find_warnings(self, windows: F64, observed_ranges: F64) -> list[Sequence[ForecastWarning]]:
         """Return the warnings for each of B windows.
 
-        A few vectorised comparisons clear most windows. Only the others are examined one by one.
+        A few vectorized comparisons clear most windows. Only the others are examined one by one.
 
         Args:
             windows: (B, W) prices.

@@ -1,4 +1,4 @@
-"""Prometheus metrics. Other packages do not import this module: they report events through callbacks."""
+"""Prometheus metrics. The serving core does not import this module: it reports events through callbacks."""
 
 import os
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ class Metrics:
         )  # fmt: skip
         self._coalesced_windows = Counter(
             "pricecast_coalesced_windows",
-            "Total windows answered by an identical window that was already in flight.",
+            "Total windows that reused the result of an identical window in flight.",
             registry=registry,
         )
         self._warnings = Counter("pricecast_warnings", "Total warnings in forecasts.", ["code"], registry=registry)

@@ -32,7 +32,7 @@ class _ServerProcess:
     Attributes:
         ready_pipe: Receives True once the process serves requests. Closed without a message if it ends before that.
         is_starting: Whether the outcome of the startup is still unknown.
-        has_started: Whether the process has served requests.
+        has_started: Whether the process has begun to serve requests.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -57,8 +57,8 @@ class Supervisor:
 
     Each process has its own listening socket (SO_REUSEPORT), and the kernel distributes the connections. A process
     that exits is replaced. If it exits during its startup, all are stopped instead, because a replacement would fail
-    too. SIGTERM and SIGINT are forwarded as SIGTERM, the second one as well, which ends the processes at once. SIGHUP
-    is forwarded unchanged.
+    too. SIGTERM and SIGINT are both forwarded as SIGTERM. A second signal is forwarded too and makes the processes exit
+    immediately. SIGHUP is forwarded unchanged.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -122,12 +122,13 @@ class Supervisor:
         server.process.join()
         multiprocess.mark_process_dead(server.process.pid)
         self._servers.remove(server)
-        code = abs(server.process.exitcode or 0)  # negative if a signal killed the process
+        exit_code = server.process.exitcode or 0  # negative if a signal killed the process
         if server.has_started and not self._is_shutting_down:
-            log.error("server process %s exited with code %d; starting a replacement", server.process.pid, code)
+            outcome = f"exited with code {exit_code}" if exit_code >= 0 else f"was killed by signal {-exit_code}"
+            log.error("server process %s %s; starting a replacement", server.process.pid, outcome)
             self._start_server()
         elif server.has_started:
-            self._exit_code = max(self._exit_code, code)
+            self._exit_code = max(self._exit_code, abs(exit_code))
         elif not self._is_shutting_down:
             log.error("a server process failed to start; stopping all")
             self._exit_code = 1

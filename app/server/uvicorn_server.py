@@ -103,8 +103,8 @@ def serve(
         settings: The settings of the service.
         listener: A bound socket. By default, one is bound to the host and port of the settings.
         on_ready: Called once requests are being served.
-        on_version_selected: Called after a client has loaded another version of a model, so that the other server
-            processes can follow.
+        on_version_selected: Called after a client has loaded or unloaded a model, so that the other server processes
+            can follow.
 
     Returns:
         The exit code.

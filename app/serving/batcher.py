@@ -2,14 +2,14 @@
 
 What it promises:
 
-1. The engine runs one or more concurrent calls, and may run more while requests are large. The batcher dispatches the
-   moment a call is free and never polls. Free calls share the waiting windows evenly. While all calls are busy,
-   arrivals wait and go into the next call together, oldest first. An optional delay (off by default) counts from the
-   oldest waiting arrival.
+1. The engine has a fixed number of slots for concurrent calls (more while requests are large). As soon as a slot is
+   free, the batcher dispatches the waiting windows; it never polls. Free slots share the waiting windows evenly. While
+   all slots are taken, arrivals wait and go into the next call together, oldest first. An optional delay (off by
+   default) counts from the oldest waiting arrival.
 2. It counts windows, not requests. A call never exceeds `max_batch_windows`. A larger request is split, its parts may
    run in several concurrent calls, and its results are rejoined in order.
-3. The queue is bounded in windows. A request predicted to miss its deadline is rejected as well. Either raises
-   `Overloaded` immediately and says when to retry.
+3. The queue is bounded in windows. A request predicted to miss its deadline is rejected as well. Both raise
+   `Overloaded` immediately and say when to retry.
 4. Each caller gets exactly its own results, once. A cancelled or expired request is dropped before the call and affects
    no other. A deadline covers queueing and computing.
 5. If a call fails, it is retried in halves until the failing request is alone: only that request fails.
@@ -34,7 +34,7 @@ from app.serving.window_queue import Item, PendingRequest, PendingWindow, Result
 # A mean of this many windows per request counts as bulk: such requests cost the engine far more than the event loop.
 BULK_WINDOWS = 8
 
-STOPPED = "the batcher of this model has stopped"
+STOPPED = "this model has failed and must be reloaded"
 SHUTTING_DOWN = "the server is shutting down"
 QUEUE_FULL = "the queue is full"
 DEADLINE_TOO_SHORT = "the queue is too long to answer this request within its deadline"
@@ -61,8 +61,8 @@ class Batcher(Generic[Item, Result]):
     """Joins concurrent `submit`s into engine calls. Belongs to the event loop that created it.
 
     Args:
-        call: The engine: takes items, returns one result per item, in order. Runs as often at once as the limits on
-            concurrent calls allow.
+        call: The engine: takes items, returns one result per item, in order. May run concurrently, up to the limits
+            below.
         concurrent_calls: Maximum number of calls at once.
         bulk_concurrent_calls: The same limit while requests are bulk; ignored if it is lower.
         max_batch_windows: Maximum number of windows in one call.
@@ -176,7 +176,7 @@ class Batcher(Generic[Item, Result]):
         self._call = None  # releases the engine, even if the callable refers back to this batcher
 
     def reject_early(self, windows: int, deadline_s: float) -> None:
-        """Reject a request, before its body is read, if it has no chance of being accepted.
+        """Reject a request, before its body is parsed, if it has no chance of being accepted.
 
         Args:
             windows: Number of windows that the request has at least.
@@ -239,7 +239,7 @@ class Batcher(Generic[Item, Result]):
             self._drained.set()
 
     def _dispatch(self) -> None:
-        """Start a task for each free call that has work.
+        """Start a task for each free slot that has work.
 
         A task starts in the next iteration of the event loop, so that all arrivals of this one can share its call.
         """
@@ -282,9 +282,9 @@ class Batcher(Generic[Item, Result]):
             is_due = bool(waiting) and len(self._tasks) <= self._call_limit() and self._is_due()
 
     def _take(self) -> list[PendingWindow[Item, Result]]:
-        """Take the oldest windows for one call, and leave the other free calls their share."""
-        free_calls = max(1, self._call_limit() - self._active_calls)
-        share = -(-len(self._queue.waiting) // free_calls)
+        """Take the oldest windows for one call, and leave the other free slots their share."""
+        free_slots = max(1, self._call_limit() - self._active_calls)
+        share = -(-len(self._queue.waiting) // free_slots)
         return self._queue.take(min(share, self._max_batch_windows))
 
     async def _process(self, windows: list[PendingWindow[Item, Result]]) -> None:

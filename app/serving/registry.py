@@ -83,7 +83,7 @@ class Registry(ServedModels[Runner]):
             for name, versions in published.items():
                 await self._refresh_model(name, versions, overrides.get(name))
             for name in {*self._live, self.default_model} - published.keys():
-                missing = ArtifactError(self._models_dir / name, "it has no published version")
+                missing = ArtifactError(self._models_dir / name, "no published version")
                 self._record_failure(name, scan_error or missing)
             for reference in earlier_failures - self._failed:  # no longer wanted
                 self.failures.pop(reference, None)
@@ -107,13 +107,13 @@ class Registry(ServedModels[Runner]):
         async with self._lock:
             published = (await self.published()).get(name)
             if published is None:
-                raise UnknownModel(f"no such model is published: {name}")
+                raise UnknownModel("no such model is published")
             current = published.current
             version = (
                 version or current or store.current_version(self._models_dir, name)
             )  # raises the reason if unreadable
             if version not in published.versions:
-                raise UnknownModel(f"the model {name!r} has no published version {version}")
+                raise UnknownModel(f"the model {name!r} has no such published version")
             try:
                 model = await self._ensure_loaded(name, version)
             except ArtifactError as error:
@@ -138,7 +138,7 @@ class Registry(ServedModels[Runner]):
         """
         async with self._lock:
             if name not in self._live:
-                raise UnknownModel(f"no such model is served: {name}")
+                raise UnknownModel("no such model is served")
             published = (await self.published()).get(name)
             if published is not None and published.current is not None:
                 self._overrides[name] = VersionOverride(published.current, None)

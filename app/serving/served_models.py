@@ -79,9 +79,8 @@ class ServedModels(Generic[Runner]):
             return model
         name = reference.partition("@")[0]
         if name in self._live:
-            raise UnknownModel(
-                f"the model {name!r} is not served in this version; served versions: {', '.join(self.versions(name))}"
-            )
+            served = ", ".join(self.versions(name))
+            raise UnknownModel(f"this version of the model {name!r} is not served; served versions: {served}")
         if name in self.failures:
             raise NotReady(f"the model {name!r} could not be loaded: {self.failures[name]}", RETRY_AFTER_S)
         raise UnknownModel(f"no such model is served; served models: {', '.join(sorted(self._live)) or 'none'}")

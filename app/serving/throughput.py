@@ -1,7 +1,9 @@
 """Estimates engine throughput and predicts queueing delay. Times are seconds on the batcher's clock."""
 
 DECAY = 0.9  # weight of the past in a running mean: roughly the last ten calls count
-PREDICTABLE_SHARE = 0.65  # of a deadline; the rest covers what a prediction misses, such as a busy event loop
+# Share of a deadline that a predicted latency may use. The rest covers what a prediction misses, such as a busy event
+# loop.
+PREDICTABLE_SHARE = 0.65
 
 
 class ThroughputEstimator:
@@ -20,8 +22,8 @@ class ThroughputEstimator:
         self._drain_windows_per_s = 0.0  # of all concurrent calls together; 0 until a queue has been measured
         self._drained_windows = 0.0
         self._drained_s = 0.0
-        self._queued_since_s: float | None = None  # end of the first in the current run of calls that left a queue
-        self._queued_until_s = 0.0  # end of the last in that run
+        self._queued_since_s: float | None = None  # when the current uninterrupted queue began
+        self._queued_until_s = 0.0  # end of the last call that left this queue
 
     def record_call(self, windows: int, started_s: float, ended_s: float, *, failed: bool, leaves_queue: bool) -> None:
         """Update the estimates with a finished engine call.
@@ -50,7 +52,7 @@ class ThroughputEstimator:
             self._queued_since_s = None
 
     def predicted_overrun_s(self, windows_ahead: int, windows: int, deadline_s: float) -> float:
-        """Predict by how much a request exceeds the share of its deadline that a prediction may fill.
+        """Return how many seconds the predicted latency exceeds `PREDICTABLE_SHARE` (65%) of the deadline.
 
         The result is 0 while nothing is ahead of the request. Otherwise an underestimated rate could reject every
         request, so that no call runs and the estimate never recovers.

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from app.artifact.evidence import Score
-from app.artifact.frozen_model import FrozenModel
+from app.artifact.schema import FrozenSchema
 from app.evaluation.baselines import EWMA, LAST_PRICE
 from training import provenance
 from training.commands import train
@@ -32,7 +32,7 @@ NOTE = (
 )
 
 
-class RecipeResult(FrozenModel):
+class RecipeResult(FrozenSchema):
     """The result of training one recipe with one seed, as it is saved."""
 
     key: str  # see `result_key`

@@ -12,7 +12,7 @@ import numpy as np
 from app.artifact import store
 from app.artifact.evidence import Curve, Evidence
 from app.artifact.manifest import Calibration, GoldenForecasts, ManifestDraft, NetworkSummary, TrainingRange
-from app.artifact.staging import staging_directory
+from app.artifact.publishing import staging_directory
 from app.artifact.transform import F32, Transform
 from app.errors import ArtifactError, EngineFailed
 from app.inference.engines.onnx import OnnxEngine

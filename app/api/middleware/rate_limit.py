@@ -1,4 +1,4 @@
-"""Client limits: request rate, and windows in flight."""
+"""The limits of one client: its request rate, and its number of windows in flight."""
 
 from app.errors import RateLimited, TooManyWindows
 
@@ -44,7 +44,9 @@ class ClientLimiter:
             TooManyWindows: The client would have too many windows in flight. None of them are counted.
         """
         if 0 < self._max_windows < self._windows_in_flight + windows:
-            raise TooManyWindows(f"client {self.name} exceeds {self._max_windows} windows in flight")
+            raise TooManyWindows(
+                f"this request would exceed the limit of {self._max_windows} windows in flight for client {self.name}"
+            )
         self._windows_in_flight += windows
 
     def release(self, windows: int) -> None:

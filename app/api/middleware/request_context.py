@@ -18,7 +18,7 @@ TRACEPARENT = re.compile(  # W3C Trace Context; in version 00, nothing follows t
 
 
 class RequestContextMiddleware:
-    """Outermost middleware: assigns the request ID, and records each response in the metrics and the request log.
+    """Outermost middleware except tracing: assigns request IDs and records responses in the metrics and the log.
 
     The request ID is the client's `X-Request-ID`, if valid. Otherwise, it is the ID of the trace that the request
     belongs to, or of a new trace.
@@ -43,8 +43,8 @@ class RequestContextMiddleware:
         headers = dict(scope["headers"])
         state = scope.setdefault("state", {})
         trace_id = state.get("trace_id") or _trace_id(headers)
-        client_id = headers.get(b"x-request-id")
-        request_id = client_id if client_id and REQUEST_ID.fullmatch(client_id) else trace_id
+        sent_request_id = headers.get(b"x-request-id")
+        request_id = sent_request_id if sent_request_id and REQUEST_ID.fullmatch(sent_request_id) else trace_id
         state["request_id"] = request_id.decode()
         status = 500
 

@@ -23,6 +23,9 @@ class SecurityHeadersMiddleware:
     """Adds `X-Content-Type-Options: nosniff` to responses, and a CSP and the `PAGE_HEADERS` to HTML pages.
 
     The CSP allows a page to run only scripts from this server and the inline scripts it was sent with.
+
+    The responses of `FastPathMiddleware` and the errors of `AuthMiddleware` do not pass through this middleware. They
+    are JSON and have none of these headers.
     """
 
     def __init__(self, app: ASGIApp) -> None:

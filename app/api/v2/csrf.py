@@ -22,4 +22,4 @@ def reject_cross_origin(headers: Mapping[bytes, bytes], allowed_origins: Sequenc
     host = headers.get(b"host", b"").decode("latin-1")
     is_same_origin = not origin or origin.partition("://")[2] == host
     if not is_same_origin and origin not in allowed_origins and "*" not in allowed_origins:
-        raise Forbidden("cross-origin requests are rejected, except from the origins of the setting cors_origins")
+        raise Forbidden("cross-origin requests are rejected, except from the origins in PRICECAST_CORS_ORIGINS")

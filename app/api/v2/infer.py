@@ -66,7 +66,7 @@ def router(registry: ModelRegistry, pipeline: RequestPipeline, settings: Setting
 
     @routes.post("/{name}/versions/{version}/infer", summary="Run inference with a model version", **documentation)
     async def version_infer(name: str, version: str, request: Request) -> Response:
-        """Same as `/v2/models/{name}/infer`, with a served version instead of the live one."""
+        """Same as `/v2/models/{name}/infer`, with a specific served version, which need not be the live one."""
         return await _infer(f"{name}@{version}", request)
 
     async def _infer(reference: str, request: Request) -> Response:

@@ -1,8 +1,8 @@
 """Health and metadata endpoints of the Open Inference Protocol, under `/v2`.
 
-Where the specification, KServe and Triton differ, the server does what clients of both understand. Like KServe, probes
-return a body, and status 503 if not ready. Like Triton, inference accepts any content type, raw binary requests and the
-parameter `timeout`.
+Where the specification, KServe and Triton differ, the server does what clients of both understand. As in KServe, probes
+return a body, and status 503 if not ready. As in Triton, inference accepts any content type, raw binary requests and
+the parameter `timeout`.
 """
 
 from collections.abc import Callable

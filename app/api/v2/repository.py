@@ -123,7 +123,8 @@ def _index_entries(registry: ModelRegistry, published: dict[str, PublishedVersio
 
     A model without any version has an entry of its own if loading it failed.
     """
-    unhealthy = {model.reference: "its batcher has stopped" for model in registry.served if not model.runner.is_healthy}
+    failed = [model for model in registry.served if not model.runner.is_healthy]
+    unhealthy = {model.reference: "it has failed and must be reloaded" for model in failed}
     ready = {model.reference for model in registry.served} - unhealthy.keys()
     reasons = registry.failures | unhealthy
     # If a live version fails to load, the registry reports it under the name of the model.

@@ -110,7 +110,7 @@ def read_input(request_input: RequestInput, binary_data: bytes, window: int, max
     if field_errors:
         raise InvalidContent(field_errors)
     datatype = DATATYPES[request_input.datatype]
-    # Overflow in FP32 gives infinity, and a signalling NaN stays NaN. The model rejects both as invalid prices.
+    # Overflow in FP32 gives infinity, and a signaling NaN stays NaN. The model rejects both as invalid prices.
     with np.errstate(over="ignore", invalid="ignore"):
         if request_input.data is None:
             prices = _from_bytes(binary_data, datatype, shape)

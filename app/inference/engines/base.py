@@ -18,11 +18,14 @@ class Engine(Protocol):
 
     @property
     def preferred_batch_windows(self) -> int:
-        """Number of windows in a call above which throughput no longer improves."""
+        """Default maximum number of windows in a call."""
 
     @property
     def is_on_device(self) -> bool:
-        """Whether the network runs on an accelerator, not on the CPU cores that the server itself needs."""
+        """Whether the engine is made for an accelerator: a call then runs in an engine thread from start to end.
+
+        True for Keras even if it computes on the CPU.
+        """
 
     @property
     def steps_and_features(self) -> tuple[int, int]:

@@ -131,7 +131,7 @@ def test_load_broken_version_returns_409_and_keeps_serving(
     before = client.metrics()['pricecast_load_failures_total{name="default"}']
     response = server.load(broken)
     assert (response.status_code, response.json()["type"]) == (409, "urn:pricecast:artifact-unusable")
-    assert "model.onnx: its content differs" in response.json()["detail"]
+    assert "model.onnx: size or SHA-256 does not match" in response.json()["detail"]
     assert str(models_dir) not in response.text, "do not expose directory names to clients"
     assert f"cannot load default@{broken}: " in caplog.text
     assert client.metrics()['pricecast_load_failures_total{name="default"}'] == before + 1
@@ -143,7 +143,7 @@ def test_load_broken_version_returns_409_and_keeps_serving(
     )
     detail = client.get("/models/default").json()
     assert (detail["version"], detail["versions"][-1]) == (first, broken)
-    reason = "its content differs from what was published (size or SHA-256)"
+    reason = "size or SHA-256 does not match the manifest"
     assert detail["failures"] == {f"default@{broken}": f"default/{broken}/model.onnx: {reason}"}
     assert client.get("/models").json()["failures"] == detail["failures"]
     assert client.get("/models/tutorial").json()["failures"] == {}

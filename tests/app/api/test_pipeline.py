@@ -158,7 +158,7 @@ def test_windows_in_flight_are_limited_and_released(short_deadline_client: AppCl
         assert [response.status_code for response in responses] == [504, 429, 504]
         problem = responses[1].json()
         assert problem["type"] == "urn:pricecast:too-many-windows"
-        assert problem["detail"] == "client anonymous exceeds 4 windows in flight"
+        assert problem["detail"] == "this request would exceed the limit of 4 windows in flight for client anonymous"
         assert int(responses[1].headers["retry-after"]) >= 1
     assert short_deadline_client.metrics()['pricecast_problems_total{reason="too-many-windows"}'] == 2
 

@@ -104,6 +104,6 @@ def test_stopped_batcher_makes_the_server_unready(shipped: Path, caplog: pytest.
     with running_app(Settings(models_dir=shipped)) as client:
         client.app.lifecycle.registry.get().runner.batcher._on_call = fail
         assert client.post("/predict", json={"prices": PRICES}).status_code == 503
-        assert "has stopped" in client.get("/health/ready").json()["detail"]
+        assert "has failed and must be reloaded" in client.get("/health/ready").json()["detail"]
         assert client.post("/predict", json={"prices": PRICES}).json()["type"] == "urn:pricecast:not-ready"
         assert "a batcher has stopped" in caplog.text

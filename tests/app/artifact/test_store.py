@@ -70,7 +70,7 @@ def test_read_artifact_flipped_bit_is_detected(models: Path, name: str, file: st
     path.write_bytes(content)
     error = read_failure(path.parent)
     assert error.path == path
-    assert "differs from what was published" in error.reason
+    assert "does not match the manifest" in error.reason
 
 
 @pytest.mark.parametrize("change", [lambda content: content[:-1], lambda content: content + b"\0"])
@@ -167,7 +167,7 @@ def test_read_artifact_invalid_field_is_located(models: Path) -> None:
 def test_read_version_mismatched_manifest_is_refused(models: Path, change: dict[str, str]) -> None:
     version = store.current_version(models, "default")
     reseal_manifest(models / "default" / version, **change)
-    with pytest.raises(ArtifactError, match="another model or version than its directory") as caught:
+    with pytest.raises(ArtifactError, match="name or version does not match the directory") as caught:
         read_version(models, "default", version)
     assert caught.value.path == models / "default" / version / "manifest.json"
 
@@ -225,7 +225,7 @@ def test_current_version_ignores_white_space(tmp_path: Path, content: str) -> No
 def test_current_version_not_a_version_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "current").write_bytes(content)
-    with pytest.raises(ArtifactError, match="must hold a version number") as caught:
+    with pytest.raises(ArtifactError, match="must contain a version number") as caught:
         store.current_version(tmp_path, "m")
     assert caught.value.path == tmp_path / "m" / "current"
 

@@ -69,7 +69,7 @@ def test_log_return_output_grows_with_root_of_horizon() -> None:
 
 def test_log_return_centring_scaler_is_refused() -> None:
     scaler = StandardScaler().fit([[1.0], [2.0], [4.0]])
-    with pytest.raises(ValueError, match="does not centre"):
+    with pytest.raises(ValueError, match="does not center"):
         build_transform(LogReturnParameters(), Affine.from_scaler(scaler))
 
 

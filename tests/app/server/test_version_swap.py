@@ -52,7 +52,7 @@ def test_sighup_serves_a_new_version_and_reports_a_broken_one(models: Path) -> N
         server.process.send_signal(signal.SIGHUP)
         wait_until("a failure", lambda: client.get("/models").json()["failures"])
         assert client.get("/models").json()["failures"]["default"].startswith(f"default/{broken}/model.onnx: ")
-        wait_until("its log line", lambda: server.has_logged(f"{broken}/model.onnx: its content differs"))
+        wait_until("its log line", lambda: server.has_logged(f"{broken}/model.onnx: size or SHA-256 does not match"))
         assert live_version(client) == wide
         assert client.get("/health/ready").status_code == 200
 

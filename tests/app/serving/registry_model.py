@@ -55,7 +55,7 @@ class RegistryModel:
         for name in names:
             self._refresh_model(name)
         for name in {*self.live, self.default_model} - names:
-            self._fail(name, NO_DIRECTORY if self.is_directory_gone else f"{name}: it has no published version")
+            self._fail(name, NO_DIRECTORY if self.is_directory_gone else f"{name}: no published version")
 
     def load(self, name: str, version: str | None) -> type[PricecastError] | str:
         """Make a version live, and return the type of the error or the reference of the live version."""
@@ -97,7 +97,7 @@ class RegistryModel:
             version = override
         failed = None
         if version == UNREADABLE:
-            self._fail(name, f"{name}/current: it must hold a version number, such as 1")
+            self._fail(name, f"{name}/current: must contain a version number, such as 1")
         elif fault := self._fault(name, version):
             self._fail(name, fault)
             failed = version

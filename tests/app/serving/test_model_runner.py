@@ -294,7 +294,7 @@ def test_is_healthy_until_closed_or_dead() -> None:
         assert dying.is_healthy
         await closing.close(0)
         assert not closing.is_healthy
-        with pytest.raises(Exception, match="the batcher of this model has stopped"):
+        with pytest.raises(Exception, match="this model has failed and must be reloaded"):
             await dying.submit(windows(1))
         assert not dying.is_healthy
         assert deaths == [error]

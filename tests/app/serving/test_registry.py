@@ -66,9 +66,7 @@ def test_refresh_with_broken_model_serves_the_others(models: Path, broken: str, 
     assert intact in registry.models
     assert broken not in registry.models
     version = store.current_version(models, broken)
-    assert registry.failures == {
-        broken: f"{broken}/{version}/model.onnx: its content differs from what was published (size or SHA-256)"
-    }
+    assert registry.failures == {broken: f"{broken}/{version}/model.onnx: size or SHA-256 does not match the manifest"}
     ((name, error),) = events.failures
     assert name == broken
     assert isinstance(error, ArtifactError)
@@ -87,7 +85,7 @@ def test_failure_names_file_and_reason_but_no_absolute_path(models: Path, file: 
 
 def test_refresh_with_unreadable_current_fails_the_model(models: Path) -> None:
     (models / "tutorial" / "current").write_text("latest")
-    assert load_registry(models).failures == {"tutorial": "tutorial/current: it must hold a version number, such as 1"}
+    assert load_registry(models).failures == {"tutorial": "tutorial/current: must contain a version number, such as 1"}
 
 
 def test_refresh_with_missing_current_version_fails_the_model(models: Path) -> None:
@@ -98,7 +96,7 @@ def test_refresh_with_missing_current_version_fails_the_model(models: Path) -> N
 def test_refresh_with_version_under_another_name_fails_it(models: Path) -> None:
     shutil.copytree(models / "tutorial", models / "copy")
     registry = load_registry(models)
-    assert registry.failures["copy"].endswith("it names another model or version than its directory")
+    assert registry.failures["copy"].endswith("name or version does not match the directory")
     assert {"default", "tutorial"} <= set(registry.models)
 
 
@@ -115,7 +113,7 @@ def test_refresh_without_default_model_reports_it(shipped: Path) -> None:
     events = EventRecorder()
     registry = load_registry(shipped, default_model="absent", events=events)
     assert "default" in registry.models
-    assert registry.failures == {"absent": "absent: it has no published version"}
+    assert registry.failures == {"absent": "absent: no published version"}
     assert [name for name, _ in events.failures] == ["absent"]
 
 
@@ -127,7 +125,7 @@ def test_refresh_with_broken_default_model_reports_it_once(models: Path) -> None
 
 
 def test_refresh_of_empty_directory_fails_the_default_model(tmp_path: Path) -> None:
-    assert load_registry(tmp_path).failures == {"default": "default: it has no published version"}
+    assert load_registry(tmp_path).failures == {"default": "default: no published version"}
 
 
 def test_refresh_without_directory_fails_the_default_model(tmp_path: Path) -> None:
@@ -206,12 +204,12 @@ def break_current(path: Path) -> None:
     [
         (break_json, "manifest.json: "),
         (change_format_version, "manifest.json: format_version"),
-        (alter_network, "model.onnx: its content differs from what was published"),
+        (alter_network, "model.onnx: size or SHA-256 does not match the manifest"),
         (delete_scaler, "scaler.joblib: No such file or directory"),
         (replace_network, "model.onnx: the network cannot be loaded"),
         (change_golden_forecast, "model.onnx: the golden forecasts are not reproduced"),
-        (change_version, "manifest.json: it names another model or version than its directory"),
-        (break_current, "current: it must hold a version number, such as 1"),
+        (change_version, "manifest.json: name or version does not match the directory"),
+        (break_current, "current: must contain a version number, such as 1"),
     ],
 )
 def test_new_version_that_fails_a_check_never_goes_live(

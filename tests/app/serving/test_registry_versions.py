@@ -185,5 +185,5 @@ def test_refresh_without_model_directory_keeps_and_reports_it(model_store: FakeM
     refreshed(registry)
     model_store.remove("b")
     assert refreshed(registry) == {"a": ["1"], "b": ["1"]}
-    assert registry.failures == {"b": "b: it has no published version"}
+    assert registry.failures == {"b": "b: no published version"}
     assert registry.get("b").reference == "b@1"

@@ -65,7 +65,7 @@ def test_get_unserved_version_lists_the_served_versions(registry: Registry[FakeR
     served = registry.get("tutorial").manifest.version
     with pytest.raises(UnknownModel) as caught:
         registry.get(f"tutorial@{version}")
-    assert str(caught.value) == f"the model 'tutorial' is not served in this version; served versions: {served}"
+    assert str(caught.value) == f"this version of the model 'tutorial' is not served; served versions: {served}"
 
 
 def test_get_model_that_failed_to_load_raises_not_ready(models: Path) -> None:
@@ -90,5 +90,5 @@ def test_get_finds_each_served_version_by_number(model_store: FakeModelStore) ->
     refreshed(registry)
     assert registry.get("a").reference == "a@3"
     assert registry.get("a@2").reference == "a@2"
-    with pytest.raises(UnknownModel, match="the model 'a' is not served in this version; served versions: 2, 3"):
+    with pytest.raises(UnknownModel, match="this version of the model 'a' is not served; served versions: 2, 3"):
         registry.get("a@1")

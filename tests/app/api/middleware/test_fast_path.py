@@ -66,7 +66,7 @@ def test_unexpected_error_is_logged_and_not_exposed(
     def fail(*_: object) -> None:
         raise RuntimeError("secret-4711")
 
-    monkeypatch.setattr(predict, "read_windows", fail)
+    monkeypatch.setattr(predict, "extract_windows", fail)
     response = client.post(path, json={"prices": PRICES} if path == "/predict" else batch_body(1))
     assert (response.status_code, response.json()["type"]) == (500, "urn:pricecast:internal-error")
     assert response.headers.get_list("x-request-id") == [response.json()["request_id"]]

@@ -92,4 +92,4 @@ def test_stopped_batcher_makes_the_model_unready(client: AppClient, monkeypatch:
     monkeypatch.setattr(ModelRunner, "is_healthy", property(lambda runner: False))
     response = client.get("/v2/models/default/ready")
     assert (response.status_code, response.json()) == (503, {"name": "default", "ready": False})
-    assert "has stopped" in error_message(client.get("/v2/health/ready"), 503)
+    assert "has failed and must be reloaded" in error_message(client.get("/v2/health/ready"), 503)

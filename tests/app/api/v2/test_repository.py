@@ -66,7 +66,7 @@ def test_index_lists_unreadable_model_without_version(models: Path, tmp_path: Pa
         entries = index(client)
         state, reason = entries["tutorial", None]
         assert state == "UNAVAILABLE"
-        assert "tutorial/current: it must hold a version number" in reason
+        assert "tutorial/current: must contain a version number" in reason
     with running_app(Settings(models_dir=tmp_path / "none")) as client:
         [(model, (state, reason))] = index(client).items()
         assert (model, state) == (("default", None), "UNAVAILABLE")
@@ -75,7 +75,7 @@ def test_index_lists_unreadable_model_without_version(models: Path, tmp_path: Pa
 
 def test_index_lists_stopped_batcher_as_unavailable(client: AppClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ModelRunner, "is_healthy", property(lambda runner: False))
-    assert set(index(client).values()) == {("UNAVAILABLE", "its batcher has stopped")}
+    assert set(index(client).values()) == {("UNAVAILABLE", "it has failed and must be reloaded")}
 
 
 def test_unloaded_model_can_be_loaded_again(models: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.artifact import store
 from app.artifact.manifest import Manifest, ManifestDraft
-from app.artifact.staging import staging_directory
+from app.artifact.publishing import staging_directory
 from app.artifact.store import read_version
 from app.errors import ArtifactError
 from tests.app.artifact.artifact_files import current_path
