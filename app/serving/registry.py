@@ -113,7 +113,7 @@ class Registry(ServedModels[Runner]):
                 version or current or store.current_version(self._models_dir, name)
             )  # raises the reason if unreadable
             if version not in published.versions:
-                raise UnknownModel(f"the model {name!r} has no such published version")
+                raise UnknownModel(f"the model {name!r} has no published version {version}")
             try:
                 model = await self._ensure_loaded(name, version)
             except ArtifactError as error:

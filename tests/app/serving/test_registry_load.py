@@ -54,8 +54,8 @@ def test_load_of_unpublished_version_raises_unknown_model(
 ) -> None:
     assert error_of(UnknownModel, fake_registry.load("absent")) == "no such model is published"
     assert error_of(UnknownModel, fake_registry.load("absent", "1")) == "no such model is published"
-    assert error_of(UnknownModel, fake_registry.load("a", "3")) == "the model 'a' has no such published version"
-    assert error_of(UnknownModel, fake_registry.load("a", "../b/1")) == "the model 'a' has no such published version"
+    assert error_of(UnknownModel, fake_registry.load("a", "3")) == "the model 'a' has no published version 3"
+    assert error_of(UnknownModel, fake_registry.load("a", "../b/1")) == "the model 'a' has no published version ../b/1"
     assert (fake_registry.failures, fake_registry.reported, model_store.current("a")) == ({}, [], "2")
 
 
