@@ -20,7 +20,7 @@ def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 # key
 
 
-def test_key_prints_a_key_and_its_settings_entry(
+def test_key_command_prints_key_and_settings_entry(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line.main(["key", "alice"]) == 0
@@ -37,7 +37,7 @@ def test_key_prints_a_key_and_its_settings_entry(
 
 
 @pytest.mark.parametrize("client", ["Alice", "", "-alice ", "al ice", "alice:bob", "a" * 65, "alice,bob", "älice"])
-def test_key_rejects_an_invalid_client_name(client: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_command_rejects_invalid_client_name(client: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["key", "--", client]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -81,7 +81,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return started
 
 
-def test_no_command_serves_in_this_process(monkeypatch: pytest.MonkeyPatch, started: list[object]) -> None:
+def test_main_without_command_serves_in_process(monkeypatch: pytest.MonkeyPatch, started: list[object]) -> None:
     monkeypatch.setenv("PRICECAST_PORT", "8123")
     monkeypatch.setenv("PRICECAST_LOG_LEVEL", "warning")
     assert command_line.main([]) == 5
@@ -94,7 +94,7 @@ def test_several_workers_run_under_a_supervisor(monkeypatch: pytest.MonkeyPatch,
     assert started == ["info", ("supervisor", Settings())]
 
 
-def test_invalid_settings_are_named_and_nothing_starts(
+def test_invalid_settings_are_reported_and_nothing_starts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], started: list[object]
 ) -> None:
     key, _ = api_keys.generate("alice")

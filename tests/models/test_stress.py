@@ -221,7 +221,7 @@ def test_split_before_the_window_has_no_effect(
 
 
 @pytest.mark.parametrize("walk", range(10))
-def test_likely_split_warning_lasts_while_the_split_is_in_the_window(
+def test_likely_split_warning_lasts_while_split_is_in_window(
     manifest: Manifest, forecaster: Forecaster, smooth_prices: F64, split_prices: F64, walk: int
 ) -> None:
     rows = range(SPLIT_ROW - 3, SPLIT_ROW + manifest.window + 3)

@@ -43,7 +43,7 @@ def test_unpickle_scaler_returns_equal_scaler() -> None:
     ],
     ids=["a number with fields", "an array without a dtype", "an array whose state is no dictionary", "objects"],
 )
-def test_unpickle_scaler_refuses_more_than_plain_numbers(content: bytes) -> None:
+def test_unpickle_scaler_rejects_more_than_plain_numbers(content: bytes) -> None:
     with pytest.raises(ValueError, match=NOT_PLAIN_NUMBERS):
         unpickle_scaler(content)
 
@@ -61,7 +61,7 @@ def test_joblib_runs_payload(tmp_path: Path, payload: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_read_artifact_refuses_payload_without_running_it(
+def test_read_artifact_rejects_payload_without_running_it(
     models: Path, tmp_path: Path, payload: str, name: str
 ) -> None:
     marker = tmp_path / "marker"
@@ -74,7 +74,7 @@ def test_read_artifact_refuses_payload_without_running_it(
     assert not marker.exists()
 
 
-def test_read_artifact_refused_pickle_names_what_it_refers_to(models: Path) -> None:
+def test_read_artifact_rejected_pickle_reports_its_reference(models: Path) -> None:
     path = current_path(models, "default")
     (path / "scaler.joblib").write_bytes(joblib_bytes(PickledCall(eval, ("1",))))
     reseal_manifest(path)
@@ -112,7 +112,7 @@ def test_read_artifact_altered_pickle_is_not_loaded(models: Path, monkeypatch: p
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_read_artifact_unsuitable_scaler_is_refused(models: Path, value: object) -> None:
+def test_read_artifact_unsuitable_scaler_is_rejected(models: Path, value: object) -> None:
     path = current_path(models, "default")
     (path / "scaler.joblib").write_bytes(joblib_bytes(value))
     reseal_manifest(path)
@@ -131,7 +131,7 @@ def test_read_artifact_unsuitable_scaler_is_refused(models: Path, value: object)
         joblib_bytes(scaler_with())[: len(joblib_bytes(scaler_with())) // 2],
     ],
 )
-def test_read_artifact_broken_pickle_is_refused(models: Path, content: bytes) -> None:
+def test_read_artifact_broken_pickle_is_rejected(models: Path, content: bytes) -> None:
     path = current_path(models, "default")
     (path / "scaler.joblib").write_bytes(content)
     reseal_manifest(path)

@@ -54,7 +54,7 @@ def test_read_artifact_accepts_resealed_copy(models: Path, name: str) -> None:
 
 
 @EVERY_FILE
-def test_read_artifact_missing_file_is_named(models: Path, name: str, file: str) -> None:
+def test_read_artifact_missing_file_reports_path(models: Path, name: str, file: str) -> None:
     path = current_path(models, name)
     (path / file).unlink()
     error = read_failure(path)
@@ -80,7 +80,7 @@ def test_read_artifact_changed_length_is_detected(models: Path, change: Callable
     assert read_failure(path.parent).path == path
 
 
-def test_read_artifact_directory_instead_of_file_is_named(models: Path) -> None:
+def test_read_artifact_directory_instead_of_file_reports_path(models: Path) -> None:
     path = current_path(models, "default") / "scaler.joblib"
     path.unlink()
     path.mkdir()
@@ -90,7 +90,7 @@ def test_read_artifact_directory_instead_of_file_is_named(models: Path) -> None:
 # Missing and altered manifests
 
 
-def test_read_artifact_missing_manifest_is_named(models: Path) -> None:
+def test_read_artifact_missing_manifest_reports_path(models: Path) -> None:
     path = current_path(models, "default") / "manifest.json"
     path.unlink()
     assert (read_failure(path.parent).path, read_failure(path.parent).reason) == (path, "No such file or directory")
@@ -141,7 +141,7 @@ def test_read_artifact_changed_digest_is_detected(models: Path) -> None:
     ],
     ids=["nothing", "text", "half", "bytes", "deep", "list", "empty"],
 )
-def test_read_artifact_invalid_manifest_is_refused(models: Path, content: bytes, reason: str) -> None:
+def test_read_artifact_invalid_manifest_is_rejected(models: Path, content: bytes, reason: str) -> None:
     path = current_path(models, "default") / "manifest.json"
     path.write_bytes(content)
     error = read_failure(path.parent)
@@ -149,7 +149,7 @@ def test_read_artifact_invalid_manifest_is_refused(models: Path, content: bytes,
     assert reason in error.reason
 
 
-def test_read_artifact_unknown_format_version_is_refused(models: Path) -> None:
+def test_read_artifact_unknown_format_version_is_rejected(models: Path) -> None:
     path = current_path(models, "default")
     reseal_manifest(path, format_version=2)
     error = read_failure(path)
@@ -157,14 +157,14 @@ def test_read_artifact_unknown_format_version_is_refused(models: Path) -> None:
     assert error.reason.startswith("format_version: ")
 
 
-def test_read_artifact_invalid_field_is_located(models: Path) -> None:
+def test_read_artifact_invalid_field_reports_its_path(models: Path) -> None:
     path = current_path(models, "default")
     reseal_manifest(path, calibration={"center": "network", "offsets": [["wide"]]})
     assert read_failure(path).reason.startswith("calibration.offsets.0.0: ")
 
 
 @pytest.mark.parametrize("change", [{"name": "tutorial"}, {"version": "999"}])
-def test_read_version_mismatched_manifest_is_refused(models: Path, change: dict[str, str]) -> None:
+def test_read_version_mismatched_manifest_is_rejected(models: Path, change: dict[str, str]) -> None:
     version = store.current_version(models, "default")
     reseal_manifest(models / "default" / version, **change)
     with pytest.raises(ArtifactError, match="another model or version than its directory") as caught:
@@ -172,7 +172,7 @@ def test_read_version_mismatched_manifest_is_refused(models: Path, change: dict[
     assert caught.value.path == models / "default" / version / "manifest.json"
 
 
-def test_read_version_unpublished_version_is_refused(shipped: Path) -> None:
+def test_read_version_unpublished_version_is_rejected(shipped: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         read_version(shipped, "default", "999999999")
     assert caught.value.path == shipped / "default" / "999999999" / "manifest.json"
@@ -222,7 +222,7 @@ def test_current_version_ignores_white_space(tmp_path: Path, content: str) -> No
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"latest", b"0", b"-1", b"1 2", b"../1", b"1\x002", b"1234567890"])
-def test_current_version_not_a_version_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_current_version_not_a_number_is_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "current").write_bytes(content)
     with pytest.raises(ArtifactError, match="must hold a version number") as caught:
@@ -231,7 +231,7 @@ def test_current_version_not_a_version_is_refused(tmp_path: Path, content: bytes
 
 
 @pytest.mark.parametrize("content", ["１".encode(), b"\xff1"])
-def test_current_version_not_ascii_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_current_version_not_ascii_is_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "current").write_bytes(content)
     with pytest.raises(ArtifactError, match="ascii") as caught:
@@ -239,7 +239,7 @@ def test_current_version_not_ascii_is_refused(tmp_path: Path, content: bytes) ->
     assert caught.value.path == tmp_path / "m" / "current"
 
 
-def test_current_version_missing_file_is_refused(tmp_path: Path) -> None:
+def test_current_version_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="No such file") as caught:
         store.current_version(tmp_path, "m")
     assert caught.value.path == tmp_path / "m" / "current"

@@ -57,27 +57,27 @@ def test_load_forecaster_shipped_model_reproduces_golden(
 
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 100])
-def test_load_forecaster_broken_network_is_refused(models: Path, name: str, content: bytes) -> None:
+def test_load_forecaster_broken_network_is_rejected(models: Path, name: str, content: bytes) -> None:
     path = current_path(models, name)
     (path / "model.onnx").write_bytes(content)
     assert load_failure(path).startswith("the network cannot be loaded: ")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_load_forecaster_nan_weights_are_refused(models: Path, name: str) -> None:
+def test_load_forecaster_nan_weights_are_rejected(models: Path, name: str) -> None:
     path = current_path(models, name)
     change_weights(path / "model.onnx", lambda weights: np.full_like(weights, np.nan))
     reason = load_failure(path)
     assert reason == "the golden forecasts are not reproduced: the network returned NaN or infinity"
 
 
-def test_load_forecaster_other_weights_are_refused(models: Path) -> None:
+def test_load_forecaster_mismatched_weights_are_rejected(models: Path) -> None:
     path = current_path(models, "tutorial")
     change_weights(path / "model.onnx", lambda weights: weights * np.float32(1.01))
     assert load_failure(path).startswith("the golden forecasts are not reproduced: they differ by ")
 
 
-def test_load_forecaster_rewritten_equal_weights_are_accepted(models: Path) -> None:
+def test_load_forecaster_rewritten_weights_are_accepted(models: Path) -> None:
     path = current_path(models, "default")
     change_weights(path / "model.onnx", lambda weights: weights)
     reseal_manifest(path)
@@ -88,7 +88,7 @@ def test_load_forecaster_rewritten_equal_weights_are_accepted(models: Path) -> N
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_load_forecaster_other_window_is_refused(models: Path, name: str) -> None:
+def test_load_forecaster_mismatched_window_is_rejected(models: Path, name: str) -> None:
     path = current_path(models, name)
     input_shape = store.read_artifact(path).transform.input_shape
     manifest = read_document(path)
@@ -102,7 +102,7 @@ def test_load_forecaster_other_window_is_refused(models: Path, name: str) -> Non
     )
 
 
-def test_load_forecaster_other_features_are_refused(models: Path) -> None:
+def test_load_forecaster_mismatched_features_are_rejected(models: Path) -> None:
     path = current_path(models, "default")
     transform = read_document(path)["transform"]
     features = 1 + transform["level"]
@@ -113,7 +113,7 @@ def test_load_forecaster_other_features_are_refused(models: Path) -> None:
     )
 
 
-def test_load_forecaster_other_outputs_are_refused(models: Path) -> None:
+def test_load_forecaster_mismatched_outputs_are_rejected(models: Path) -> None:
     path = current_path(models, "default")
     manifest = read_document(path)
     golden = manifest["golden"]
@@ -124,7 +124,7 @@ def test_load_forecaster_other_outputs_are_refused(models: Path) -> None:
     assert reason.startswith("the golden forecasts are not reproduced: ")
 
 
-def test_load_forecaster_other_training_ranges_are_refused(models: Path) -> None:
+def test_load_forecaster_mismatched_training_ranges_are_rejected(models: Path) -> None:
     path = current_path(models, "default")
     reseal_manifest(path, training_ranges=read_document(path)["training_ranges"][:1])
     with pytest.raises(ArtifactError) as caught:
@@ -138,14 +138,14 @@ def test_load_forecaster_other_training_ranges_are_refused(models: Path) -> None
 
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("factor", [1.001, 0.999])
-def test_load_forecaster_other_golden_forecast_is_refused(models: Path, name: str, factor: float) -> None:
+def test_load_forecaster_altered_golden_forecast_is_rejected(models: Path, name: str, factor: float) -> None:
     path = current_path(models, name)
     golden = read_document(path)["golden"]
     golden["forecasts"][-1][-1][-1] *= factor
     assert "they differ by 0.001, more than the tolerance of 1e-05" in load_failure(path, golden=golden)
 
 
-def test_load_forecaster_other_golden_window_is_refused(models: Path) -> None:
+def test_load_forecaster_altered_golden_window_is_rejected(models: Path) -> None:
     path = current_path(models, "tutorial")
     golden = read_document(path)["golden"]
     golden["windows"][0][-1] *= 1.2

@@ -80,7 +80,7 @@ def _fresh_root_logger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_fresh_root_logger")
-def test_configure_logging_writes_records_from_its_level_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configure_logging_writes_from_its_level_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("warning")
     logging.getLogger("app.somewhere").warning("it is %s", "odd")
     logging.getLogger("app.somewhere").info("it is even")

@@ -86,7 +86,7 @@ def test_unsampled_trace_is_not_recorded(traced: tuple[AppClient, InMemorySpanEx
     assert response.headers["x-request-id"] == TRACE
 
 
-def test_request_id_defaults_to_the_trace_id(
+def test_request_id_of_traced_request_is_the_trace_id(
     traced: tuple[AppClient, InMemorySpanExporter],
 ) -> None:
     client, exporter = traced

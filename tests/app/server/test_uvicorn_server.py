@@ -148,7 +148,7 @@ def test_stalled_body_times_out_without_blocking_others(server: tuple[ServerProc
     assert client.get("/health/ready").status_code == 200
 
 
-def test_no_response_names_the_server_software(server: tuple[ServerProcess, httpx.Client]) -> None:
+def test_no_response_reveals_the_server_software(server: tuple[ServerProcess, httpx.Client]) -> None:
     process, client = server
     for method, path in (("GET", "/docs"), ("GET", "/nowhere"), ("POST", "/predict"), ("GET", "/health/ready")):
         assert "server" not in client.request(method, path).headers

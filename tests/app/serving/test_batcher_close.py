@@ -8,7 +8,7 @@ from tests.virtual_time import in_virtual_time, now, sleep_until
 
 
 @in_virtual_time
-async def test_close_refuses_new_and_finishes_accepted_requests() -> None:
+async def test_close_rejects_new_and_finishes_accepted_requests() -> None:
     harness = BatcherHarness()
     first, waiting, late = harness.request(1), harness.request(2, 3, at_s=0.25), harness.request(4, at_s=0.75)
     await sleep_until(0.5)

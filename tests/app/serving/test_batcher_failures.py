@@ -129,7 +129,7 @@ async def test_wrong_number_of_results_is_isolated_by_halves() -> None:
 
 
 @in_virtual_time
-async def test_engine_call_that_was_cancelled_counts_as_failed() -> None:
+async def test_cancelled_engine_call_counts_as_failed() -> None:
     calls: list[list[int]] = []
 
     async def cancel_itself(items: list[int]) -> list[str]:

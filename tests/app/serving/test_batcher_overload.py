@@ -200,7 +200,7 @@ async def flood(
 @in_virtual_time
 @pytest.mark.parametrize("concurrent_calls", [1, 2])
 @pytest.mark.parametrize("deadline_s", [1.0, 2.0, 5.0])
-async def test_flood_accepted_requests_are_in_time_and_no_call_idles(concurrent_calls: int, deadline_s: float) -> None:
+async def test_flood_meets_deadlines_and_keeps_calls_full(concurrent_calls: int, deadline_s: float) -> None:
     harness = await measured_harness(
         concurrent_calls=concurrent_calls, max_batch_windows=8, takes_s=0.25, max_queued_windows=8192
     )
@@ -224,7 +224,7 @@ async def test_flood_accepted_requests_are_in_time_and_no_call_idles(concurrent_
     concurrent_calls=st.integers(1, 3),
     deadline_s=st.sampled_from([2.5, 5.0]),
 )
-def test_flood_of_any_shape_answers_all_accepted_requests(
+def test_flood_of_any_shape_serves_all_accepted_requests(
     sizes: list[int], every_s: float, concurrent_calls: int, deadline_s: float
 ) -> None:
     async def scenario() -> None:

@@ -76,7 +76,7 @@ def test_refresh_with_broken_model_serves_the_others(models: Path, broken: str, 
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "scaler.joblib"])
-def test_failure_names_file_and_reason_but_no_absolute_path(models: Path, file: str) -> None:
+def test_failure_has_file_and_reason_but_no_absolute_path(models: Path, file: str) -> None:
     corrupt(models, "tutorial", file)
     reseal_manifest(current_path(models, "tutorial"))
     registry = load_registry(models)
@@ -95,7 +95,7 @@ def test_refresh_with_missing_current_version_fails_the_model(models: Path) -> N
     assert load_registry(models).failures == {"tutorial": "tutorial/999/manifest.json: No such file or directory"}
 
 
-def test_refresh_with_version_under_another_name_fails_it(models: Path) -> None:
+def test_refresh_with_misnamed_artifact_reports_failure(models: Path) -> None:
     shutil.copytree(models / "tutorial", models / "copy")
     registry = load_registry(models)
     assert registry.failures["copy"].endswith("it names another model or version than its directory")

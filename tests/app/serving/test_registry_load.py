@@ -101,7 +101,7 @@ def test_override_holds_until_current_changes(
     assert refreshed(fake_registry)["a"] == ["2", "3"]  # an override that has ended does not return
 
 
-def test_override_that_ended_is_no_further_change(
+def test_refresh_after_override_ended_detects_no_change(
     fake_registry: FakeRegistry, model_store: FakeModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "write_current", raise_permission_error)
@@ -191,7 +191,7 @@ def test_override_holds_while_current_is_unreadable(
     assert fake_registry.failures == {}
 
 
-def test_load_with_unwritable_unreadable_current_sets_no_override(
+def test_load_without_usable_current_sets_no_override(
     fake_registry: FakeRegistry, model_store: FakeModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "write_current", raise_permission_error)

@@ -77,7 +77,7 @@ def test_failed_live_version_is_reported_by_name(model_store: FakeModelStore) ->
     assert registry.failures == {}
 
 
-def test_failed_other_version_is_reported_by_reference(model_store: FakeModelStore) -> None:
+def test_failed_non_live_version_is_reported_by_reference(model_store: FakeModelStore) -> None:
     registry = FakeRegistry(model_store.directory)
     model_store.publish("a", "1")
     model_store.publish("a", "2", fault="corrupt", is_current=False)
@@ -121,7 +121,7 @@ def test_failed_live_version_leaves_others_served_by_number(model_store: FakeMod
         registry.get("a")
 
 
-def test_failure_of_unwanted_version_is_forgotten(model_store: FakeModelStore) -> None:
+def test_failure_of_unpublished_or_superseded_version_is_cleared(model_store: FakeModelStore) -> None:
     model_store.publish("a", "1")
     model_store.publish("a", "2", fault="corrupt", is_current=False)
     model_store.publish("b", "1", fault="incomplete")

@@ -22,7 +22,7 @@ def evaluate(figures: Mapping[str, float], figure: str, scenario: str = "64") ->
 @pytest.mark.parametrize(
     ("sense", "value", "is_met"), [("≥", 2.0, True), ("≥", 1.9, False), ("≤", 2.0, True), ("≤", 2.1, False)]
 )
-def test_goal_is_met_on_its_side_of_the_bound(sense: Literal["≥", "≤"], value: float, is_met: bool) -> None:
+def test_goal_is_met_at_or_beyond_bound(sense: Literal["≥", "≤"], value: float, is_met: bool) -> None:
     assert Goal("g", 2.0, sense, Spread(value, value, value)).is_met is is_met
 
 

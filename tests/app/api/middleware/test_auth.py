@@ -110,7 +110,7 @@ def test_all_operations_except_probes_require_a_key(keyed_client: AppClient) -> 
         assert (response.status_code == 401) is (path not in PUBLIC_OPERATIONS), (method, path)
 
 
-def test_all_other_paths_except_pages_require_a_key(keyed_client: AppClient) -> None:
+def test_non_public_paths_require_a_key(keyed_client: AppClient) -> None:
     for path in ("/", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui-bundle.js", "/health/ready"):
         assert keyed_client.get(path).status_code in {200, 307}, path
     hidden = {getattr(route, "path", "") for route in keyed_client.app.fastapi.routes}
@@ -149,7 +149,7 @@ def test_path_variants_do_not_bypass_the_admin_check(keyed_client: AppClient, in
     assert keyed_client.get("/models", headers=bearer(BOB)).json() == models
 
 
-def test_admin_keys_alone_restrict_only_admin_operations(admin_keyed_client: AppClient) -> None:
+def test_with_admin_keys_only_other_operations_are_open(admin_keyed_client: AppClient) -> None:
     for method, path in operations(admin_keyed_client):
         # The server does not know this key.
         response = admin_keyed_client.request(method, fill_path(path), headers=bearer(ALICE))
@@ -160,7 +160,7 @@ def test_admin_keys_alone_restrict_only_admin_operations(admin_keyed_client: App
     assert admin_keyed_client.post("/models/default/load", json=body, headers=bearer(ADMIN)).status_code == 200
 
 
-def test_no_keys_leave_all_operations_open(client: AppClient) -> None:
+def test_without_keys_all_operations_are_open(client: AppClient) -> None:
     for method, path in operations(client):
         assert client.request(method, fill_path(path)).status_code not in {401, 403}, path
 

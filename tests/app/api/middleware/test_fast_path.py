@@ -75,7 +75,7 @@ def test_unexpected_error_is_logged_and_not_exposed(
     assert "Traceback" in caplog.text
 
 
-def test_client_app_is_an_application(client: AppClient) -> None:
+def test_app_client_wraps_full_application(client: AppClient) -> None:
     assert isinstance(client.app, Application)
 
 

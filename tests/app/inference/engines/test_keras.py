@@ -234,7 +234,7 @@ def test_compile_network_uses_full_precision_on_each_backend(
 
 
 @pytest.mark.usefixtures("keras")
-def test_compile_network_unknown_backend_is_refused() -> None:
+def test_compile_network_unknown_backend_is_rejected() -> None:
     from app.inference.engines.keras import compile_network
 
     with pytest.raises(ValueError, match="Keras backend 'openvino' is not supported; set KERAS_BACKEND to jax, "):
@@ -250,7 +250,7 @@ def test_keras_device_is_known() -> None:
 
 @pytest.mark.usefixtures("keras")
 @pytest.mark.parametrize("name", ["default", "tutorial"])
-def test_load_forecaster_shipped_model_reproduces_golden(shipped: Path, name: str) -> None:
+def test_load_forecaster_on_keras_reproduces_golden(shipped: Path, name: str) -> None:
     loaded = load_forecaster(store.read_artifact(current_path(shipped, name)), "keras")
     assert loaded.engine.name == "keras"
 
@@ -274,7 +274,7 @@ def test_load_forecaster_broken_network_hides_its_path(models: Path, content: by
     assert str(models) not in error.reason
 
 
-def test_load_forecaster_network_with_code_is_refused(keras: Any, models: Path, artifact: Artifact) -> None:
+def test_load_forecaster_network_with_code_is_rejected(keras: Any, models: Path, artifact: Artifact) -> None:
     shape = artifact.transform.input_shape(artifact.manifest.window)
     path = current_path(models, "default")
     keras.Sequential([keras.Input(shape), keras.layers.Lambda(lambda x: x)]).save(path / "model.keras")
@@ -283,7 +283,7 @@ def test_load_forecaster_network_with_code_is_refused(keras: Any, models: Path, 
     assert "Lambda" in reason
 
 
-def test_load_forecaster_other_shape_is_refused(keras: Any, models: Path, artifact: Artifact) -> None:
+def test_load_forecaster_mismatched_shape_is_rejected(keras: Any, models: Path, artifact: Artifact) -> None:
     window = artifact.manifest.window
     steps, features = artifact.transform.input_shape(window)
     path = current_path(models, "default")
@@ -295,7 +295,7 @@ def test_load_forecaster_other_shape_is_refused(keras: Any, models: Path, artifa
     assert load_failure(path).reason == expected
 
 
-def test_load_forecaster_other_weights_are_refused(keras: Any, models: Path) -> None:
+def test_load_forecaster_mismatched_keras_weights_are_rejected(keras: Any, models: Path) -> None:
     path = current_path(models, "default")
     network = keras.saving.load_model(path / "model.keras", compile=False)
     network.set_weights([weights * 1.01 for weights in network.get_weights()])

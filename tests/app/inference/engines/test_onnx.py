@@ -114,7 +114,7 @@ def test_cores_are_limited_by_container_quota(
 
 
 @pytest.mark.parametrize("change", ["nothing", "garbage", "half", "text"])
-def test_onnx_engine_broken_model_is_refused(artifact: Artifact, change: str) -> None:
+def test_onnx_engine_broken_model_is_rejected(artifact: Artifact, change: str) -> None:
     content = {
         "nothing": b"",
         "garbage": b"\xff" * 100,
