@@ -59,43 +59,43 @@ def test_invalid_arguments_print_the_usage(arguments: list[str], capsys: pytest.
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Replace what `main` starts. Records the log level, then the server or supervisor with its settings."""
-    started: list[object] = []
+def start_calls(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Replace the server and the supervisor by fakes. Records the log level, then which of them `main` started."""
+    start_calls: list[object] = []
 
     class FakeSupervisor:
         def __init__(self, settings: Settings) -> None:
             self._settings = settings
 
         def run(self) -> int:
-            started.append(("supervisor", self._settings))
+            start_calls.append(("supervisor", self._settings))
             return 7
 
     def serve(settings: Settings) -> int:
-        started.append(("server", settings))
+        start_calls.append(("server", settings))
         return 5
 
-    monkeypatch.setattr(command_line, "configure_logging", started.append)
+    monkeypatch.setattr(command_line, "configure_logging", start_calls.append)
     monkeypatch.setattr(supervisor, "Supervisor", FakeSupervisor)
     monkeypatch.setattr(uvicorn_server, "serve", serve)
-    return started
+    return start_calls
 
 
-def test_main_without_command_serves_in_process(monkeypatch: pytest.MonkeyPatch, started: list[object]) -> None:
+def test_main_without_command_serves_in_process(monkeypatch: pytest.MonkeyPatch, start_calls: list[object]) -> None:
     monkeypatch.setenv("PRICECAST_PORT", "8123")
     monkeypatch.setenv("PRICECAST_LOG_LEVEL", "warning")
     assert command_line.main([]) == 5
-    assert started == ["warning", ("server", Settings())]
+    assert start_calls == ["warning", ("server", Settings())]
 
 
-def test_several_workers_run_under_a_supervisor(monkeypatch: pytest.MonkeyPatch, started: list[object]) -> None:
+def test_several_workers_run_under_a_supervisor(monkeypatch: pytest.MonkeyPatch, start_calls: list[object]) -> None:
     monkeypatch.setenv("PRICECAST_WORKERS", "2")
     assert command_line.main([]) == 7
-    assert started == ["info", ("supervisor", Settings())]
+    assert start_calls == ["info", ("supervisor", Settings())]
 
 
 def test_invalid_settings_are_reported_and_nothing_starts(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], started: list[object]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], start_calls: list[object]
 ) -> None:
     key, _ = api_keys.generate("alice")
     monkeypatch.setenv("PRICECAST_PORT", "http")
@@ -109,15 +109,15 @@ def test_invalid_settings_are_reported_and_nothing_starts(
     assert "entry 1 is not CLIENT:SHA256" in lines[0]
     assert lines[1].startswith("PRICECAST_PORT: ")
     assert key not in err
-    assert started == []
+    assert start_calls == []
 
 
 def test_inconsistent_settings_are_reported_together(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], started: list[object]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], start_calls: list[object]
 ) -> None:
     monkeypatch.setenv("PRICECAST_HOST", "0.0.0.0")
     assert command_line.main([]) == 2
     err = capsys.readouterr().err
     assert err.startswith("settings: ")
     assert "other machines can reach host '0.0.0.0'" in err
-    assert started == []
+    assert start_calls == []

@@ -1,4 +1,4 @@
-"""Settings: the environment, bounds, consistency, and who may use a public address."""
+"""Settings: environment variables, bounds, consistency, and the checks of public addresses."""
 
 import hashlib
 import os

@@ -47,7 +47,7 @@ class AppClient:
         lines = self.app.lifecycle.metrics.exposition().decode().splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
-    def logged(self, function: Callable[[], object]) -> list[dict[str, Any]]:
+    def capture_request_log(self, function: Callable[[], object]) -> list[dict[str, Any]]:
         """Call the function and return the lines its requests add to the request log."""
         log = self.app.lifecycle.request_log
         assert log is not None

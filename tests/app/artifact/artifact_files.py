@@ -9,7 +9,7 @@ import pytest
 from app.artifact import store
 from app.errors import ArtifactError
 
-SHIPPED = ["default", "tutorial"]
+SHIPPED_MODELS = ["default", "tutorial"]
 
 
 def current_path(models_dir: Path, name: str) -> Path:
@@ -31,8 +31,8 @@ def reseal_manifest(path: Path, **changes: object) -> None:
     (path / store.MANIFEST).write_text(json.dumps(document), encoding="utf-8")
 
 
-def read_failure(path: Path) -> ArtifactError:
-    """Read the artifact in `path`, which must fail, and return the error."""
+def read_invalid_artifact(path: Path) -> ArtifactError:
+    """Read the artifact in `path`, check that this fails, and return the error."""
     with pytest.raises(ArtifactError) as caught:
         store.read_artifact(path)
     assert caught.value.path.is_relative_to(path)

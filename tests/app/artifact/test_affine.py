@@ -1,4 +1,4 @@
-"""The affine map computes what the scikit-learn scaler computes, or is refused."""
+"""The affine map equals the scikit-learn scaler. Scalers that are not affine are rejected."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The manifest survives a round trip, reads documents of earlier releases, and refuses inconsistent ones."""
+"""The manifest survives a round trip, reads documents of earlier releases, and rejects inconsistent ones."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Pickles written opcode by opcode, which no object would produce, neither change classes nor forge objects."""
+"""Hand-assembled pickles can neither modify classes nor forge objects."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 from joblib.numpy_pickle import NumpyArrayWrapper
 
 from app.artifact import store
-from tests.app.artifact.artifact_files import current_path, read_failure, reseal_manifest
+from tests.app.artifact.artifact_files import current_path, read_invalid_artifact, reseal_manifest
 from tests.app.artifact.pickles import (
     nest_in_object_array,
     pickle_of,
@@ -30,7 +30,7 @@ def test_rejected_pickle_changes_no_class(models: Path, monkeypatch: pytest.Monk
     path = current_path(models, "default")
     (path / "scaler.joblib").write_bytes(pickle_of(opcodes))
     reseal_manifest(path)
-    assert read_failure(path).path == path / "scaler.joblib"
+    assert read_invalid_artifact(path).path == path / "scaler.joblib"
     assert store.read_artifact(current_path(models, "tutorial")).manifest.name == "tutorial"
 
 

@@ -1,4 +1,4 @@
-"""Publishing artifacts: a version appears whole, or not at all, and `current` follows it."""
+"""Publishing artifacts: publishing is atomic, and `current` is updated afterwards."""
 
 import hashlib
 import shutil

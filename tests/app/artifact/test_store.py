@@ -1,4 +1,4 @@
-"""Reading artifacts: whatever is missing, altered or invalid is named and refused."""
+"""Reading artifacts: missing, altered or invalid files are rejected with their path."""
 
 import shutil
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from app.artifact.manifest import Manifest
 from app.artifact.store import read_version
 from app.artifact.transform import LogReturn, MinMaxPrice
 from app.errors import ArtifactError
-from tests.app.artifact.artifact_files import SHIPPED, current_path, read_failure, reseal_manifest
+from tests.app.artifact.artifact_files import SHIPPED_MODELS, current_path, read_invalid_artifact, reseal_manifest
 from tests.conftest import ROOT
 
 
@@ -24,7 +24,7 @@ def manifest_files(name: str) -> list[str]:
 
 
 EVERY_FILE = pytest.mark.parametrize(
-    ("name", "file"), [(name, file) for name in SHIPPED for file in manifest_files(name)]
+    ("name", "file"), [(name, file) for name in SHIPPED_MODELS for file in manifest_files(name)]
 )
 
 
@@ -44,7 +44,7 @@ def test_read_version_returns_shipped_model(shipped: Path, name: str, transform:
     assert artifact.keras.is_file()
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 def test_read_artifact_accepts_resealed_copy(models: Path, name: str) -> None:
     reseal_manifest(current_path(models, name))
     assert store.read_artifact(current_path(models, name)).manifest.name == name
@@ -57,7 +57,7 @@ def test_read_artifact_accepts_resealed_copy(models: Path, name: str) -> None:
 def test_read_artifact_missing_file_reports_path(models: Path, name: str, file: str) -> None:
     path = current_path(models, name)
     (path / file).unlink()
-    error = read_failure(path)
+    error = read_invalid_artifact(path)
     assert error.path == path / file
     assert error.reason == "No such file or directory"
 
@@ -68,7 +68,7 @@ def test_read_artifact_flipped_bit_is_detected(models: Path, name: str, file: st
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    error = read_failure(path.parent)
+    error = read_invalid_artifact(path.parent)
     assert error.path == path
     assert "differs from what was published" in error.reason
 
@@ -77,14 +77,17 @@ def test_read_artifact_flipped_bit_is_detected(models: Path, name: str, file: st
 def test_read_artifact_changed_length_is_detected(models: Path, change: Callable[[bytes], bytes]) -> None:
     path = current_path(models, "default") / "report.html"
     path.write_bytes(change(path.read_bytes()))
-    assert read_failure(path.parent).path == path
+    assert read_invalid_artifact(path.parent).path == path
 
 
 def test_read_artifact_directory_instead_of_file_reports_path(models: Path) -> None:
     path = current_path(models, "default") / "scaler.joblib"
     path.unlink()
     path.mkdir()
-    assert (read_failure(path.parent).path, read_failure(path.parent).reason) == (path, "Is a directory")
+    assert (read_invalid_artifact(path.parent).path, read_invalid_artifact(path.parent).reason) == (
+        path,
+        "Is a directory",
+    )
 
 
 # Missing and altered manifests
@@ -93,7 +96,10 @@ def test_read_artifact_directory_instead_of_file_reports_path(models: Path) -> N
 def test_read_artifact_missing_manifest_reports_path(models: Path) -> None:
     path = current_path(models, "default") / "manifest.json"
     path.unlink()
-    assert (read_failure(path.parent).path, read_failure(path.parent).reason) == (path, "No such file or directory")
+    assert (read_invalid_artifact(path.parent).path, read_invalid_artifact(path.parent).reason) == (
+        path,
+        "No such file or directory",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +119,7 @@ def test_read_artifact_flipped_manifest_bit_is_detected(manifest_only: Path, pos
     content[int(position * len(content))] ^= 0x80  # makes the file invalid UTF-8 at any position
     path.write_bytes(content)
     try:
-        error = read_failure(manifest_only)
+        error = read_invalid_artifact(manifest_only)
     finally:
         path.write_bytes(intact)
     assert error.path == path
@@ -125,7 +131,7 @@ def test_read_artifact_changed_digest_is_detected(models: Path) -> None:
     text = (path / store.MANIFEST).read_text(encoding="utf-8")
     digest = store.read_artifact(path).manifest.files["model.onnx"].sha256
     (path / store.MANIFEST).write_text(text.replace(digest, digest[::-1]), encoding="utf-8")
-    assert read_failure(path).path == path / "model.onnx"
+    assert read_invalid_artifact(path).path == path / "model.onnx"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_read_artifact_changed_digest_is_detected(models: Path) -> None:
 def test_read_artifact_invalid_manifest_is_rejected(models: Path, content: bytes, reason: str) -> None:
     path = current_path(models, "default") / "manifest.json"
     path.write_bytes(content)
-    error = read_failure(path.parent)
+    error = read_invalid_artifact(path.parent)
     assert error.path == path
     assert reason in error.reason
 
@@ -152,7 +158,7 @@ def test_read_artifact_invalid_manifest_is_rejected(models: Path, content: bytes
 def test_read_artifact_unknown_format_version_is_rejected(models: Path) -> None:
     path = current_path(models, "default")
     reseal_manifest(path, format_version=2)
-    error = read_failure(path)
+    error = read_invalid_artifact(path)
     assert error.path == path / "manifest.json"
     assert error.reason.startswith("format_version: ")
 
@@ -160,7 +166,7 @@ def test_read_artifact_unknown_format_version_is_rejected(models: Path) -> None:
 def test_read_artifact_invalid_field_reports_its_path(models: Path) -> None:
     path = current_path(models, "default")
     reseal_manifest(path, calibration={"center": "network", "offsets": [["wide"]]})
-    assert read_failure(path).reason.startswith("calibration.offsets.0.0: ")
+    assert read_invalid_artifact(path).reason.startswith("calibration.offsets.0.0: ")
 
 
 @pytest.mark.parametrize("change", [{"name": "tutorial"}, {"version": "999"}])
@@ -183,7 +189,7 @@ def test_read_version_unpublished_version_is_rejected(shipped: Path) -> None:
 
 def test_model_names_lists_shipped_models(shipped: Path) -> None:
     assert {"default", "tutorial"} <= set(store.model_names(shipped))
-    for name in SHIPPED:
+    for name in SHIPPED_MODELS:
         assert store.current_version(shipped, name) in store.versions(shipped, name)
 
 

@@ -1,4 +1,4 @@
-"""What holds for every transform, and the min-max transform of price levels."""
+"""Properties of all transforms, and the min-max price transform."""
 
 from pathlib import Path
 

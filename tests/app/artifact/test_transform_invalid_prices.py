@@ -1,4 +1,4 @@
-"""Prices that a transform cannot take are found, and the first one of each row is named."""
+"""`invalid_prices` reports the first price of each row that a transform cannot encode."""
 
 import numpy as np
 import pytest

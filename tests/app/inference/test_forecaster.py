@@ -11,7 +11,7 @@ from app.artifact.transform import Transform
 from app.errors import EngineFailed
 from app.inference.forecaster import Forecaster, pack_window
 from app.inference.input_checks import ForecastWarning
-from tests.app.artifact.artifact_files import SHIPPED
+from tests.app.artifact.artifact_files import SHIPPED_MODELS
 from tests.app.inference.forecasters import LOG_RETURN, MINMAX_PRICE, PRICES, UNLIMITED_RANGES, fake_forecaster
 from tests.strategies import F64, WINDOW, windows
 
@@ -35,7 +35,7 @@ def centered(artifacts: dict[str, Artifact], forecasters: dict[str, Forecaster])
 # Quantiles
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 @few_examples
 @given(prices=windows())
 def test_forecast_quantiles_never_cross(
@@ -69,7 +69,7 @@ def test_forecast_of_default_model_scales_with_price(
     np.testing.assert_allclose(default.forecast(factor * prices), factor * default.forecast(prices), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 @few_examples
 @given(prices=windows(zigzag=False))
 def test_forecast_does_not_depend_on_batch(forecasters: dict[str, Forecaster], name: str, prices: F64) -> None:

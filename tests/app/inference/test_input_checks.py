@@ -1,4 +1,4 @@
-"""Each warning is given for the windows made to deserve it, and for no others."""
+"""Each warning is issued for the windows that meet its condition, and for no others."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from app.inference.input_checks import (
 from tests.app.inference.forecasters import UNLIMITED_RANGES
 from tests.strategies import F64, WINDOW, scales, seeds, walks, windows
 
-moderate_examples = settings(max_examples=60, deadline=None)
+few_examples = settings(max_examples=60, deadline=None)
 
 TRANSFORM = LogReturn(LogReturnParameters(), Affine(1.0, 0.0))
 
@@ -32,13 +32,13 @@ def find_warnings(prices: F64, ranges: Sequence[TrainingRange] = UNLIMITED_RANGE
     return [list(each) for each in InputChecks(ranges).find_warnings(prices, observed)]
 
 
-def details(code: WarningCode, prices: F64) -> list[str]:
-    """Return the details of the warnings with one code, for one window (W,)."""
+def warning_details(code: WarningCode, prices: F64) -> list[str]:
+    """Return the details of the warnings of one code, for one window (W,)."""
     return [each.detail for each in find_warnings(prices[None])[0] if each.code == code]
 
 
 def calm_walk(seed: int, volatility: float = 0.01, length: int = WINDOW, start: float = 100.0) -> F64:
-    """Return a random walk (length,) of log prices."""
+    """Return prices (length,) whose logarithms are a random walk."""
     steps = np.random.default_rng(seed).normal(0, volatility, length)
     walk: F64 = start * np.exp(steps.cumsum())
     return walk
@@ -47,7 +47,7 @@ def calm_walk(seed: int, volatility: float = 0.01, length: int = WINDOW, start: 
 # All warnings
 
 
-@moderate_examples
+@few_examples
 @given(prices=windows())
 def test_warnings_do_not_depend_on_other_windows(prices: F64) -> None:
     together = find_warnings(prices)
@@ -57,7 +57,7 @@ def test_warnings_do_not_depend_on_other_windows(prices: F64) -> None:
         assert all(one.detail for one in each)
 
 
-@moderate_examples
+@few_examples
 @given(seed=seeds, start=scales, volatility=st.floats(1e-5, 0.03))
 def test_ordinary_random_walk_has_no_warnings(seed: int, start: float, volatility: float) -> None:
     assert find_warnings(calm_walk(seed, volatility, start=start)[None]) == [[]]
@@ -120,7 +120,7 @@ def test_window_outside_two_ranges_has_two_warnings() -> None:
 # constant_window and stale_tail
 
 
-@moderate_examples
+@few_examples
 @given(price=scales)
 def test_constant_window_has_no_other_warning(price: float) -> None:
     ((only,),) = find_warnings(np.full((1, WINDOW), price))
@@ -128,17 +128,17 @@ def test_constant_window_has_no_other_warning(price: float) -> None:
     assert only.detail.startswith("all 60 prices are equal")
 
 
-@moderate_examples
+@few_examples
 @given(prices=walks(), equal=st.integers(1, WINDOW - 1))
 def test_stale_tail_starts_at_five_equal_prices(prices: F64, equal: int) -> None:
     assume((np.diff(prices) != 0).all())
     prices[-equal:] = prices[-equal]
-    found = details("stale_tail", prices)
+    found = warning_details("stale_tail", prices)
     if equal < STALE_PRICES:
         assert found == []
     else:
         assert found == [f"the last {equal} prices are equal; check that the source still updates"]
-    assert details("constant_window", prices) == []
+    assert warning_details("constant_window", prices) == []
 
 
 def test_equal_prices_elsewhere_are_no_stale_tail() -> None:
@@ -152,7 +152,7 @@ def test_equal_prices_elsewhere_are_no_stale_tail() -> None:
 # likely_split
 
 
-@moderate_examples
+@few_examples
 @given(
     seed=seeds,
     start=scales,
@@ -169,7 +169,7 @@ def test_split_in_calm_walk_is_found_at_its_place(
     steps = np.abs(np.diff(np.log(prices)))
     assume(steps[at - 1] < 0.03)
     prices[at:] *= ratio if is_reverse else 1 / ratio
-    (detail,) = details("likely_split", prices)
+    (detail,) = warning_details("likely_split", prices)
     steps_ago = WINDOW - 1 - at
     distance = "1 step" if steps_ago == 1 else f"{steps_ago} steps"
     assert detail.startswith(f"the price {distance} before the last is " if steps_ago else "the last price is ")
@@ -181,30 +181,30 @@ def test_two_splits_have_two_warnings() -> None:
     prices = calm_walk(5)
     prices[20:] /= 2
     prices[50:] /= 7
-    found = details("likely_split", prices)
+    found = warning_details("likely_split", prices)
     assert ["2:1 split" in found[0], "7:1 split" in found[1]] == [True, True]
 
 
-@moderate_examples
+@few_examples
 @given(seed=seeds, factor=st.floats(0.7, 1.38), at=st.integers(1, WINDOW - 1))
 def test_jump_smaller_than_any_split_has_no_warning(seed: int, factor: float, at: int) -> None:
     prices = calm_walk(seed, 0.001)
     prices[at:] *= factor
-    assert details("likely_split", prices) == []
+    assert warning_details("likely_split", prices) == []
 
 
 @pytest.mark.parametrize("factor", [2.3, 0.4, 13.0, 1 / 40])
 def test_jump_by_unusual_ratio_has_no_warning(factor: float) -> None:
     prices = calm_walk(2, 0.005)
     prices[30:] *= factor
-    assert details("likely_split", prices) == []
+    assert warning_details("likely_split", prices) == []
 
 
-@moderate_examples
+@few_examples
 @given(seed=seeds)
 def test_halving_in_very_volatile_window_has_no_warning(seed: int) -> None:
     prices = 100 * 2.0 ** np.random.default_rng(seed).choice([-1, 1], WINDOW).cumsum()
-    assert details("likely_split", prices) == []
+    assert warning_details("likely_split", prices) == []
 
 
 def test_halving_in_otherwise_constant_window_is_split() -> None:
@@ -214,7 +214,7 @@ def test_halving_in_otherwise_constant_window_is_split() -> None:
         "the price 34 steps before the last is 0.5 times the previous price; "
         "if this is a 2:1 split, adjust all earlier prices"
     )
-    assert details("likely_split", prices) == [expected]
+    assert warning_details("likely_split", prices) == [expected]
 
 
 @pytest.mark.parametrize("low", [0.0, -5.0])

@@ -1,4 +1,4 @@
-"""Tests of the batcher: each caller gets its own results, and cancelled requests disturb no other."""
+"""Tests of the batcher: each caller gets its own results, and cancelling a request does not affect others."""
 
 import asyncio
 

@@ -67,7 +67,7 @@ async def test_coalesced_windows_add_no_predicted_delay() -> None:
     harness.request(*range(4), at_s=2.0)
     harness.request(*range(4, 8), at_s=2.25)
     joined = harness.request(*range(8), at_s=2.5, deadline_s=1.75)  # though it is answered only at 4.0
-    assert (await harness.request(0, 1, at_s=2.5, deadline_s=0.75)).kind == (list, 3.0)
+    assert (await harness.request(0, 1, at_s=2.5, deadline_s=0.75)).type_and_time == (list, 3.0)
     assert await joined == answered(*range(8), at_s=4.0)
 
 
@@ -108,7 +108,7 @@ async def test_failed_window_fails_all_its_requests_and_can_be_retried() -> None
     harness.call.bad_items = {1}
     first, joined = harness.request(1), harness.request(1, at_s=0.5)
     outcomes = await outcomes_of(first, joined)
-    assert [outcome.kind for outcome in outcomes] == [(BadItems, 1.0)] * 2
+    assert [outcome.type_and_time for outcome in outcomes] == [(BadItems, 1.0)] * 2
     harness.call.bad_items = set()
     assert await harness.request(1, at_s=1.0) == answered(1, at_s=2.0)
 
@@ -119,7 +119,7 @@ async def test_coalesced_request_does_not_fail_for_other_windows() -> None:
     harness.call.bad_items = {2}
     request, joined = harness.request(1, 2), harness.request(1, at_s=0.5)
     assert await joined == answered(1, at_s=2.0)
-    assert (await request).kind == (BadItems, 3.0)
+    assert (await request).type_and_time == (BadItems, 3.0)
     assert harness.call.starts == [(0.0, [1, 2]), (1.0, [1]), (2.0, [2])]
 
 
@@ -130,7 +130,7 @@ async def test_window_dropped_during_retries_can_be_requested_again() -> None:
     bad, cancelled = harness.request(1), harness.request(2)
     await sleep_until(1.5)  # during the retry of the first half
     cancelled.cancel()
-    assert (await bad).kind == (BadItems, 2.0)
+    assert (await bad).type_and_time == (BadItems, 2.0)
     assert await harness.request(2, at_s=2.25) == answered(2, at_s=3.25)
 
 
@@ -142,5 +142,5 @@ async def test_request_joining_a_waiting_half_is_answered_with_it() -> None:
     await sleep_until(1.75)
     cancelled.cancel()
     assert await joined == answered(2, at_s=3.0)
-    assert (await bad).kind == (BadItems, 2.0)
+    assert (await bad).type_and_time == (BadItems, 2.0)
     assert harness.call.starts == [(0.0, [1, 2]), (1.0, [1]), (2.0, [2])]

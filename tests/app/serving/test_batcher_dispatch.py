@@ -118,21 +118,21 @@ async def test_call_limit_drops_after_a_bulk_request() -> None:
 @in_virtual_time
 async def test_calls_above_the_lowered_limit_finish() -> None:
     harness = BatcherHarness(concurrent_calls=1, bulk_concurrent_calls=3, max_batch_windows=4)
-    harness.call.takes_s_per_item = 0.5
+    harness.call.duration_s_per_item = 0.5
     large = harness.request(*range(9))  # three calls of 3, followed by calls for the arrivals
     small = [harness.request(item, at_s=0.5) for item in range(20, 30)]
     assert (await large).at_s == 2.5
-    assert {outcome.kind[0] for outcome in await outcomes_of(*small)} == {list}
+    assert {outcome.type_and_time[0] for outcome in await outcomes_of(*small)} == {list}
     assert [len(items) for _, items in harness.call.starts] == [3, 3, 3, 4, 4, 2]
 
 
 @in_virtual_time
 async def test_slow_call_does_not_delay_other_calls() -> None:
     harness = BatcherHarness(concurrent_calls=2, max_batch_windows=1)
-    harness.call.takes_s = 10.0
+    harness.call.duration_s = 10.0
     slow = harness.request(1)
     await sleep_until(0.5)
-    harness.call.takes_s = 1.0
+    harness.call.duration_s = 1.0
     requests = [harness.request(2), harness.request(3, at_s=0.75), harness.request(4, at_s=0.875)]
     assert await outcomes_of(*requests) == [
         answered(2, at_s=1.5),
@@ -163,7 +163,7 @@ async def test_call_never_exceeds_max_batch_windows() -> None:
 @in_virtual_time
 async def test_large_request_is_split_and_its_last_part_shared() -> None:
     harness = BatcherHarness(concurrent_calls=2)
-    harness.call.takes_s_per_item = 0.5
+    harness.call.duration_s_per_item = 0.5
     large, other = harness.request(*range(10)), harness.request(10, at_s=0.5)
     assert await other == answered(10, at_s=5.5)
     assert await large == answered(*range(10), at_s=5.5)
@@ -175,10 +175,10 @@ async def test_split_request_is_rejoined_in_order() -> None:
     harness = BatcherHarness(concurrent_calls=2, max_batch_windows=2)
     harness.request(0)
     await sleep_until(0.5)
-    harness.call.takes_s = 4.0
+    harness.call.duration_s = 4.0
     large = harness.request(1, 2, 3, 4)
     await sleep_until(0.75)
-    harness.call.takes_s = 1.0
+    harness.call.duration_s = 1.0
     assert await large == answered(1, 2, 3, 4, at_s=4.5)
     assert harness.call.starts == [(0.0, [0]), (0.5, [1, 2]), (1.0, [3, 4])]
     assert [call.ended_s for call in harness.call.calls] == [1.0, 4.5, 2.0]

@@ -63,7 +63,7 @@ async def test_retry_after_before_any_call_is_one_second() -> None:
 @in_virtual_time
 async def test_retry_after_is_the_time_to_drain_the_queue() -> None:
     harness = BatcherHarness(max_queued_windows=6)
-    harness.call.takes_s = 2.0
+    harness.call.duration_s = 2.0
     assert await harness.request(1, 2, 3, 4) == answered(1, 2, 3, 4, at_s=2.0)  # 2 windows/s
     harness.request(5, at_s=3.0)
     harness.request(6, 7, 8, 9, 10, at_s=3.25)
@@ -73,7 +73,7 @@ async def test_retry_after_is_the_time_to_drain_the_queue() -> None:
 @in_virtual_time
 async def test_retry_after_with_two_calls_is_halved() -> None:
     harness = BatcherHarness(concurrent_calls=2, max_queued_windows=6)
-    harness.call.takes_s = 2.0
+    harness.call.duration_s = 2.0
     await harness.request(1, 2, 3, 4)  # two windows in each call: 1 window/s
     harness.request(5, 6, at_s=3.0)
     harness.request(7, 8, 9, 10, 11, at_s=3.25)
@@ -92,9 +92,9 @@ async def test_retry_after_for_small_requests_uses_their_call_limit() -> None:
 @in_virtual_time
 async def test_rate_is_a_running_mean_over_calls() -> None:
     harness = BatcherHarness(max_queued_windows=5)
-    harness.call.takes_s = 2.0
+    harness.call.duration_s = 2.0
     await harness.request(1, 2, 3, 4)  # 2 windows/s
-    harness.call.takes_s = 4.0
+    harness.call.duration_s = 4.0
     await harness.request(5, 6, 7, 8)  # 1 window/s
     harness.request(9)
     harness.request(10, 11, 12, 13, 14, at_s=6.25)
@@ -118,9 +118,9 @@ async def test_rate_is_measured_with_the_given_clock() -> None:
 @in_virtual_time
 async def test_rate_ignores_failed_and_instant_calls() -> None:
     harness = BatcherHarness(max_queued_windows=4)
-    harness.call.takes_s = 0.0
+    harness.call.duration_s = 0.0
     await harness.request(1)
-    harness.call.takes_s = 1.0
+    harness.call.duration_s = 1.0
     harness.call.bad_items = {2}
     await harness.request(2)
     harness.request(3)

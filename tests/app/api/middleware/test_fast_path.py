@@ -1,4 +1,4 @@
-"""Tests of the fast path: it responds like FastAPI and leaves all other requests to it."""
+"""Tests of the fast path: it responds like FastAPI, and passes all other requests on to FastAPI."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""`RequestContextMiddleware` by itself: request IDs, counts and log lines, around applications of a few lines."""
+"""`RequestContextMiddleware` around minimal applications: request IDs, metrics and log lines."""
 
 import asyncio
 import io
@@ -21,8 +21,8 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def responding(status: int = 200, route: str | None = "/predict", **state: Any) -> Application:
-    """Return an application that has matched this route, and that updates the request's state with `state`."""
+def respond_with(status: int = 200, route: str | None = "/predict", **state: Any) -> Application:
+    """Return an application that responds with `status`, and sets the matched route and the request's state."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if route is not None:
@@ -77,9 +77,9 @@ class Exchange:
     @property
     def request_id(self) -> str:
         """The request ID in the response, which is the same in the state and in the log."""
-        (answered,) = [value for name, value in self.sent[0]["headers"] if name == b"x-request-id"]
-        assert answered.decode() == self.scope["state"]["request_id"] == self.log_lines[0]["request_id"]
-        return str(answered.decode())
+        (sent_id,) = [value for name, value in self.sent[0]["headers"] if name == b"x-request-id"]
+        assert sent_id.decode() == self.scope["state"]["request_id"] == self.log_lines[0]["request_id"]
+        return str(sent_id.decode())
 
     def sample(self, name: str, /, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, labels)
@@ -92,7 +92,7 @@ class Exchange:
 
 
 def test_request_is_counted_and_logged_with_problem_and_client() -> None:
-    exchange = Exchange(responding(422, problem="invalid-content", client=SimpleNamespace(name="alice")))
+    exchange = Exchange(respond_with(422, problem="invalid-content", client=SimpleNamespace(name="alice")))
     assert exchange.count(route="/predict", method="POST", status="422") == 1
     assert exchange.sample("pricecast_problems_total", reason="invalid-content") == 1
     (line,) = exchange.log_lines
@@ -104,18 +104,18 @@ def test_request_is_counted_and_logged_with_problem_and_client() -> None:
 
 
 def test_log_line_omits_missing_problem_client_and_path() -> None:
-    (line,) = Exchange(responding()).log_lines
+    (line,) = Exchange(respond_with()).log_lines
     assert not {"problem", "client", "path"} & line.keys()
 
 
 def test_request_without_a_log_is_counted() -> None:
-    exchange = Exchange(responding(), has_log=False)
+    exchange = Exchange(respond_with(), has_log=False)
     assert exchange.log_lines == []
     assert exchange.count(route="/predict", method="POST", status="200") == 1
 
 
 def test_unmatched_path_is_one_route_and_logged_truncated() -> None:
-    exchange = Exchange(responding(404, route=None), method="BREW", path="/" + 'x"\n' * MAX_LOGGED_PATH_CHARS)
+    exchange = Exchange(respond_with(404, route=None), method="BREW", path="/" + 'x"\n' * MAX_LOGGED_PATH_CHARS)
     assert exchange.count(route="unmatched", method="any", status="404") == 1
     (line,) = exchange.log_lines
     assert line["message"] == "any unmatched 404"
@@ -123,7 +123,7 @@ def test_unmatched_path_is_one_route_and_logged_truncated() -> None:
 
 
 def test_method_not_allowed_is_counted_without_the_method() -> None:
-    exchange = Exchange(responding(405), method="BREW")
+    exchange = Exchange(respond_with(405), method="BREW")
     assert exchange.count(route="/predict", method="any", status="405") == 1
 
 
@@ -156,41 +156,41 @@ def test_websocket_passes_through_unchanged() -> None:
 
 def test_request_id_header_takes_precedence_over_the_trace() -> None:
     trace = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
-    assert Exchange(responding(), {"x-request-id": "my-id.1", **trace}).request_id == "my-id.1"
-    assert Exchange(responding(), trace).request_id == TRACE
-    assert re.fullmatch("[0-9a-f]{32}", Exchange(responding()).request_id)
-    assert Exchange(responding()).request_id != Exchange(responding()).request_id
+    assert Exchange(respond_with(), {"x-request-id": "my-id.1", **trace}).request_id == "my-id.1"
+    assert Exchange(respond_with(), trace).request_id == TRACE
+    assert re.fullmatch("[0-9a-f]{32}", Exchange(respond_with()).request_id)
+    assert Exchange(respond_with()).request_id != Exchange(respond_with()).request_id
 
 
 def test_trace_id_is_logged_with_any_request_id() -> None:
     trace = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
     for headers in ({"x-request-id": "my-id"}, {}):
-        assert Exchange(responding(), headers | trace).log_lines[0]["trace_id"] == TRACE
+        assert Exchange(respond_with(), headers | trace).log_lines[0]["trace_id"] == TRACE
 
 
 def test_trace_id_in_the_state_takes_precedence_over_the_header() -> None:
-    exchange = Exchange(responding(), {"traceparent": f"00-{TRACE}-{SPAN}-01"}, trace_id=b"f" * 32)
+    exchange = Exchange(respond_with(), {"traceparent": f"00-{TRACE}-{SPAN}-01"}, trace_id=b"f" * 32)
     assert exchange.request_id == exchange.log_lines[0]["trace_id"] == "f" * 32
 
 
 @pytest.mark.parametrize("sent", ["", "a b", 'a"b', "a\\b", "ü", "x" * 129, "a,b", "<script>"])
 def test_unsafe_request_id_is_ignored(sent: str) -> None:
-    exchange = Exchange(responding(), {"x-request-id": sent, "traceparent": f"00-{TRACE}-{SPAN}-01"})
+    exchange = Exchange(respond_with(), {"x-request-id": sent, "traceparent": f"00-{TRACE}-{SPAN}-01"})
     assert exchange.request_id == TRACE
 
 
 @given(st.from_regex(r"[A-Za-z0-9._:-]{1,128}", fullmatch=True))
 def test_safe_request_id_is_kept(sent: str) -> None:
-    assert Exchange(responding(), {"x-request-id": sent}).request_id == sent
+    assert Exchange(respond_with(), {"x-request-id": sent}).request_id == sent
 
 
-HEX = "0123456789abcdef"
+HEX_DIGITS = "0123456789abcdef"
 
 
 @st.composite
 def traceparents(draw: st.DrawFn) -> tuple[str, str]:
     """Draw a valid traceparent header and the trace ID in it."""
-    version, trace, span, flags = (draw(st.text(HEX, min_size=size, max_size=size)) for size in (2, 32, 16, 2))
+    version, trace, span, flags = (draw(st.text(HEX_DIGITS, min_size=size, max_size=size)) for size in (2, 32, 16, 2))
     assume(version != "ff" and set(trace) != {"0"} and set(span) != {"0"})
     header = f"{version}-{trace}-{span}-{flags}"
     suffixes = st.text(st.characters(min_codepoint=33, max_codepoint=126))  # later versions may append fields
@@ -200,7 +200,7 @@ def traceparents(draw: st.DrawFn) -> tuple[str, str]:
 @given(traceparents())
 def test_valid_traceparent_sets_the_request_id(header: tuple[str, str]) -> None:
     sent, trace = header
-    assert Exchange(responding(), {"traceparent": sent}).request_id == trace
+    assert Exchange(respond_with(), {"traceparent": sent}).request_id == trace
 
 
 @pytest.mark.parametrize(
@@ -224,13 +224,13 @@ def test_valid_traceparent_sets_the_request_id(header: tuple[str, str]) -> None:
     ],
 )
 def test_invalid_traceparent_is_ignored(sent: str) -> None:
-    exchange = Exchange(responding(), {"traceparent": sent})
+    exchange = Exchange(respond_with(), {"traceparent": sent})
     assert re.fullmatch("[0-9a-f]{32}", exchange.request_id)
     assert exchange.request_id not in (TRACE, "0" * 32)
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=80))
 def test_any_traceparent_yields_a_valid_trace_id(sent: str) -> None:
-    exchange = Exchange(responding(), {"traceparent": sent})
+    exchange = Exchange(respond_with(), {"traceparent": sent})
     assert re.fullmatch("[0-9a-f]{32}", exchange.request_id)
     assert exchange.log_lines[0]["trace_id"] == exchange.request_id

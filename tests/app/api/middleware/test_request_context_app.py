@@ -1,4 +1,4 @@
-"""Tests of the request ID, the request log and the request metrics."""
+"""Request IDs, the request log and request metrics, in the complete application."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.app.artifact.artifact_files import current_path
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 KEY, KEY_SETTING = api_keys.generate("alice")
-HEX = re.compile("[0-9a-f]{32}")
+REQUEST_ID_PATTERN = re.compile("[0-9a-f]{32}")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def keyed_client(shipped: Path) -> Iterator[AppClient]:
 
 def log_line(client: AppClient, method: str, path: str, **kwargs: Any) -> dict[str, Any]:
     """Send a request and return the one line it adds to the request log."""
-    [line] = client.logged(lambda: client.request(method, path, **kwargs))
+    [line] = client.capture_request_log(lambda: client.request(method, path, **kwargs))
     return line
 
 
@@ -44,7 +44,7 @@ def test_request_id_defaults_to_the_trace_id(client: AppClient) -> None:
     assert response.headers["x-request-id"] == response.json()["request_id"] == TRACE_ID
     first, second = client.get("/health/live"), client.get("/health/live")
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
-    assert HEX.fullmatch(first.headers["x-request-id"])
+    assert REQUEST_ID_PATTERN.fullmatch(first.headers["x-request-id"])
 
 
 def test_unsafe_request_id_is_ignored(client: AppClient) -> None:
@@ -74,7 +74,7 @@ def test_valid_traceparent_sets_the_trace_id(client: AppClient, traceparent: str
 def test_invalid_traceparent_is_ignored(client: AppClient, traceparent: str) -> None:
     line = log_line(client, "GET", "/health/live", headers={"traceparent": traceparent})
     assert line["trace_id"].lower() != TRACE_ID
-    assert HEX.fullmatch(line["trace_id"])
+    assert REQUEST_ID_PATTERN.fullmatch(line["trace_id"])
     assert line["request_id"] == line["trace_id"]
 
 
@@ -138,7 +138,7 @@ def test_disconnect_is_logged(client: AppClient) -> None:
     async def disconnect(_: object) -> None:
         await send_messages(client.app, [{"type": "http.disconnect"}])
 
-    [line] = client.logged(lambda: client.run(disconnect))
+    [line] = client.capture_request_log(lambda: client.run(disconnect))
     assert (line["status"], line["problem"]) == (499, "client-gone")
 
 

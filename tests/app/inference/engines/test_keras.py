@@ -1,4 +1,4 @@
-"""The GPU engine on whatever device Keras has: it agrees with ONNX Runtime, regardless of padding."""
+"""The Keras engine, on the available device: it agrees with ONNX Runtime, and padding has no effect."""
 
 import importlib.util
 import os
@@ -255,7 +255,7 @@ def test_load_forecaster_on_keras_reproduces_golden(shipped: Path, name: str) ->
     assert loaded.engine.name == "keras"
 
 
-def load_failure(path: Path) -> ArtifactError:
+def load_error(path: Path) -> ArtifactError:
     """Reseal the artifact in `path`, and return the error that loading it raises."""
     reseal_manifest(path)
     with pytest.raises(ArtifactError) as caught:
@@ -269,7 +269,7 @@ def load_failure(path: Path) -> ArtifactError:
 def test_load_forecaster_broken_network_hides_its_path(models: Path, content: bytes) -> None:
     path = current_path(models, "default")
     (path / "model.keras").write_bytes(content)
-    error = load_failure(path)
+    error = load_error(path)
     assert error.reason.startswith("the network cannot be loaded: ")
     assert str(models) not in error.reason
 
@@ -278,7 +278,7 @@ def test_load_forecaster_network_with_code_is_rejected(keras: Any, models: Path,
     shape = artifact.transform.input_shape(artifact.manifest.window)
     path = current_path(models, "default")
     keras.Sequential([keras.Input(shape), keras.layers.Lambda(lambda x: x)]).save(path / "model.keras")
-    reason = load_failure(path).reason
+    reason = load_error(path).reason
     assert "the network cannot be loaded" in reason
     assert "Lambda" in reason
 
@@ -292,7 +292,7 @@ def test_load_forecaster_mismatched_shape_is_rejected(keras: Any, models: Path, 
         f"the network takes {steps + 1} steps of {features} features; "
         f"a window of {window} prices is encoded as {steps} steps of {features}"
     )
-    assert load_failure(path).reason == expected
+    assert load_error(path).reason == expected
 
 
 def test_load_forecaster_mismatched_keras_weights_are_rejected(keras: Any, models: Path) -> None:
@@ -300,7 +300,7 @@ def test_load_forecaster_mismatched_keras_weights_are_rejected(keras: Any, model
     network = keras.saving.load_model(path / "model.keras", compile=False)
     network.set_weights([weights * 1.01 for weights in network.get_weights()])
     network.save(path / "model.keras")
-    assert "the golden forecasts are not reproduced: they differ by " in load_failure(path).reason
+    assert "the golden forecasts are not reproduced: they differ by " in load_error(path).reason
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
