@@ -11,7 +11,7 @@ import pytest
 
 from app.settings import PREFIX, Settings
 from tests.benchmarks.http_server import stub_server
-from tests.server_process import ROOT
+from tests.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")

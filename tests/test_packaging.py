@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MODELS
+from tests.conftest import MODELS, ROOT
 from tests.external_tools import require_tool
-from tests.server_process import ROOT
 
 BUILD_SYSTEM = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
 HOOKS = [

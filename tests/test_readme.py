@@ -12,9 +12,9 @@ import pytest
 from app.artifact import store
 from app.inference.input_checks import WARNING_CODES
 from app.settings import PREFIX, Settings
-from tests.conftest import MODELS, version_of
+from tests.conftest import MODELS, ROOT, version_of
 from tests.external_tools import require_tool
-from tests.server_process import ROOT, running_server
+from tests.server_process import running_server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

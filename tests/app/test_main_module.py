@@ -1,20 +1,13 @@
 """`python -m app`: the commands, and the messages for invalid settings."""
 
-import os
-
 import pytest
 
 from app import __main__ as command_line
 from app import api_keys
 from app.server import supervisor, uvicorn_server
-from app.settings import PREFIX, Settings
+from app.settings import Settings
 
-
-@pytest.fixture(autouse=True)
-def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.upper().startswith(PREFIX):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("_no_settings_in_the_environment")
 
 
 # key

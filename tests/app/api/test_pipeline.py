@@ -21,7 +21,8 @@ from app.errors import BodyTooSlow, EngineFailed, TooManyWindows
 from app.inference.forecaster import WindowForecast
 from app.inference.input_checks import ForecastWarning
 from app.settings import Settings
-from tests.app.api.app_client import JSON_HEADERS, PRICES, AppClient, batch_body, running_app
+from tests.app.api.app_client import JSON_HEADERS, AppClient, batch_body, running_app
+from tests.prices import PRICES
 from tests.virtual_time import in_virtual_time
 
 

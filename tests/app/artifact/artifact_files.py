@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,18 @@ def reseal_manifest(path: Path, **changes: object) -> None:
         content = (path / name).read_bytes()
         document["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
     (path / store.MANIFEST).write_text(json.dumps(document), encoding="utf-8")
+
+
+def publish_broken_copy(models_dir: Path, version: str) -> str:
+    """Publish a copy of a version of the default model whose network does not match its manifest.
+
+    Returns:
+        The number of the new version. It is not made current.
+    """
+    broken = str(int(store.versions(models_dir, "default")[-1]) + 1)
+    path = Path(shutil.copytree(models_dir / "default" / version, models_dir / "default" / broken))
+    (path / "model.onnx").write_bytes(b"nothing")
+    return broken
 
 
 def read_invalid_artifact(path: Path) -> ArtifactError:

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, QuantileTransformer, StandardScaler
 
 from app.artifact.affine import Affine, Scaler
-from tests.app.artifact.transforms import few_examples
-from tests.strategies import F64, windows
+from tests.strategies import F64, few_examples, windows
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from app.artifact.store import read_version
 from app.artifact.transform import LogReturn, MinMaxPrice
 from app.errors import ArtifactError
 from tests.app.artifact.artifact_files import SHIPPED_MODELS, current_path, read_invalid_artifact, reseal_manifest
-from tests.conftest import ROOT
+from tests.conftest import ROOT, version_of
 
 
 def manifest_files(name: str) -> list[str]:
@@ -33,7 +33,7 @@ EVERY_FILE = pytest.mark.parametrize(
 
 @pytest.mark.parametrize(("name", "transform"), [("default", LogReturn), ("tutorial", MinMaxPrice)])
 def test_read_version_returns_shipped_model(shipped: Path, name: str, transform: type) -> None:
-    version = store.current_version(shipped, name)
+    version = version_of(name)
     artifact = read_version(shipped, name, version)
     assert artifact.path == shipped / name / version
     assert (artifact.manifest.name, artifact.manifest.version) == (name, version)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.artifact.transform import MAX_PRICE, MAX_STEP_RATIO
-from tests.app.artifact.transforms import few_examples, log_return, minmax_price
-from tests.strategies import F64, WINDOW, windows
+from tests.app.artifact.transforms import log_return, minmax_price
+from tests.strategies import F64, WINDOW, few_examples, windows
 
 
 def window_with_price(index: int, price: float) -> F64:

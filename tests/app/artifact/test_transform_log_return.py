@@ -13,12 +13,11 @@ from tests.app.artifact.transforms import (
     HORIZON,
     WITH_AND_WITHOUT_LEVEL,
     factors,
-    few_examples,
     log_return,
     random_outputs,
     window_with_returns,
 )
-from tests.strategies import F64, WINDOW, seeds, windows
+from tests.strategies import F64, WINDOW, few_examples, seeds, windows
 
 # Scale and inverse
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.artifact.manifest import TrainingRange
@@ -13,9 +13,8 @@ from app.inference.forecaster import Forecaster, pack_window
 from app.inference.input_checks import ForecastWarning
 from tests.app.artifact.artifact_files import SHIPPED_MODELS
 from tests.app.inference.forecasters import LOG_RETURN, MINMAX_PRICE, PRICES, UNLIMITED_RANGES, fake_forecaster
-from tests.strategies import F64, WINDOW, windows
+from tests.strategies import F64, WINDOW, few_examples, windows
 
-few_examples = settings(max_examples=40, deadline=None)
 factors = st.floats(-6, 6).map(lambda power: float(10**power))
 
 

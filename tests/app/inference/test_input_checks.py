@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.artifact.affine import Affine
@@ -19,9 +19,7 @@ from app.inference.input_checks import (
     WarningCode,
 )
 from tests.app.inference.forecasters import UNLIMITED_RANGES
-from tests.strategies import F64, WINDOW, scales, seeds, walks, windows
-
-few_examples = settings(max_examples=60, deadline=None)
+from tests.strategies import F64, WINDOW, moderate_examples, scales, seeds, walks, windows
 
 TRANSFORM = LogReturn(LogReturnParameters(), Affine(1.0, 0.0))
 
@@ -47,7 +45,7 @@ def calm_walk(seed: int, volatility: float = 0.01, length: int = WINDOW, start: 
 # All warnings
 
 
-@few_examples
+@moderate_examples
 @given(prices=windows())
 def test_warnings_do_not_depend_on_other_windows(prices: F64) -> None:
     together = find_warnings(prices)
@@ -57,7 +55,7 @@ def test_warnings_do_not_depend_on_other_windows(prices: F64) -> None:
         assert all(one.detail for one in each)
 
 
-@few_examples
+@moderate_examples
 @given(seed=seeds, start=scales, volatility=st.floats(1e-5, 0.03))
 def test_ordinary_random_walk_has_no_warnings(seed: int, start: float, volatility: float) -> None:
     assert find_warnings(calm_walk(seed, volatility, start=start)[None]) == [[]]
@@ -120,7 +118,7 @@ def test_window_outside_two_ranges_has_two_warnings() -> None:
 # constant_window and stale_tail
 
 
-@few_examples
+@moderate_examples
 @given(price=scales)
 def test_constant_window_has_no_other_warning(price: float) -> None:
     ((only,),) = find_warnings(np.full((1, WINDOW), price))
@@ -128,7 +126,7 @@ def test_constant_window_has_no_other_warning(price: float) -> None:
     assert only.detail.startswith("all 60 prices are equal")
 
 
-@few_examples
+@moderate_examples
 @given(prices=walks(), equal=st.integers(1, WINDOW - 1))
 def test_stale_tail_starts_at_five_equal_prices(prices: F64, equal: int) -> None:
     assume((np.diff(prices) != 0).all())
@@ -152,7 +150,7 @@ def test_equal_prices_elsewhere_are_no_stale_tail() -> None:
 # likely_split
 
 
-@few_examples
+@moderate_examples
 @given(
     seed=seeds,
     start=scales,
@@ -185,7 +183,7 @@ def test_two_splits_have_two_warnings() -> None:
     assert ["2:1 split" in found[0], "7:1 split" in found[1]] == [True, True]
 
 
-@few_examples
+@moderate_examples
 @given(seed=seeds, factor=st.floats(0.7, 1.38), at=st.integers(1, WINDOW - 1))
 def test_jump_smaller_than_any_split_has_no_warning(seed: int, factor: float, at: int) -> None:
     prices = calm_walk(seed, 0.001)
@@ -200,7 +198,7 @@ def test_jump_by_unusual_ratio_has_no_warning(factor: float) -> None:
     assert warning_details("likely_split", prices) == []
 
 
-@few_examples
+@moderate_examples
 @given(seed=seeds)
 def test_halving_in_very_volatile_window_has_no_warning(seed: int) -> None:
     prices = 100 * 2.0 ** np.random.default_rng(seed).choice([-1, 1], WINDOW).cumsum()

@@ -23,9 +23,9 @@ from app.observability.tracing import Tracing
 from app.serving.registry import Registry
 from app.settings import Settings
 from tests.app.api.app_client import AppClient, running_app
+from tests.prices import PRICES
 
-PRICES = [100.0 + i % 7 for i in range(60)]
-TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 ENDPOINT: Any = "http://127.0.0.1:9/v1/traces"  # nothing listens here
 
 
@@ -74,18 +74,18 @@ def test_fast_path_has_a_span(traced_client: tuple[AppClient, InMemorySpanExport
 
 
 def test_span_joins_the_trace_of_the_caller(traced_client: tuple[AppClient, InMemorySpanExporter]) -> None:
-    span = only_span(traced_client, "GET", "/health/live", headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
+    span = only_span(traced_client, "GET", "/health/live", headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"})
     assert span.parent is not None
-    assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, SPAN)
-    assert f"{span.context.span_id:016x}" != SPAN
+    assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE_ID, SPAN_ID)
+    assert f"{span.context.span_id:016x}" != SPAN_ID
 
 
 def test_unsampled_trace_is_not_recorded(traced_client: tuple[AppClient, InMemorySpanExporter]) -> None:
     client, exporter = traced_client
     exporter.clear()
-    response = client.get("/health/live", headers={"traceparent": f"00-{TRACE}-{SPAN}-00"})
+    response = client.get("/health/live", headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-00"})
     assert exporter.get_finished_spans() == ()
-    assert response.headers["x-request-id"] == TRACE
+    assert response.headers["x-request-id"] == TRACE_ID
 
 
 def test_request_id_of_traced_request_is_the_trace_id(
@@ -204,12 +204,12 @@ def test_spans_are_exported_at_shutdown(shipped: Path) -> None:
         collector() as (endpoint, received),
         running_app(Settings.model_validate({"models_dir": shipped, "otlp_endpoint": endpoint})) as client,
     ):
-        headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+        headers = {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"}
         assert client.post("/predict", json={"prices": PRICES}, headers=headers).status_code == 200
     [(path, content)] = received
     [span] = content.resource_spans[0].scope_spans[0].spans
     assert path == "/v1/traces"
-    assert (span.name, span.trace_id.hex(), span.parent_span_id.hex()) == ("POST /predict", TRACE, SPAN)
+    assert (span.name, span.trace_id.hex(), span.parent_span_id.hex()) == ("POST /predict", TRACE_ID, SPAN_ID)
     assert span.end_time_unix_nano > span.start_time_unix_nano
 
 

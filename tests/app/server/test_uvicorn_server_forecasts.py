@@ -16,7 +16,7 @@ from app.artifact.store import Artifact
 from app.artifact.transform import F64
 from app.inference.forecaster import EngineName, Forecaster, load_forecaster
 from tests.app.server.conftest import random_windows
-from tests.conftest import MODELS
+from tests.conftest import MODELS, version_of
 from tests.server_process import HttpConnection, ServerProcess
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def starting_servers() -> Iterator[dict[str, ServerProcess]]:
 
 @pytest.fixture(scope="module")
 def artifacts() -> dict[str, Artifact]:
-    return {name: store.read_version(MODELS, name, store.current_version(MODELS, name)) for name in NAMES}
+    return {name: store.read_version(MODELS, name, version_of(name)) for name in NAMES}
 
 
 @pytest.fixture(scope="module")

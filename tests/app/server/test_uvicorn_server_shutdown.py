@@ -10,7 +10,8 @@ from functools import partial
 import httpx
 import pytest
 
-from tests.app.server.conftest import PRICES, random_windows
+from tests.app.server.conftest import random_windows
+from tests.prices import PRICES
 from tests.server_process import HttpConnection, ServerProcess, running_server, wait_until
 
 pytestmark = pytest.mark.slow

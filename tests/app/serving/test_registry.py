@@ -18,6 +18,7 @@ from app.serving.registry import Registry
 from benchmarks.model_variants import publish_variant
 from tests.app.artifact.artifact_files import current_path, reseal_manifest
 from tests.app.serving.registry_harness import EventRecorder, FakeRunner, corrupt, create_registry, load_registry
+from tests.conftest import version_of
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,8 @@ def test_refresh_serves_the_current_version_of_each_model(registry: Registry[Fak
     assert sorted(registry.models) == store.model_names(shipped)
     assert registry.failures == {}
     for name, model in registry.models.items():
-        assert (model.manifest.name, model.manifest.version) == (name, store.current_version(shipped, name))
-        assert model.reference == f"{name}@{store.current_version(shipped, name)}"
+        assert (model.manifest.name, model.manifest.version) == (name, version_of(name))
+        assert model.reference == f"{name}@{version_of(name)}"
         assert model.forecaster.engine.name == "onnx"
         assert model.runner.forecaster is model.forecaster
         assert model.runner.manifest is model.manifest

@@ -15,9 +15,10 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.middleware.auth import Authenticator, AuthMiddleware
 from app.settings import Settings
-from tests.app.api.app_client import PRICES, AppClient, running_app
+from tests.app.api.app_client import AppClient, running_app
 from tests.app.api.middleware.auth_keys import ADMIN, ALICE, ALICE_2, BOB, EXPIRED, ApiKey, bearer, parse_keys
 from tests.conftest import version_of
+from tests.prices import PRICES
 
 PUBLIC_OPERATIONS = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
 

@@ -10,7 +10,8 @@ from app.api import predict
 from app.api.middleware.request_context import RequestContextMiddleware
 from app.api.middleware.security_headers import SecurityHeadersMiddleware
 from app.main import Application
-from tests.app.api.app_client import JSON_HEADERS, PRICES, AppClient, batch_body
+from tests.app.api.app_client import JSON_HEADERS, AppClient, batch_body
+from tests.prices import PRICES
 
 
 def comparable_response(

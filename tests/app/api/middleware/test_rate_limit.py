@@ -18,9 +18,10 @@ from app.api_keys import Key
 from app.errors import RateLimited, TooManyWindows
 from app.observability.metrics import Metrics
 from app.settings import Settings
-from tests.app.api.app_client import PRICES, running_app
+from tests.app.api.app_client import running_app
 from tests.app.api.middleware.auth_keys import ALICE, ALICE_2, BOB, bearer, parse_keys
 from tests.fakes import ManualClock
+from tests.prices import PRICES
 
 # ClientLimiter
 

@@ -17,7 +17,7 @@ from app.api.middleware.request_context import MAX_LOGGED_PATH_CHARS, RequestCon
 from app.observability.logs import RequestLog
 from app.observability.metrics import Metrics
 
-TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -155,28 +155,28 @@ def test_websocket_passes_through_unchanged() -> None:
 
 
 def test_request_id_header_takes_precedence_over_the_trace() -> None:
-    trace = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    trace = {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"}
     assert Exchange(respond_with(), {"x-request-id": "my-id.1", **trace}).request_id == "my-id.1"
-    assert Exchange(respond_with(), trace).request_id == TRACE
+    assert Exchange(respond_with(), trace).request_id == TRACE_ID
     assert re.fullmatch("[0-9a-f]{32}", Exchange(respond_with()).request_id)
     assert Exchange(respond_with()).request_id != Exchange(respond_with()).request_id
 
 
 def test_trace_id_is_logged_with_any_request_id() -> None:
-    trace = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    trace = {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"}
     for headers in ({"x-request-id": "my-id"}, {}):
-        assert Exchange(respond_with(), headers | trace).log_lines[0]["trace_id"] == TRACE
+        assert Exchange(respond_with(), headers | trace).log_lines[0]["trace_id"] == TRACE_ID
 
 
 def test_trace_id_in_the_state_takes_precedence_over_the_header() -> None:
-    exchange = Exchange(respond_with(), {"traceparent": f"00-{TRACE}-{SPAN}-01"}, trace_id=b"f" * 32)
+    exchange = Exchange(respond_with(), {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"}, trace_id=b"f" * 32)
     assert exchange.request_id == exchange.log_lines[0]["trace_id"] == "f" * 32
 
 
 @pytest.mark.parametrize("sent", ["", "a b", 'a"b', "a\\b", "ü", "x" * 129, "a,b", "<script>"])
 def test_unsafe_request_id_is_ignored(sent: str) -> None:
-    exchange = Exchange(respond_with(), {"x-request-id": sent, "traceparent": f"00-{TRACE}-{SPAN}-01"})
-    assert exchange.request_id == TRACE
+    exchange = Exchange(respond_with(), {"x-request-id": sent, "traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"})
+    assert exchange.request_id == TRACE_ID
 
 
 @given(st.from_regex(r"[A-Za-z0-9._:-]{1,128}", fullmatch=True))
@@ -207,26 +207,26 @@ def test_valid_traceparent_sets_the_request_id(header: tuple[str, str]) -> None:
     "sent",
     [
         "",
-        TRACE,
-        f"ff-{TRACE}-{SPAN}-01",
-        f"00-{'0' * 32}-{SPAN}-01",
-        f"00-{TRACE}-{'0' * 16}-01",
-        f"00-{TRACE.upper()}-{SPAN}-01",
-        f"00-{TRACE[1:]}-{SPAN}-01",
-        f"00-{TRACE}0-{SPAN}-01",
-        f"00-{TRACE}-{SPAN}",
-        f"00-{TRACE}-{SPAN}-1",
-        f"00-{TRACE}-{SPAN}-01-more",
-        f"00-{TRACE}-{SPAN}-01-",
-        f"01-{TRACE}-{SPAN}-01.",
-        f"0-{TRACE}-{SPAN}-01",
-        f" 00-{TRACE}-{SPAN}-01",
+        TRACE_ID,
+        f"ff-{TRACE_ID}-{SPAN_ID}-01",
+        f"00-{'0' * 32}-{SPAN_ID}-01",
+        f"00-{TRACE_ID}-{'0' * 16}-01",
+        f"00-{TRACE_ID.upper()}-{SPAN_ID}-01",
+        f"00-{TRACE_ID[1:]}-{SPAN_ID}-01",
+        f"00-{TRACE_ID}0-{SPAN_ID}-01",
+        f"00-{TRACE_ID}-{SPAN_ID}",
+        f"00-{TRACE_ID}-{SPAN_ID}-1",
+        f"00-{TRACE_ID}-{SPAN_ID}-01-more",
+        f"00-{TRACE_ID}-{SPAN_ID}-01-",
+        f"01-{TRACE_ID}-{SPAN_ID}-01.",
+        f"0-{TRACE_ID}-{SPAN_ID}-01",
+        f" 00-{TRACE_ID}-{SPAN_ID}-01",
     ],
 )
 def test_invalid_traceparent_is_ignored(sent: str) -> None:
     exchange = Exchange(respond_with(), {"traceparent": sent})
     assert re.fullmatch("[0-9a-f]{32}", exchange.request_id)
-    assert exchange.request_id not in (TRACE, "0" * 32)
+    assert exchange.request_id not in (TRACE_ID, "0" * 32)
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=80))

@@ -10,8 +10,9 @@ import pytest
 
 from app import api_keys
 from app.settings import Settings
-from tests.app.api.app_client import PRICES, AppClient, running_app, send_messages
+from tests.app.api.app_client import AppClient, running_app, send_messages
 from tests.app.artifact.artifact_files import current_path
+from tests.prices import PRICES
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 KEY, KEY_SETTING = api_keys.generate("alice")

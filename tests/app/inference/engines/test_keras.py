@@ -24,7 +24,7 @@ from app.errors import ArtifactError
 from app.inference.engines.onnx import OnnxEngine
 from app.inference.forecaster import load_forecaster
 from tests.app.artifact.artifact_files import current_path, reseal_manifest
-from tests.server_process import ROOT
+from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from app.inference.engines.keras import KerasEngine

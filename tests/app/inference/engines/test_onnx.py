@@ -13,6 +13,7 @@ from app.artifact import store
 from app.artifact.arrays import F32
 from app.artifact.store import Artifact
 from app.inference.engines.onnx import OnnxEngine, _cores
+from tests.conftest import version_of
 from tests.strategies import seeds
 
 MAX_ROWS = 257  # not a power of two, and above the block sizes that a kernel is likely to use
@@ -21,7 +22,7 @@ MAX_ROWS = 257  # not a power of two, and above the block sizes that a kernel is
 @pytest.fixture(scope="module", params=["default", "tutorial"])
 def artifact(shipped: Path, request: pytest.FixtureRequest) -> Artifact:
     name = str(request.param)
-    return store.read_version(shipped, name, store.current_version(shipped, name))
+    return store.read_version(shipped, name, version_of(name))
 
 
 @pytest.fixture(scope="module")
