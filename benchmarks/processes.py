@@ -1,4 +1,4 @@
-"""Server processes: started in a process group of their own, and stopped together with all their descendants."""
+"""Server processes, each started in its own process group and stopped together with all its descendants."""
 
 import contextlib
 import ctypes
