@@ -1,4 +1,4 @@
-"""Windows of prices for tests that need no particular ones."""
+"""Windows of prices for tests in which the prices do not matter."""
 
 import numpy as np
 

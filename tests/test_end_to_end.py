@@ -52,7 +52,7 @@ def test_trained_model_is_served_with_the_same_forecasts(tmp_path: Path) -> None
     assert f"published {models / 'seconds' / '1'}" in trained.stdout
 
     server = ServerProcess(models_dir=str(models), default_model="seconds")
-    try:  # the server starts while this process computes what to expect
+    try:  # the server starts while this process computes the expected forecasts
         artifact = store.read_version(models, "seconds", "1")
         windows = random_walk_windows(257, seed=3, start=0.05)
         expected = {engine: load_forecaster(artifact, engine).forecast(windows) for engine in ("onnx", "keras")}

@@ -1,4 +1,4 @@
-"""How the repository is handed on: no wheel is built from it, and every clone keeps the bytes of the artifacts."""
+"""Packaging: wheel builds are rejected, and clones keep artifacts byte for byte."""
 
 import importlib
 import os

@@ -102,8 +102,8 @@ def test_curl_command_gets_the_response_shown() -> None:
         command = command.replace("http://127.0.0.1:8000", server.url).replace("curl", f"{curl} --noproxy '*'", 1)
         received = json.loads(subprocess.run(["sh", "-c", command], capture_output=True, check=True, timeout=60).stdout)
 
-    def numbers(answer: dict[str, object]) -> list[float]:
-        return [float(number) for number in re.findall(r"\d+\.\d+", json.dumps(answer))]
+    def numbers(response: dict[str, object]) -> list[float]:
+        return [float(number) for number in re.findall(r"\d+\.\d+", json.dumps(response))]
 
     np.testing.assert_allclose(numbers(shown), numbers(received), rtol=1e-4)
     assert re.sub(r"\d+\.\d+", "", json.dumps(shown)) == re.sub(r"\d+\.\d+", "", json.dumps(received))

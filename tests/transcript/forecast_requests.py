@@ -1,4 +1,4 @@
-"""RequestList to `/predict` and `/predict/batch`."""
+"""Requests to `/predict` and `/predict/batch`."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""RequestList to `/v2/models/…/infer`: tensors as JSON and as bytes."""
+"""Requests to `/v2/models/…/infer`: tensors as JSON and as bytes."""
 
 import struct
 from typing import Any
@@ -29,9 +29,9 @@ def _walks(seed: int, count: int) -> list[list[float]]:
 def _binary(requests: RequestList, name: str, head: Any, tail: bytes, path: str = INFER, **headers: str) -> None:
     """Add a request whose JSON is followed by bytes."""
     text = encode_json(head)
-    named = {LENGTH: str(len(text)), "Content-Type": "application/octet-stream"}
-    named |= {header.replace("_", "-"): value for header, value in headers.items()}
-    requests.send(f"infer/{name}", "POST", path, text + tail, headers=named)
+    all_headers = {LENGTH: str(len(text)), "Content-Type": "application/octet-stream"}
+    all_headers |= {header.replace("_", "-"): value for header, value in headers.items()}
+    requests.send(f"infer/{name}", "POST", path, text + tail, headers=all_headers)
 
 
 def add_inferences(requests: RequestList) -> None:

@@ -63,7 +63,7 @@ def interval_bounds(response_body: Any) -> list[list[float]]:
 
 
 def assert_from_one_version(server: VersionedServer, response_body: Any, windows: F64) -> str:
-    """Check that the version named in a response computed all its forecasts, and return that version."""
+    """Check that the version in a response computed all its forecasts, and return that version."""
     version = str(response_body["model"]["version"])
     np.testing.assert_allclose(interval_bounds(response_body), server.expected_bounds(version, windows), rtol=1e-5)
     return version

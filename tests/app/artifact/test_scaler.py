@@ -53,7 +53,7 @@ def test_unpickle_scaler_rejects_more_than_plain_numbers(content: bytes) -> None
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_joblib_runs_payload(tmp_path: Path, payload: str) -> None:
-    """Without this, the next test would prove nothing."""
+    """The payloads are effective; otherwise the next test could not fail."""
     marker = tmp_path / "marker"
     joblib.load(BytesIO(PAYLOADS[payload](marker)))
     assert marker.exists()

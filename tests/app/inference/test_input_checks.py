@@ -162,7 +162,7 @@ def test_equal_prices_elsewhere_are_no_stale_tail() -> None:
 def test_split_in_calm_walk_is_found_at_its_place(
     seed: int, start: float, volatility: float, ratio: float, at: int, is_reverse: bool
 ) -> None:
-    """The price also moves on the day of the split, so the ratio named is the one nearest to the jump."""
+    """The price also moves on the day of the split, so the warning states the ratio nearest to the jump."""
     prices = calm_walk(seed, volatility, start=start)
     steps = np.abs(np.diff(np.log(prices)))
     assume(steps[at - 1] < 0.03)

@@ -147,7 +147,7 @@ def test_request_log_splits_large_writes_between_lines(sizes: list[int]) -> None
         assert not following or len(written) + len(following.splitlines(keepends=True)[0]) > MAX_WRITE_BYTES
 
 
-# RequestLog: what a line contains
+# RequestLog: the content of a line
 
 
 @in_virtual_time

@@ -1,4 +1,4 @@
-"""Metrics: what each event adds, how they are exposed, and how several processes sum them."""
+"""Metrics: the samples that each event adds, their exposition, and their sums over several processes."""
 
 import os
 import socket

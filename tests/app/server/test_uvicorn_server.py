@@ -109,13 +109,13 @@ def test_metrics_count_requests_and_windows() -> None:
     assert samples[f'pricecast_model_info{{engine="onnx",name="tutorial",version="{version}"}}'] == 1
 
 
-def test_compressed_batch_is_answered_and_a_zip_bomb_is_rejected(server: tuple[ServerProcess, httpx.Client]) -> None:
+def test_compressed_batch_is_accepted_and_zip_bomb_rejected(server: tuple[ServerProcess, httpx.Client]) -> None:
     process, client = server
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     plain_headers = headers | {"content-encoding": "identity"}
     batch = json.dumps({"series": [{"prices": window} for window in random_windows(100).tolist()]}).encode()
-    answer = client.post("/predict/batch", content=gzip.compress(batch), headers=headers).json()
-    assert answer == client.post("/predict/batch", content=batch, headers=plain_headers).json()
+    body = client.post("/predict/batch", content=gzip.compress(batch), headers=headers).json()
+    assert body == client.post("/predict/batch", content=batch, headers=plain_headers).json()
     memory_before = psutil.Process(process.process.pid).memory_info().rss
     bomb = gzip.compress(bytes(256 * 2**20))
     assert client.post("/predict/batch", content=bomb, headers=headers).status_code == 413

@@ -29,7 +29,7 @@ NAMES = ("default", "tutorial")
 
 @pytest.fixture(scope="module")
 def starting_servers() -> Iterator[dict[str, ServerProcess]]:
-    """One server per engine. They start together, while the test process computes what to expect of them."""
+    """One server per engine. They start together, while the test process computes the expected forecasts."""
     with ExitStack() as stack:
         servers = {engine: ServerProcess(engine=engine) for engine in ENGINES}
         for server in servers.values():
@@ -133,10 +133,10 @@ def test_64_connections_each_get_their_own_forecasts(
     async def send_requests(first: int) -> None:
         connection = await HttpConnection.open(server[0])
         for i in range(first, requests, connections):
-            status, answer = await connection.post("/predict", {"prices": windows[i].tolist(), "levels": [80]})
-            assert status == 200, answer
-            interval = answer["intervals"]["80"]
-            received[i] = interval["lower"][0], answer["forecast"][0], interval["upper"][0]
+            status, body = await connection.post("/predict", {"prices": windows[i].tolist(), "levels": [80]})
+            assert status == 200, body
+            interval = body["intervals"]["80"]
+            received[i] = interval["lower"][0], body["forecast"][0], interval["upper"][0]
         connection.close()
 
     async def run_connections() -> None:

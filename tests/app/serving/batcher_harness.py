@@ -25,8 +25,8 @@ class Outcome(NamedTuple):
         return type(self.value), self.at_s
 
 
-def answered(*items: int, at_s: float) -> Outcome:
-    """The outcome of a request that gets the results of its items."""
+def succeeded(*items: int, at_s: float) -> Outcome:
+    """Return the outcome of a request that gets the results of its items."""
     return Outcome([result_of(item) for item in items], at_s)
 
 

@@ -156,7 +156,7 @@ class BatcherModel:
     # Arrivals
 
     def arrive(self, request: Request, deadline_s: float | None) -> None:
-        """Predict what happens to a request that arrives now."""
+        """Predict the outcome of a request that arrives now."""
         self._max_queued, self._possible_lateness = 0, {False}
         if self.deaths:
             request.expected = NotReady("")
@@ -216,7 +216,7 @@ class BatcherModel:
         }
 
     def expect_all_waiting(self, error: Exception) -> None:
-        """Expect this error of all requests that wait."""
+        """Expect all waiting requests to fail with this error."""
         for request in self.requests:
             if request.is_waiting:
                 request.expected = error
@@ -273,7 +273,7 @@ class BatcherModel:
         return call
 
     def end_call(self, call: RunningCall, error: Exception | None) -> None:
-        """Predict what the end of a call means for its requests."""
+        """Predict the effects of the end of a call on its requests."""
         self.running.remove(call)
         windows = call.windows
         took_s = self.now() - call.started_s

@@ -19,7 +19,7 @@ from tests.fakes import FakeRegistry
 
 @dataclass(frozen=True)
 class FakeRunner:
-    """Records what a runner was started with, and on which event loop."""
+    """Records the arguments of a runner's start, and its event loop."""
 
     manifest: Manifest
     forecaster: Forecaster

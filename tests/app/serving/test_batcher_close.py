@@ -3,7 +3,7 @@
 import asyncio
 
 from app.errors import Draining
-from tests.app.serving.batcher_harness import HOUR_S, BatcherHarness, answered, is_cancelled, outcomes_of
+from tests.app.serving.batcher_harness import HOUR_S, BatcherHarness, is_cancelled, outcomes_of, succeeded
 from tests.virtual_time import in_virtual_time, now, sleep_until
 
 
@@ -14,7 +14,7 @@ async def test_close_rejects_new_and_finishes_accepted_requests() -> None:
     await sleep_until(0.5)
     await harness.batcher.close(HOUR_S)
     assert now() == 2.0
-    assert await outcomes_of(first, waiting) == [answered(1, at_s=1.0), answered(2, 3, at_s=2.0)]
+    assert await outcomes_of(first, waiting) == [succeeded(1, at_s=1.0), succeeded(2, 3, at_s=2.0)]
     assert (await late).type_and_time == (Draining, 0.75)
     assert harness.call.starts == [(0.0, [1]), (1.0, [2, 3])]
     assert not harness.batcher.is_healthy
@@ -43,7 +43,7 @@ async def test_close_skips_the_delay() -> None:
     request = harness.request(1)
     await sleep_until(0.5)
     await harness.batcher.close(10.0)
-    assert await request == answered(1, at_s=1.5)
+    assert await request == succeeded(1, at_s=1.5)
     assert now() == 1.5
 
 
@@ -86,7 +86,7 @@ async def test_close_twice_is_allowed() -> None:
     await sleep_until(0.5)
     await asyncio.gather(harness.batcher.close(HOUR_S), harness.batcher.close(HOUR_S))
     assert now() == 1.0
-    assert await request == answered(1, at_s=1.0)
+    assert await request == succeeded(1, at_s=1.0)
     await harness.batcher.close(HOUR_S)
     assert now() == 1.0
 

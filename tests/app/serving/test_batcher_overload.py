@@ -11,11 +11,11 @@ from tests.app.serving.batcher_harness import (
     HOUR_S,
     BatcherHarness,
     Outcome,
-    answered,
     assert_rejected,
     deadline_for,
     measured_harness,
     outcomes_of,
+    succeeded,
 )
 from tests.virtual_time import in_virtual_time, now, run, sleep_until
 
@@ -44,7 +44,7 @@ async def test_submit_predicted_in_time_is_accepted() -> None:
     retry_after_s = await assert_rejected(harness, 9, 10, 11, 12, at_s=2.5, deadline_s=deadline_for(2.95))
     assert retry_after_s == pytest.approx(0.05)
     request = harness.request(9, 10, 11, 12, at_s=2.5, deadline_s=deadline_for(3.05))
-    assert await request == answered(9, 10, 11, 12, at_s=5.0)
+    assert await request == succeeded(9, 10, 11, 12, at_s=5.0)
 
 
 @in_virtual_time
@@ -53,7 +53,7 @@ async def test_submit_of_smaller_request_may_be_in_time() -> None:
     harness.request(1, 2, 3, 4, at_s=2.0)
     harness.request(5, 6, 7, at_s=2.25)
     await assert_rejected(harness, 8, 9, at_s=2.5, deadline_s=deadline_for(2.1))
-    assert await harness.request(8, at_s=2.5, deadline_s=deadline_for(2.1)) == answered(8, at_s=4.0)
+    assert await harness.request(8, at_s=2.5, deadline_s=deadline_for(2.1)) == succeeded(8, at_s=4.0)
 
 
 @in_virtual_time
@@ -62,7 +62,7 @@ async def test_submit_without_deadline_is_never_too_late() -> None:
     harness.request(*range(50), at_s=2.0)
     request = harness.request(99, at_s=2.25)
     await assert_rejected(harness, 100, at_s=2.25, deadline_s=10.0)
-    assert await request == answered(99, at_s=15.0)
+    assert await request == succeeded(99, at_s=15.0)
 
 
 @in_virtual_time
@@ -76,7 +76,7 @@ async def test_drain_rate_counts_all_concurrent_calls() -> None:
     items = range(16, 24)
     retry_after_s = await assert_rejected(harness, *items, at_s=15.5, deadline_s=deadline_for(2.0))
     assert retry_after_s == pytest.approx(1.0, abs=0.1)
-    assert await harness.request(*items, at_s=15.5, deadline_s=deadline_for(3.2)) == answered(*items, at_s=18.0)
+    assert await harness.request(*items, at_s=15.5, deadline_s=deadline_for(3.2)) == succeeded(*items, at_s=18.0)
 
 
 @in_virtual_time

@@ -1,6 +1,6 @@
 """Stateful tests of the batcher: it is compared with a model of its contract after every step.
 
-Hypothesis decides what happens and in which order: which requests arrive or are cancelled, how an engine call ends and
+Hypothesis chooses the events and their order: which requests arrive or are cancelled, how an engine call ends and
 when, whether the event loop runs one iteration or time passes, and whether the batcher closes or breaks.
 """
 
@@ -325,7 +325,7 @@ class BatcherMachine(RuleBasedStateMachine):
             self.loop.close()
 
     def end_everything(self) -> None:
-        """End all calls and requests, and check that the batcher keeps nothing."""
+        """End all calls and requests, and check that the batcher keeps no reference to them."""
         for _ in range(1000):
             self.settle()
             self.check()

@@ -1,4 +1,4 @@
-"""Tests of the registry with real artifacts: what loads is served, and what does not load is reported."""
+"""Tests of the registry with real artifacts: valid versions are served, and invalid ones are reported."""
 
 import asyncio
 import json
