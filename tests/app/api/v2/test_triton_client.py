@@ -135,7 +135,7 @@ def test_client_raises_errors_with_reason(client: Any) -> None:
     invalid_row = np.where(np.arange(60) == 17, np.nan, ROWS[:1])
     invalid_calls: list[tuple[Callable[[], Any], str, str]] = [
         (lambda: client.infer("nope", [tensor()]), "404", "no such model is served"),
-        (lambda: client.infer("default", [tensor()], "99"), "404", "only version"),
+        (lambda: client.infer("default", [tensor()], "99"), "404", "is not served in this version; served versions: "),
         (lambda: client.infer("default", [tensor(ROWS[:, 1:])]), "400", "/inputs/0/shape: must be [B, 60]"),
         (lambda: client.infer("default", [integers]), "400", "/inputs/0/datatype: must be FP64 or FP32"),
         (lambda: client.infer("default", [tensor(name="x")]), "400", "/inputs/0/name: unknown input"),
