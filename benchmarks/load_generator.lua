@@ -1,5 +1,5 @@
 -- wrk script: POSTs the lines of a file in turn, and prints the result as one line of JSON.
--- Argument after `--`: file of request bodies, one a line.
+-- Argument after `--`: file of request bodies, one per line.
 
 local requests = {}
 local next_request = 0

@@ -32,7 +32,7 @@ class LoadSpec:
 
     Attributes:
         url: Where requests are posted.
-        bodies: File of JSON request bodies, one a line.
+        bodies: File of JSON request bodies, one per line.
         connections: Number of concurrent connections.
         duration_s: Duration of the load, in seconds.
         timeout_s: Timeout of a request, in seconds. A timeout counts as an error.

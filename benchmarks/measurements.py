@@ -33,7 +33,7 @@ class Spread:
 
 
 class Measurements:
-    """All measurements of a run. Failed measurements are listed in `failures` and enter no median."""
+    """All measurements of a run. Failed measurements are listed in `failures` and are excluded from medians."""
 
     def __init__(self, measurements: Iterable[Measurement] = ()) -> None:
         self.all = list(measurements)

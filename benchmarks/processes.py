@@ -1,4 +1,4 @@
-"""Server processes: started in a process group of their own, and stopped together with all their descendants."""
+"""Server processes, each started in its own process group and stopped together with all its descendants."""
 
 import contextlib
 import ctypes
@@ -52,10 +52,8 @@ class RunningServer:
         self._before = set(_descendants())
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 — closed by stop
         self.started_at = time.monotonic()
-        # Settings that happen to be exported in the caller's shell would change what is measured.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PRICECAST_")}
         self._process = subprocess.Popen(
-            command, cwd=directory, env=inherited | dict(environment),
+            command, cwd=directory, env=environment_without_settings() | dict(environment),
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=_die_with_parent,
         )  # fmt: skip
@@ -118,6 +116,11 @@ def prevent_orphans() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def environment_without_settings() -> dict[str, str]:
+    """Return this process's environment variables except settings of the service, which would change its behaviour."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PRICECAST_")}
 
 
 def free_port() -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.answer_checks import AnswerChecker
+from benchmarks.forecast_checks import ForecastChecker
 from benchmarks.load_generator import Generator, LoadSpec, generate_load
 from benchmarks.measurements import Measurement, MeasurementFailed
 from benchmarks.micro import engine
@@ -59,7 +59,7 @@ class BenchmarkRunner:
             on_measurement: Called with each measurement of a server as it is made.
         """
         self._plan, self._directory, self._on_measurement = plan, directory, on_measurement
-        self._checker = AnswerChecker(pool)
+        self._checker = ForecastChecker(pool)
 
     def run(self) -> list[Measurement]:
         """Measure all servers. When the budget runs out, the current server is finished and the rest is skipped."""
@@ -106,7 +106,7 @@ class BenchmarkRunner:
         server = RunningServer(spec.command(port), directories | dict(spec.environment), ROOT)
         try:
             try:
-                start_s = self._checker.wait_for_first_answer(server, spec, url)
+                start_s = self._checker.wait_for_first_response(server, spec, url)
                 self._checker.check(spec, spec.single_format, url)
                 memory = server.memory_usage()
                 self._put_load(spec, WARM_UP, spec.single_format, url, WARM_UP_S)

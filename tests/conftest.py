@@ -17,7 +17,7 @@ MODELS = ROOT / "models"
 
 
 def version_of(name: str) -> str:
-    """Return the current version of a shipped model. Tests do not spell it out, because training changes it."""
+    """Return the current version of a shipped model. Tests look it up, because training publishes new versions."""
     return store.current_version(MODELS, name)
 
 

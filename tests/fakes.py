@@ -1,4 +1,4 @@
-"""Fakes of what is slow, random or unavailable in tests. Each behaves as configured and records how it was used."""
+"""Fakes of components that are slow, random or unavailable in tests. Each behaves as configured and records its use."""
 
 import asyncio
 import shutil
@@ -18,12 +18,12 @@ Parameters = ParamSpec("Parameters")
 
 
 def result_of(item: int) -> str:
-    """Return the result that `FakeCall` computes for an item."""
+    """Return the result that `FakeEngineCall` computes for an item."""
     return f"<{item}>"
 
 
 class BadItems(Exception):
-    """Raised by a `FakeCall` that is configured to fail on some of its items."""
+    """Raised by a `FakeEngineCall` that is configured to fail on some of its items."""
 
     def __init__(self, items: list[int]) -> None:
         self.items = items
@@ -32,7 +32,7 @@ class BadItems(Exception):
 
 @dataclass
 class RecordedCall:
-    """One call of a `FakeCall`."""
+    """One call of a `FakeEngineCall`."""
 
     started_s: float
     items: list[int]
@@ -40,20 +40,20 @@ class RecordedCall:
 
 
 @dataclass
-class FakeCall:
-    """Stands in for the engine call of a batcher. Takes its time on the event loop's clock.
+class FakeEngineCall:
+    """Replaces the engine call of a batcher. Its duration elapses on the event loop's clock.
 
     Attributes:
-        takes_s: Duration of a call.
-        takes_s_per_item: Additional duration for each item in it.
+        duration_s: Duration of a call.
+        duration_s_per_item: Additional duration for each item in it.
         bad_items: A call that contains one of these raises `BadItems`.
         dropped_items: These get no result, so the call returns too few.
         hangs: Whether a call that starts now never ends.
         calls: The calls so far.
     """
 
-    takes_s: float = 1.0
-    takes_s_per_item: float = 0.0
+    duration_s: float = 1.0
+    duration_s_per_item: float = 0.0
     bad_items: set[int] = field(default_factory=set)
     dropped_items: set[int] = field(default_factory=set)
     hangs: bool = False
@@ -71,7 +71,7 @@ class FakeCall:
         self.calls.append(call)
         if self.hangs:
             await loop.create_future()
-        await asyncio.sleep(self.takes_s + self.takes_s_per_item * len(items))
+        await asyncio.sleep(self.duration_s + self.duration_s_per_item * len(items))
         call.ended_s = loop.time()
         if bad := [item for item in items if item in self.bad_items]:
             raise BadItems(bad)
@@ -108,7 +108,7 @@ class ManualClock:
 async def fake_to_thread(
     function: Callable[Parameters, Returned], *args: Parameters.args, **kwargs: Parameters.kwargs
 ) -> Returned:
-    """Stand in for `asyncio.to_thread` without threads. Other tasks run before and after the function."""
+    """Replace `asyncio.to_thread` without threads. Other tasks run before and after the function."""
     await asyncio.sleep(0)
     try:
         return function(*args, **kwargs)
@@ -140,7 +140,7 @@ class FakeModelStore:
         return (self.directory / name / "current").read_text().strip()
 
     def set_fault(self, name: str, version: str, fault: str | None) -> None:
-        """Let a version fail to load for this reason; None lets it load again."""
+        """Make a version fail to load, with this reason. None makes it loadable again."""
         file = self.directory / name / version / "fault"
         if fault is None:
             file.unlink(missing_ok=True)
@@ -156,17 +156,17 @@ class FakeRegistry(Registry[int]):
     """A registry of the models in a `FakeModelStore`. Its runners are numbers, counted from 0 in order of their start.
 
     Attributes:
-        started: The reference of each version that a runner was started for.
+        started_versions: The reference of each version that a runner was started for.
         retired: The runners of the versions that were retired.
         reported: The failures that were reported, by name or reference.
-        read: The reference of each version that was read, successfully or not.
+        read_versions: The reference of each version that was read, successfully or not.
     """
 
     def __init__(self, directory: Path, default_model: str = "a", **options: Any) -> None:
-        self.started: list[str] = []
+        self.started_versions: list[str] = []
         self.retired: list[int] = []
         self.reported: list[str] = []
-        self.read: list[str] = []
+        self.read_versions: list[str] = []
         super().__init__(
             directory,
             default_model,
@@ -178,11 +178,11 @@ class FakeRegistry(Registry[int]):
         )
 
     def _start(self, manifest: Manifest, forecaster: Forecaster) -> int:
-        self.started.append(f"{manifest.name}@{manifest.version}")
-        return len(self.started) - 1
+        self.started_versions.append(f"{manifest.name}@{manifest.version}")
+        return len(self.started_versions) - 1
 
     def _read(self, name: str, version: str) -> tuple[Manifest, Forecaster]:
-        self.read.append(f"{name}@{version}")
+        self.read_versions.append(f"{name}@{version}")
         path = self._models_dir / name / version
         if not path.is_dir():
             raise ArtifactError(path, "it is not there")

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,9 @@ from typing import Any
 
 import httpx
 
-ROOT = Path(__file__).parent.parent
+from benchmarks.processes import environment_without_settings
+from tests.conftest import ROOT
+
 TIMEOUT_S = 60.0  # far more than anything takes, even with Keras on a busy machine
 LISTENING = re.compile(r"running on (http://[\d.:]+)")
 
@@ -29,7 +30,7 @@ def clean_environment(*, with_coverage: bool = False) -> dict[str, str]:
     Args:
         with_coverage: Whether Python processes measure coverage, which makes them about twice as slow.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PRICECAST_")}
+    environment = environment_without_settings()
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not with_coverage:
         environment.pop("COVERAGE_PROCESS_CONFIG", None)
@@ -167,12 +168,6 @@ class HttpConnection:
     def close(self) -> None:
         """Close the connection."""
         self._writer.close()
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def wait_until(description: str, condition: Callable[[], object]) -> None:

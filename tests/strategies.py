@@ -1,11 +1,12 @@
 """Hypothesis strategies for windows of prices, as (B, W) arrays that every transform accepts.
 
-Hypothesis draws what matters: scale, volatility, and the position and size of a jump. The random walk in between comes
-from a drawn seed. A window of 60 prices therefore takes only a few draws, and shrinks towards a quiet one.
+Hypothesis draws the scale, the volatility, and the position and size of a jump. A drawn seed generates the random walk.
+A window of 60 prices therefore takes only a few draws, and shrinks towards a calm window.
 """
 
 import numpy as np
 import numpy.typing as npt
+from hypothesis import settings
 from hypothesis import strategies as st
 
 F64 = npt.NDArray[np.float64]
@@ -13,6 +14,9 @@ F64 = npt.NDArray[np.float64]
 WINDOW = 60
 SMALLEST_SCALE, LARGEST_SCALE = 1e-6, 1e9
 LARGEST_JUMP = 1e5  # a factor; even together with the walk around it, less than a transform rejects
+
+few_examples = settings(max_examples=40, deadline=None)
+moderate_examples = settings(max_examples=60, deadline=None)
 
 seeds = st.integers(0, 2**32 - 1)
 scales = st.floats(np.log10(SMALLEST_SCALE), np.log10(LARGEST_SCALE)).map(lambda exponent: float(10**exponent))
@@ -52,7 +56,7 @@ def rounded_walks(draw: st.DrawFn, window: int = WINDOW) -> F64:
 
 @st.composite
 def single_jumps(draw: st.DrawFn, window: int = WINDOW) -> F64:
-    """(W,) prices: a walk or a constant, multiplied by a factor from some position on."""
+    """(W,) prices: a walk or a constant, with all prices from a drawn position on multiplied by a factor."""
     prices: F64 = draw(st.one_of(constants(window), walks(window))).copy()
     prices[draw(st.integers(1, window - 1)) :] *= draw(jumps)
     return prices

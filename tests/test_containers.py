@@ -11,7 +11,7 @@ import pytest
 
 from app.settings import PREFIX, Settings
 from tests.benchmarks.http_server import stub_server
-from tests.server_process import ROOT
+from tests.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -28,13 +28,13 @@ def test_hadolint_accepts_the_dockerfile() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_serve_is_the_last_target() -> None:
+def test_dockerfile_last_target_is_serve() -> None:
     targets = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
     assert targets[-1] == "serve"
     assert {"train", "gpu"} <= set(targets)
 
 
-def test_copied_files_exist_and_are_sent_to_docker() -> None:
+def test_dockerfile_copies_only_existing_files() -> None:
     copied = re.findall(r"^COPY (?!--)(\S+) ", DOCKERFILE, re.MULTILINE)
     requirements = re.findall(r"REQUIREMENTS=(\w+)", DOCKERFILE)
     assert len(requirements) == 2  # the default, and the one in a comment
@@ -43,7 +43,7 @@ def test_copied_files_exist_and_are_sent_to_docker() -> None:
     assert all((ROOT / source).exists() for source in sources)
 
 
-def test_named_settings_exist() -> None:
+def test_docker_files_use_known_settings() -> None:
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]+", DOCKERFILE + COMPOSE))
     assert named
     assert named <= SETTINGS

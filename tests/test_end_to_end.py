@@ -10,7 +10,9 @@ import pytest
 
 from app.artifact import store
 from app.inference.forecaster import load_forecaster
-from tests.server_process import ROOT, ServerProcess, clean_environment
+from tests.conftest import ROOT
+from tests.prices import random_walk_windows
+from tests.server_process import ServerProcess, clean_environment
 
 pytestmark = pytest.mark.slow
 
@@ -50,10 +52,9 @@ def test_trained_model_is_served_with_the_same_forecasts(tmp_path: Path) -> None
     assert f"published {models / 'seconds' / '1'}" in trained.stdout
 
     server = ServerProcess(models_dir=str(models), default_model="seconds")
-    try:  # the server starts while this process computes what to expect
+    try:  # the server starts while this process computes the expected forecasts
         artifact = store.read_version(models, "seconds", "1")
-        rng = np.random.default_rng(3)
-        windows = 0.05 * np.exp(rng.normal(scale=0.01, size=(257, 60)).cumsum(axis=1))
+        windows = random_walk_windows(257, seed=3, start=0.05)
         expected = {engine: load_forecaster(artifact, engine).forecast(windows) for engine in ("onnx", "keras")}
         with httpx.Client(base_url=server.wait_until_listening(), timeout=30.0, trust_env=False) as client:
             for size in (1, 2, 63, 64, 65, 257):
@@ -68,5 +69,5 @@ def test_trained_model_is_served_with_the_same_forecasts(tmp_path: Path) -> None
 def _forecast(client: httpx.Client, windows: list[list[float]]) -> list[list[float]]:
     """Return the median forecasts of one batch request."""
     series = [{"prices": window} for window in windows]
-    answer = client.post("/predict/batch", json={"series": series, "horizon": 3}).json()
-    return [forecast["forecast"] for forecast in answer["forecasts"]]
+    response = client.post("/predict/batch", json={"series": series, "horizon": 3}).json()
+    return [forecast["forecast"] for forecast in response["forecasts"]]

@@ -7,20 +7,20 @@ import pytest
 
 from app.artifact import store
 from app.errors import ArtifactError
-from tests.fakes import BadItems, FakeCall, FakeModelStore, FakeRegistry, ManualClock, fake_to_thread, result_of
+from tests.fakes import BadItems, FakeEngineCall, FakeModelStore, FakeRegistry, ManualClock, fake_to_thread, result_of
 from tests.virtual_time import Deadlock, in_virtual_time, now, run, sleep_until
 
 
 @in_virtual_time
 async def test_fake_call_returns_results_in_order_after_its_duration() -> None:
-    call = FakeCall(takes_s=2.0, takes_s_per_item=0.25)
+    call = FakeEngineCall(duration_s=2.0, duration_s_per_item=0.25)
     assert await call([3, 1]) == [result_of(3), result_of(1)] == ["<3>", "<1>"]
     assert now() == 2.5
 
 
 @in_virtual_time
 async def test_fake_call_records_items_and_times() -> None:
-    call = FakeCall(takes_s=2.0)
+    call = FakeEngineCall(duration_s=2.0)
     items = [1, 2]
     first = asyncio.create_task(call(items))
     await sleep_until(1.0)
@@ -36,10 +36,10 @@ async def test_fake_call_records_items_and_times() -> None:
 
 @in_virtual_time
 async def test_fake_call_keeps_the_duration_it_started_with() -> None:
-    call = FakeCall(takes_s=1.0)
+    call = FakeEngineCall(duration_s=1.0)
     slow = asyncio.create_task(call([1]))
     await sleep_until(0.5)
-    call.takes_s = 4.0
+    call.duration_s = 4.0
     assert await slow == ["<1>"]
     assert now() == 1.0
     assert await call([2]) == ["<2>"]
@@ -48,7 +48,7 @@ async def test_fake_call_keeps_the_duration_it_started_with() -> None:
 
 @in_virtual_time
 async def test_fake_call_with_bad_items_fails_after_its_duration() -> None:
-    call = FakeCall(bad_items={2, 3, 7})
+    call = FakeEngineCall(bad_items={2, 3, 7})
     with pytest.raises(BadItems, match=r"cannot compute \[3, 2\]") as caught:
         await call([1, 3, 2])
     assert caught.value.items == [3, 2]
@@ -58,12 +58,12 @@ async def test_fake_call_with_bad_items_fails_after_its_duration() -> None:
 
 @in_virtual_time
 async def test_fake_call_returns_no_result_for_dropped_items() -> None:
-    call = FakeCall(dropped_items={2})
+    call = FakeEngineCall(dropped_items={2})
     assert await call([1, 2, 3]) == ["<1>", "<3>"]
 
 
 def test_fake_call_that_hangs_never_ends() -> None:
-    call = FakeCall(hangs=True)
+    call = FakeEngineCall(hangs=True)
     with pytest.raises(Deadlock):
         run(call([1]))
     assert call.starts == [(0.0, [1])]
@@ -141,7 +141,7 @@ def test_fake_registry_loads_from_the_store_and_records(tmp_path: Path) -> None:
     model_store.set_fault("a", "2", None)
     asyncio.run(registry.refresh())
     assert registry.get().reference == "a@2"
-    assert registry.read == ["a@2", "a@3", "a@2", "a@1", "a@2"]
+    assert registry.read_versions == ["a@2", "a@3", "a@2", "a@1", "a@2"]
     assert registry.reported == ["a"]
-    assert registry.started == ["a@1", "a@2"]
+    assert registry.started_versions == ["a@1", "a@2"]
     assert registry.retired == [0]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.server_process import ROOT
+from tests.conftest import ROOT
 
 
 def test_import_contracts_hold() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.observability.metrics import Metrics
+from tests.conftest import ROOT
 from tests.external_tools import require_tool
-from tests.server_process import ROOT
 
 OBSERVABILITY = ROOT / "observability"
 PROMETHEUS = OBSERVABILITY / "prometheus.yml"

@@ -1,4 +1,4 @@
-"""How the repository is handed on: no wheel is built from it, and every clone keeps the bytes of the artifacts."""
+"""Packaging: wheel builds are rejected, and clones keep artifacts byte for byte."""
 
 import importlib
 import os
@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MODELS
+from tests.conftest import MODELS, ROOT
 from tests.external_tools import require_tool
-from tests.server_process import ROOT
 
 BUILD_SYSTEM = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
 HOOKS = [
@@ -28,22 +27,22 @@ def test_build_backend_requires_nothing() -> None:
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_build_hook_refuses_and_names_the_alternative(hook: str) -> None:
+def test_build_hook_fails_and_suggests_the_alternative(hook: str) -> None:
     backend = importlib.import_module(BUILD_SYSTEM["build-backend"])
     with pytest.raises(SystemExit, match="cannot be installed as a package") as caught:
         getattr(backend, hook)("anywhere", config_settings={})
     assert "make serve" in str(caught.value)
 
 
-def test_build_refusal_prints_no_traceback() -> None:
+def test_failed_build_prints_no_traceback() -> None:
     command = [sys.executable, "-c", "import build_backend; build_backend.build_wheel('anywhere')"]
-    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("Pricecast cannot be installed")
-    assert "Traceback" not in refused.stderr
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Pricecast cannot be installed")
+    assert "Traceback" not in result.stderr
 
 
-def test_build_refusal_names_make_targets_that_exist() -> None:
+def test_failed_build_suggests_existing_make_targets() -> None:
     message = importlib.import_module("build_backend").MESSAGE
     targets = set(re.findall(r"\bmake (\S+)", message))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -12,9 +12,9 @@ import pytest
 from app.artifact import store
 from app.inference.input_checks import WARNING_CODES
 from app.settings import PREFIX, Settings
-from tests.conftest import MODELS, version_of
+from tests.conftest import MODELS, ROOT, version_of
 from tests.external_tools import require_tool
-from tests.server_process import ROOT, running_server
+from tests.server_process import running_server
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -33,13 +33,13 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_first_25_lines_show_a_request_and_its_answer() -> None:
+def test_first_25_lines_show_a_request_and_its_response() -> None:
     top = "\n".join(README.splitlines()[:25])
     assert "curl" in top
     assert '"forecast"' in top
 
 
-def test_named_make_targets_exist() -> None:
+def test_readme_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= targets
 
@@ -83,7 +83,7 @@ def test_warning_code_is_documented(code: str) -> None:
     assert f"`{code}`" in README
 
 
-def test_figures_are_those_of_the_shipped_models() -> None:
+def test_readme_figures_match_shipped_models() -> None:
     for name in ("default", "tutorial"):
         manifest = store.read_version(MODELS, name, version_of(name)).manifest
         one_step = [score for score in manifest.evidence.scores if score.horizon == 1]
@@ -94,7 +94,7 @@ def test_figures_are_those_of_the_shipped_models() -> None:
 
 
 @pytest.mark.slow
-def test_curl_command_gets_the_answer_shown() -> None:
+def test_curl_command_gets_the_response_shown() -> None:
     curl = require_tool("curl")
     [command] = [block for block in code_blocks("sh") if block.startswith("curl")]
     shown = json.loads(code_blocks("json")[0])
@@ -102,8 +102,8 @@ def test_curl_command_gets_the_answer_shown() -> None:
         command = command.replace("http://127.0.0.1:8000", server.url).replace("curl", f"{curl} --noproxy '*'", 1)
         received = json.loads(subprocess.run(["sh", "-c", command], capture_output=True, check=True, timeout=60).stdout)
 
-    def numbers(answer: dict[str, object]) -> list[float]:
-        return [float(number) for number in re.findall(r"\d+\.\d+", json.dumps(answer))]
+    def numbers(response: dict[str, object]) -> list[float]:
+        return [float(number) for number in re.findall(r"\d+\.\d+", json.dumps(response))]
 
     np.testing.assert_allclose(numbers(shown), numbers(received), rtol=1e-4)
     assert re.sub(r"\d+\.\d+", "", json.dumps(shown)) == re.sub(r"\d+\.\d+", "", json.dumps(received))

@@ -1,4 +1,4 @@
-"""Tests of the strategies: they draw what they promise, and reach the corner cases they exist for."""
+"""Tests of the strategies: drawn windows have the documented properties, and the corner cases are reached."""
 
 import numpy as np
 import pytest

@@ -62,7 +62,7 @@ def test_timeout_fires_in_virtual_time() -> None:
     assert run(scenario()) == HOUR_S
 
 
-def test_sleep_until_past_time_does_not_turn_back() -> None:
+def test_sleep_until_past_time_returns_immediately() -> None:
     async def scenario() -> list[float]:
         times = []
         for at_s in (1.0, 3.5, 2.0):
@@ -73,7 +73,7 @@ def test_sleep_until_past_time_does_not_turn_back() -> None:
     assert run(scenario()) == [1.0, 3.5, 3.5]
 
 
-def test_threadsafe_wake_up_is_no_deadlock_and_takes_no_time() -> None:
+def test_call_soon_threadsafe_wakes_loop_without_advancing_time() -> None:
     async def scenario() -> float:
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
@@ -162,7 +162,7 @@ def test_run_with_failed_task_raises_unhandled() -> None:
     assert isinstance(caught.value.__cause__, LookupError)
 
 
-def test_in_virtual_time_makes_an_async_function_plain() -> None:
+def test_in_virtual_time_wraps_async_test_as_sync() -> None:
     @in_virtual_time
     async def sleeps(seconds: float, *, twice: bool) -> float:
         await asyncio.sleep(seconds * (2 if twice else 1))

@@ -1,4 +1,4 @@
-"""The device that Keras computes on, and how fast it multiplies matrices and copies memory."""
+"""The device that Keras uses, with its measured speed of matrix products and memory transfers."""
 
 import shutil
 import subprocess
@@ -51,7 +51,7 @@ class Device:
 
     @classmethod
     def measure(cls) -> "Device":
-        """Measure the device that Keras computes on."""
+        """Measure the device that Keras uses."""
         import keras  # takes seconds, so only when needed
 
         from app.inference.engines.keras import compute_device

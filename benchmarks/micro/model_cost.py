@@ -1,4 +1,4 @@
-"""What a model costs a device: arithmetic and transfers."""
+"""The cost of a model on a device: arithmetic and transfers."""
 
 from dataclasses import dataclass
 from itertools import pairwise

@@ -1,7 +1,7 @@
 """`python -m benchmarks.micro.request_stages`: the time of each stage of a request, in one process, without sockets.
 
-Real requests are passed to uvicorn's HTTP protocol, in front of more and more of the application. A stage costs what it
-takes longer than the stage before.
+Complete requests are passed to uvicorn's HTTP protocol, in front of more and more of the application. The cost of a
+stage is its time minus the time of the stage before.
 """
 
 import argparse
@@ -49,7 +49,7 @@ BODIES = 1024
 CONNECTIONS = (1, 64)
 WARM_UP_REQUESTS = 2  # of each connection
 CONSTANT = {"forecast": [1.0], "warnings": [], "model": {"name": MODEL, "version": "1"}}
-VARIANT = "  "  # indents a stage that the next one does not build on
+ALTERNATIVE_INDENT = "  "  # marks an alternative stage, which the next stage does not build on
 
 Stage = Callable[[], AbstractAsyncContextManager[ASGIApp]]
 Timings = dict[str, dict[int, list[float]]]  # µs per request, by stage and number of connections, one value per round
@@ -66,7 +66,7 @@ def encode_requests() -> list[bytes]:
 
 
 async def constant_app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a constant. An ASGI application without a framework."""
+    """Return a constant response. An ASGI application without a framework."""
     await receive()
     body = to_json(CONSTANT)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -75,7 +75,7 @@ async def constant_app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def constant_router() -> APIRouter:
-    """Return a router whose operation reads the body and answers a constant."""
+    """Return a router whose operation reads the body and returns a constant response."""
     router = APIRouter()
     bodies = RequestBodyReader(2**20, 10.0, TimeoutScheduler())
 
@@ -94,7 +94,7 @@ def with_request_log(app: ASGIApp) -> ASGIApp:
 
 @asynccontextmanager
 async def uvicorn_stage() -> AsyncIterator[ASGIApp]:
-    """No part of Pricecast."""
+    """Measure uvicorn alone, without Pricecast."""
     yield constant_app
 
 
@@ -127,10 +127,10 @@ async def fastapi_stage() -> AsyncIterator[ASGIApp]:
 @asynccontextmanager
 async def batcher_stage(settings: Settings) -> AsyncIterator[ASGIApp]:
     """Add everything but the engine call: the batcher's calls return at once."""
-    answer = WindowForecast(np.ones((1, 1)), ())
+    forecast = WindowForecast(np.ones((1, 1)), ())
 
     async def call(windows: list[bytes]) -> list[WindowForecast]:
-        return [answer] * len(windows)
+        return [forecast] * len(windows)
 
     def run(manifest: Manifest, forecaster: Forecaster) -> Any:  # a batcher has all methods of a runner that are used
         return Batcher(call, concurrent_calls=2, max_batch_windows=64, max_queued_windows=8192)
@@ -159,8 +159,8 @@ async def measure_stages(rounds: int, requests_per_round: int) -> Timings:
         "uvicorn: parse, task, write": uvicorn_stage,
         "+ request id and metrics": metrics_stage,
         "+ log line": log_stage,
-        "+ fast path, body, answer": fast_path_stage,
-        f"{VARIANT}(the same through FastAPI's layers)": fastapi_stage,
+        "+ fast path, body, response": fast_path_stage,
+        f"{ALTERNATIVE_INDENT}(the same through FastAPI's layers)": fastapi_stage,
         "+ validation, window, batcher, JSON": partial(batcher_stage, settings),
         "+ thread, transform, network": partial(complete_stage, settings),
     }
@@ -205,7 +205,7 @@ def format_timings(timings: Timings) -> str:
             median = statistics.median(values)
             line += f"{median:8.1f} ({min(values):.0f}-{max(values):.0f})".rjust(18)
             line += f"{median - previous[connections]:+14.1f}"
-            if not name.startswith(VARIANT):
+            if not name.startswith(ALTERNATIVE_INDENT):
                 previous[connections] = median
         lines.append(line)
     return "\n".join(lines)

@@ -8,11 +8,12 @@ from benchmarks.measurements import FigureKey, Measurements, Spread
 from benchmarks.micro import engine
 from benchmarks.servers.spec import ServerSpec
 
+Direction = Literal["≥", "≤"]
+
 RATE, P50, P99, WINDOWS = "requests_per_s", "p50_ms", "p99_ms", "windows_per_s"
 TUNED_PEER, PLAIN_PEER = "mosec-tuned", "sync"
 
-# Minimum ratio of Pricecast's throughput to that of a peer, each at 64 connections, Pricecast with the better number of
-# processes.
+# Minimum ratio of Pricecast's throughput to a peer's, at 64 connections and Pricecast's best number of processes.
 MIN_RATIO_TO_PEER = {
     "mosec-tuned": 1.15, "pytriton": 3.5, "bentoml": 5, "litserve": 5, "mlserver": 5, "ray": 25, "tutorial": 300,
 }  # fmt: skip
@@ -23,16 +24,16 @@ class Goal:
     """A bound for a measured figure.
 
     Attributes:
-        name: What the figure is.
+        name: Description of the figure.
         bound: Value to reach.
-        sense: Whether the bound is a minimum or a maximum.
+        direction: Whether the bound is a minimum or a maximum.
         measured: The figure, or None if a part of it was not measured.
-        unit: Unit of bound and figure, as it follows a number.
+        unit: Suffix of bound and figure in reports.
     """
 
     name: str
     bound: float
-    sense: Literal["≥", "≤"]
+    direction: Direction
     measured: Spread | None
     unit: str = "×"
 
@@ -41,7 +42,7 @@ class Goal:
         """Whether the median meets the bound, or None if it was not measured."""
         if self.measured is None:
             return None
-        return self.measured.median >= self.bound if self.sense == "≥" else self.measured.median <= self.bound
+        return self.measured.median >= self.bound if self.direction == "≥" else self.measured.median <= self.bound
 
 
 def evaluate_goals(measurements: Measurements, servers: Sequence[ServerSpec]) -> list[Goal]:
@@ -93,8 +94,8 @@ def _goals_against_peers(measurements: Measurements, own: Sequence[str], peers: 
     own_p50 = ("pricecast", "1", P50)
     at_16, at_64 = (f"{connections} connections, best process count" for connections in (16, 64))
 
-    def goal(name: str, bound: float, sense: Literal["≥", "≤"], own: FigureKey | None, peer: FigureKey | None) -> Goal:
-        return _ratio_goal(measurements, name, bound, sense, own, peer)
+    def goal(name: str, bound: float, direction: Direction, own: FigureKey | None, peer: FigureKey | None) -> Goal:
+        return _ratio_goal(measurements, name, bound, direction, own, peer)
 
     return [
         *(
@@ -116,12 +117,12 @@ def _ratio_goal(
     measurements: Measurements,
     name: str,
     bound: float,
-    sense: Literal["≥", "≤"],
+    direction: Direction,
     numerator: FigureKey | None,
     denominator: FigureKey | None,
 ) -> Goal:
     ratio = measurements.ratio(numerator, denominator) if numerator and denominator else None
-    return Goal(name, bound, sense, ratio)
+    return Goal(name, bound, direction, ratio)
 
 
 def _batch_keys(names: Iterable[str]) -> list[FigureKey]:
@@ -129,5 +130,5 @@ def _batch_keys(names: Iterable[str]) -> list[FigureKey]:
 
 
 def _suffix(key: FigureKey | None) -> str:
-    """The name of the chosen server in brackets."""
+    """Return the name of the chosen server in brackets, or nothing."""
     return f" ({key[0]})" if key else ""

@@ -64,7 +64,7 @@ def to_json(report: RunReport) -> str:
         "left_out": {server.name: dict(server.skipped) for server in report.servers if server.skipped},
         "targets": [
             {
-                "name": goal.name, "goal": f"{goal.sense} {goal.bound:g}{goal.unit}", "met": goal.is_met,
+                "name": goal.name, "goal": f"{goal.direction} {goal.bound:g}{goal.unit}", "met": goal.is_met,
                 "median": goal.measured and goal.measured.median,
             }
             for goal in report.goals
@@ -97,7 +97,7 @@ def to_markdown(report: RunReport) -> str:
 def format_goals(goals: Sequence[Goal]) -> str:
     """Format a table of goals, as Markdown."""
     rows = [
-        (goal.name, f"{goal.sense} {goal.bound:g}{goal.unit}", _format_measured(goal), GOAL_STATUS[goal.is_met])
+        (goal.name, f"{goal.direction} {goal.bound:g}{goal.unit}", _format_measured(goal), GOAL_STATUS[goal.is_met])
         for goal in goals
     ]
     return _table(("figure", "goal", "measured", ""), rows)

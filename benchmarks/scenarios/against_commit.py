@@ -1,9 +1,8 @@
 """`python -m benchmarks.scenarios.against_commit TREE`: compare this working tree with a checkout of another commit.
 
-Both trees are measured in pairs, each pair in the opposite order of the one before, because the speed of a shared
-machine changes within seconds. Within a pair the ratio of the two trees is taken; the report gives the median and range
-of these ratios, and their geometric mean with a 90% confidence interval. A ratio whose interval contains 1 shows no
-difference.
+The trees are measured in pairs, in alternating order, because the speed of a shared machine changes within seconds.
+The report gives the median and range of the ratios within pairs, and their geometric mean with a 90% confidence
+interval. If the interval contains 1, the trees do not differ measurably.
 
 To check out another commit: `git worktree add /tmp/before COMMIT`.
 """
@@ -33,16 +32,16 @@ from benchmarks.windows import POOL_WINDOWS, WINDOW, random_walks
 CONFIDENCE = 0.90
 WARM_S = 1.0
 TIMEOUT_S = 10.0
-WHERE = "import app; print(app.__file__)"
+PRINT_APP_PATH = "import app; print(app.__file__)"
 
 
 class NotComparable(Exception):
-    """The comparison cannot be made; the message says why."""
+    """The trees cannot be compared. The message has the reason."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run of one tree gave."""
+    """Figures of one run of one tree."""
 
     requests_per_s: float
     cpu_us_per_request: float  # of all processes of the server, not of the load generator
@@ -58,7 +57,7 @@ class Pair:
     other: Figures
 
     def ratios(self) -> dict[str, float]:
-        """Divide each figure of this tree by that of the other."""
+        """Divide each figure of this tree by the figure of the other tree."""
         this, other = asdict(self.this), asdict(self.other)
         return {name: this[name] / other[name] for name in this}
 
@@ -144,8 +143,8 @@ class Measurer:
     """Runs the service of a tree under load.
 
     Attributes:
-        bodies: File of request bodies, one a line.
-        connections: Each sends its next request when the last one is answered.
+        bodies: File of request bodies, one per line.
+        connections: Number of connections. Each sends its next request after the response to the last one.
         seconds: Duration of the load, after a warm-up.
     """
 
@@ -170,7 +169,7 @@ class Measurer:
             return Figures(requests_per_s, cpu_s * 1e6 / requests, ready_s, server.memory_usage().rss_mib)
 
     def _load(self, url: str, seconds: float) -> tuple[int, float]:
-        """Return the number of requests answered, and their rate."""
+        """Return the number of requests with a response, and their rate."""
         spec = LoadSpec(f"{url}/predict", self.bodies, self.connections, seconds, TIMEOUT_S)
         found = generate_load(self.generator, spec)
         if found.failure:
@@ -179,7 +178,7 @@ class Measurer:
 
 
 def write_bodies(path: Path) -> None:
-    """Write single-window requests to `/predict`, no two of them alike, one a line."""
+    """Write different single-window requests to `/predict`, one per line."""
     windows = random_walks(POOL_WINDOWS, WINDOW).tolist()
     path.write_text("".join(json.dumps({"prices": window}) + "\n" for window in windows))
 
@@ -188,10 +187,10 @@ def check_tree(tree: Path) -> str:
     """Check that Python imports `app` from a tree, and return the tree's commit.
 
     Raises:
-        NotComparable: It does not.
+        NotComparable: Python imports another `app`, or none.
     """
     found = subprocess.run(
-        [str(PYTHON), "-c", WHERE], cwd=tree, capture_output=True, text=True, check=False
+        [str(PYTHON), "-c", PRINT_APP_PATH], cwd=tree, capture_output=True, text=True, check=False
     ).stdout.strip()
     if not found or not Path(found).resolve().is_relative_to(tree.resolve()):
         raise NotComparable(f"Python should import app from {tree}, and imports {found or 'nothing'}")
@@ -212,8 +211,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tree", type=Path, metavar="TREE", help="directory of the other checkout")
     parser.add_argument("--pairs", type=_at_least_two, default=10, help="runs of each tree (default: 10)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of load in each run (default: 4)")
-    parser.add_argument("--connections", type=int, default=64, help="(default: 64)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="duration of the load in each run (default: 4)")
+    parser.add_argument("--connections", type=int, default=64, help="number of connections (default: 64)")
     parser.add_argument("--load", choices=("wrk", "asyncio"), help="load generator (default: wrk if installed)")
     given = parser.parse_args()
     processes.prevent_orphans()

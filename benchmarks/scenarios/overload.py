@@ -1,8 +1,8 @@
 """`python -m benchmarks.scenarios.overload`: how the service behaves at several times its capacity.
 
 Each round measures the capacity with a closed-loop load: each connection sends its next request after the last
-response. Then an open-loop load sends requests at a multiple of that rate, whether or not earlier requests have been
-answered, and each request states a deadline.
+response. Then an open-loop load sends requests at a multiple of that rate without waiting for responses. Each request
+has a deadline.
 """
 
 import argparse
@@ -61,14 +61,14 @@ async def generate_open_loop_load(
     """Send requests at a fixed rate, over as many connections as this takes.
 
     Args:
-        url: Where to post them.
+        url: URL of the endpoint.
         bodies: Request bodies, sent in turn.
         rate_per_s: Requests per second.
         duration_s: Duration of the load, in seconds.
-        deadline_ms: Deadline that each request states, in milliseconds. 0 states none.
+        deadline_ms: Deadline of each request, in milliseconds. 0 sends none.
     """
     result = OpenLoopResult()
-    idle: list[tuple[float, HttpConnection]] = []  # with the time since when; the last one used is used next
+    idle: list[tuple[float, HttpConnection]] = []  # a stack, with the time since when each is idle
     connections = 0
     deadline_header = f"X-Request-Timeout-Ms: {deadline_ms}\r\n" if deadline_ms else ""
 
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--model", help="model to request; by default the service's default model")
     parser.add_argument("--connections", type=int, default=8, help="connections that measure the capacity")
     parser.add_argument(
-        "--deadline-times", type=float, default=2, help="deadline as a multiple of the uncongested p99; 0 states none"
+        "--deadline-times", type=float, default=2, help="deadline as a multiple of the uncongested p99; 0 sends none"
     )
     parser.add_argument("--deadline-ms", type=int, default=0, help="deadline in milliseconds, instead of a multiple")
     print_rounds(measure_rounds(parser.parse_args()))

@@ -1,7 +1,7 @@
 """`python -m benchmarks.scenarios.swap`: what clients notice when model versions are swapped under load.
 
 Each round has two equal loads: a steady one, and one during which an admin client alternates between two versions.
-Every forecast is compared with the forecast of the version that the answer names.
+Every forecast is compared with the forecast of the version that the response reports.
 """
 
 import argparse
@@ -47,10 +47,10 @@ class TrafficStats:
 
 
 class VerifyingClients:
-    """Clients that send batches of windows and know the correct answer of each version."""
+    """Clients that send batches of windows and know the correct forecasts of each version."""
 
     def __init__(self, url: str, models_dir: Path, windows: int) -> None:
-        """Prepare the requests, and compute the answers of all published versions.
+        """Prepare the requests, and compute the forecasts of all published versions.
 
         Args:
             url: URL of the service.
@@ -68,7 +68,7 @@ class VerifyingClients:
         }
 
     async def send_requests(self, connections: int, duration_s: float, stats: TrafficStats) -> None:
-        """Send requests over several connections for some time, and record what comes back."""
+        """Send requests over several connections for some time, and record the outcomes."""
         until = time.perf_counter() + duration_s
         async with asyncio.TaskGroup() as group:
             for number in range(connections):
@@ -88,12 +88,12 @@ class VerifyingClients:
             if status != 200:
                 stats.failures[str(status)] += 1
                 continue
-            answer = json.loads(content)
-            version = answer["model"]["version"]
-            lower = [each["intervals"][str(LEVEL)]["lower"][0] for each in answer["forecasts"]]
+            body = json.loads(content)
+            version = body["model"]["version"]
+            lower = [each["intervals"][str(LEVEL)]["lower"][0] for each in body["forecasts"]]
             stats.versions[version] += 1
             is_correct = np.allclose(lower, self._expected[version][number], rtol=RELATIVE_TOLERANCE)
-            stats.failures["mixed"] += not is_correct  # part of the answer comes from another version
+            stats.failures["mixed"] += not is_correct  # part of the response comes from another version
         await connection.close()
 
 

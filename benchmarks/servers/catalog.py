@@ -16,12 +16,12 @@ def _encode_batch(prices: F64) -> Any:
     return {"series": [{"prices": window} for window in prices.tolist()]}
 
 
-def _decode_single(answer: Any) -> list[float]:
-    return [answer["forecast"][0]]
+def _decode_single(response: Any) -> list[float]:
+    return [response["forecast"][0]]
 
 
-def _decode_batch(answer: Any) -> list[float]:
-    return [each["forecast"][0] for each in answer["forecasts"]]
+def _decode_batch(response: Any) -> list[float]:
+    return [each["forecast"][0] for each in response["forecasts"]]
 
 
 PREDICT = RequestFormat("/predict", _encode_single, _decode_single)
@@ -48,7 +48,7 @@ def pricecast(processes: int) -> ServerSpec:
 
 
 def upper_bound(name: str, label: str, application: str, processes: int = 1) -> ServerSpec:
-    """Describe a server that answers a constant.
+    """Describe a server that returns a constant response.
 
     Args:
         name: Name of the server.

@@ -1,6 +1,6 @@
-"""The peers as servers to measure: how to start each, how to format its requests, and how it is tuned.
+"""Specifications of the peers: start commands, request formats and tuning.
 
-Each tuning was the fastest at 64 connections on two cores of those that `benchmarks.scenarios.tune_peer` tried.
+Each tuning is the fastest of those that `benchmarks.scenarios.tune_peer` tried, at 64 connections on two cores.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,8 +32,8 @@ def _encode_windows(prices: F64) -> Any:
     return {"windows": prices.tolist()}
 
 
-def _decode_forecasts(answer: Any) -> list[float]:
-    forecasts: list[float] = answer["forecasts"]
+def _decode_forecasts(response: Any) -> list[float]:
+    forecasts: list[float] = response["forecasts"]
     return forecasts
 
 
@@ -42,8 +42,8 @@ def _encode_tensor(prices: F64) -> Any:
     return {"inputs": [{"name": "windows", "shape": list(prices.shape), "datatype": "FP64", "data": data}]}
 
 
-def _decode_tensor(answer: Any) -> list[float]:
-    data: list[float] = answer["outputs"][0]["data"]
+def _decode_tensor(response: Any) -> list[float]:
+    data: list[float] = response["outputs"][0]["data"]
     return data
 
 
@@ -54,7 +54,7 @@ OPEN_INFERENCE = RequestFormat("/v2/models/tutorial/infer", _encode_tensor, _dec
 
 @dataclass(frozen=True)
 class Peer:
-    """How a peer differs from other peers.
+    """The parts of a server's specification that differ between peers.
 
     Attributes:
         label: Name in reports.
@@ -77,7 +77,7 @@ class Peer:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def server(self, name: str) -> ServerSpec:
-        """Describe the peer as a server with some name."""
+        """Return the peer's specification under this name."""
         in_own_environment = self.environment_name is not None
         python = ENVIRONMENTS / str(self.environment_name) / "bin" / "python" if in_own_environment else PYTHON
         scaler = tutorial_scaler()
@@ -136,7 +136,7 @@ _MOSEC = Peer("mosec", _run_mosec, Tuning(batch=32, wait_ms=1), ("mosec", "onnxr
 _PLAIN_ENDPOINT = Peer(
     "FastAPI, a plain endpoint", _run_uvicorn("plain_endpoint"), Tuning(), ("fastapi", "onnxruntime"),
     single_format=RequestFormat(
-        "/predict", lambda prices: {"prices": prices[0].tolist()}, lambda answer: answer["forecast"]
+        "/predict", lambda prices: {"prices": prices[0].tolist()}, lambda response: response["forecast"]
     ),
     batch_format=RequestFormat("/predict/batch", _encode_windows, _decode_forecasts),
     options={"is_batching": False},

@@ -15,7 +15,7 @@ POLL_S = 0.01  # resolution of a measured start
 
 
 class StartFailed(Exception):
-    """The service did not become ready. The message has its last answer and the end of its output."""
+    """The service did not become ready. The message has its last response and the end of its output."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def running_pricecast(directory: Path = ROOT, **settings: object) -> Iterator[tu
 
 
 def wait_until_ready(server: RunningServer, url: str, timeout_s: float = START_TIMEOUT_S) -> None:
-    """Poll `/health/ready` until it answers 200.
+    """Poll `/health/ready` until it returns 200.
 
     Raises:
         StartFailed: The server exits, or is not ready within the timeout.
@@ -60,5 +60,5 @@ def wait_until_ready(server: RunningServer, url: str, timeout_s: float = START_T
             if server.has_exited:
                 raise StartFailed(f"the service exited:\n{server.output_tail()}")
             if time.monotonic() >= until:
-                raise StartFailed(f"not ready within {timeout_s:g} s; last answer: {last}\n{server.output_tail()}")
+                raise StartFailed(f"not ready within {timeout_s:g} s; last response: {last}\n{server.output_tail()}")
             time.sleep(POLL_S)

@@ -1,4 +1,4 @@
-"""Descriptions of servers: how to start one, how to format requests to it, and how to read its answers."""
+"""Descriptions of servers: how to start one, how to format its requests, and how to read its responses."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class RequestFormat:
     Attributes:
         path: Path of the endpoint.
         encode: Converts prices (B, W) into the JSON content of a request.
-        decode: Converts the JSON content of an answer into B forecasts.
+        decode: Converts the JSON content of a response into B forecasts.
     """
 
     path: str
@@ -50,15 +50,15 @@ class ServerSpec:
         command: Returns the command that starts the server on a port.
         single_format: Requests of one window.
         batch_format: Requests of several windows. None if the server does not take them.
-        processes: Number of processes that answer requests.
+        processes: Number of processes that handle requests.
         python: Interpreter that runs the server.
         distributions: Distributions whose versions are reported.
         environment: Environment variables of the server.
-        is_forecasting: False if it answers with a constant.
+        is_forecasting: Whether it returns forecasts. False if it returns a constant response.
         is_batching: Whether it joins concurrent requests into one call of the network.
         checked_windows: Windows compared before and after each load.
         request_timeout_s: Timeout of a request. A timeout counts as an error.
-        start_timeout_s: Timeout of the first answer.
+        start_timeout_s: Timeout of the first response.
         min_load_s: Minimum duration of a load; longer if single requests take seconds.
         scenarios: Names of the scenarios to measure.
         skipped: Names of scenarios to skip, with the reason for each.

@@ -1,6 +1,6 @@
-"""Servers that answer a constant. Their throughput is an upper bound for every forecasting server on the same stack.
+"""Servers that return a constant response. Their throughput is an upper bound for any server on the same stack.
 
-`bare` shows what HTTP alone costs, and `echo` what FastAPI adds to it.
+`bare` shows the cost of HTTP alone, and `echo` the additional cost of FastAPI.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-ANSWER = b'{"forecast":[100.0]}'
-HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(ANSWER))]
+RESPONSE_BODY = b'{"forecast":[100.0]}'
+HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(RESPONSE_BODY))]
 
 Message = dict[str, Any]
 
@@ -18,13 +18,13 @@ Message = dict[str, Any]
 async def bare(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Read the body and answer a constant. An ASGI application without a framework."""
+    """Read the body and return a constant response. An ASGI application without a framework."""
     if scope["type"] != "http":  # raising tells uvicorn that the application does not support lifespan events
         raise NotImplementedError
     while (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-    await send({"type": "http.response.body", "body": ANSWER})
+    await send({"type": "http.response.body", "body": RESPONSE_BODY})
 
 
 class PredictRequest(BaseModel):
@@ -35,7 +35,7 @@ class PredictRequest(BaseModel):
 
 
 class PredictResponse(BaseModel):
-    """The answer."""
+    """A response with one forecast."""
 
     forecast: list[float]
 
@@ -45,5 +45,5 @@ echo = FastAPI()
 
 @echo.post("/predict")
 async def predict(request: PredictRequest) -> PredictResponse:
-    """Validate the body and answer a constant, written as in FastAPI's documentation."""
+    """Validate the body and return a constant response, written as in FastAPI's documentation."""
     return PredictResponse(forecast=[100.0])

@@ -78,9 +78,7 @@ def test_every_exception_is_in_the_tree() -> None:
         ([FieldError("", "is odd", id="AAPL")] * 20, "the body: is odd (and 19 more)"),
     ],
 )
-def test_invalid_content_shows_the_first_error_and_the_number_of_others(
-    field_errors: list[FieldError], message: str
-) -> None:
+def test_invalid_content_shows_first_error_and_count_of_others(field_errors: list[FieldError], message: str) -> None:
     error = InvalidContent(field_errors)
     assert str(error) == message
     assert error.field_errors == tuple(field_errors)

@@ -1,26 +1,19 @@
 """`python -m app`: the commands, and the messages for invalid settings."""
 
-import os
-
 import pytest
 
 from app import __main__ as command_line
 from app import api_keys
 from app.server import supervisor, uvicorn_server
-from app.settings import PREFIX, Settings
+from app.settings import Settings
 
-
-@pytest.fixture(autouse=True)
-def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.upper().startswith(PREFIX):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("_no_settings_in_the_environment")
 
 
 # key
 
 
-def test_key_prints_a_key_and_its_settings_entry(
+def test_key_command_prints_key_and_settings_entry(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command_line.main(["key", "alice"]) == 0
@@ -37,7 +30,7 @@ def test_key_prints_a_key_and_its_settings_entry(
 
 
 @pytest.mark.parametrize("client", ["Alice", "", "-alice ", "al ice", "alice:bob", "a" * 65, "alice,bob", "älice"])
-def test_key_rejects_an_invalid_client_name(client: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_key_command_rejects_invalid_client_name(client: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["key", "--", client]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -59,43 +52,43 @@ def test_invalid_arguments_print_the_usage(arguments: list[str], capsys: pytest.
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Replace what `main` starts. Records the log level, then the server or supervisor with its settings."""
-    started: list[object] = []
+def start_calls(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Replace the server and the supervisor by fakes. Records the log level, then which of them `main` started."""
+    start_calls: list[object] = []
 
     class FakeSupervisor:
         def __init__(self, settings: Settings) -> None:
             self._settings = settings
 
         def run(self) -> int:
-            started.append(("supervisor", self._settings))
+            start_calls.append(("supervisor", self._settings))
             return 7
 
     def serve(settings: Settings) -> int:
-        started.append(("server", settings))
+        start_calls.append(("server", settings))
         return 5
 
-    monkeypatch.setattr(command_line, "configure_logging", started.append)
+    monkeypatch.setattr(command_line, "configure_logging", start_calls.append)
     monkeypatch.setattr(supervisor, "Supervisor", FakeSupervisor)
     monkeypatch.setattr(uvicorn_server, "serve", serve)
-    return started
+    return start_calls
 
 
-def test_no_command_serves_in_this_process(monkeypatch: pytest.MonkeyPatch, started: list[object]) -> None:
+def test_main_without_command_serves_in_process(monkeypatch: pytest.MonkeyPatch, start_calls: list[object]) -> None:
     monkeypatch.setenv("PRICECAST_PORT", "8123")
     monkeypatch.setenv("PRICECAST_LOG_LEVEL", "warning")
     assert command_line.main([]) == 5
-    assert started == ["warning", ("server", Settings())]
+    assert start_calls == ["warning", ("server", Settings())]
 
 
-def test_several_workers_run_under_a_supervisor(monkeypatch: pytest.MonkeyPatch, started: list[object]) -> None:
+def test_several_workers_run_under_a_supervisor(monkeypatch: pytest.MonkeyPatch, start_calls: list[object]) -> None:
     monkeypatch.setenv("PRICECAST_WORKERS", "2")
     assert command_line.main([]) == 7
-    assert started == ["info", ("supervisor", Settings())]
+    assert start_calls == ["info", ("supervisor", Settings())]
 
 
-def test_invalid_settings_are_named_and_nothing_starts(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], started: list[object]
+def test_invalid_settings_are_reported_and_nothing_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], start_calls: list[object]
 ) -> None:
     key, _ = api_keys.generate("alice")
     monkeypatch.setenv("PRICECAST_PORT", "http")
@@ -108,15 +101,15 @@ def test_invalid_settings_are_named_and_nothing_starts(
     assert lines[0].startswith("PRICECAST_API_KEYS: entry 1 is not CLIENT:SHA256")
     assert lines[1].startswith("PRICECAST_PORT: ")
     assert key not in err
-    assert started == []
+    assert start_calls == []
 
 
 def test_inconsistent_settings_are_reported_together(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], started: list[object]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], start_calls: list[object]
 ) -> None:
     monkeypatch.setenv("PRICECAST_HOST", "0.0.0.0")
     assert command_line.main([]) == 2
     err = capsys.readouterr().err
     assert err.startswith("PRICECAST_API_KEYS is empty, but PRICECAST_HOST '0.0.0.0' is not a loopback address.")
     assert len(err.splitlines()) == 1
-    assert started == []
+    assert start_calls == []

@@ -1,7 +1,6 @@
-"""Settings: the environment, bounds, consistency, and who may use a public address."""
+"""Settings: environment variables, bounds, consistency, and the checks of public addresses."""
 
 import hashlib
-import os
 from datetime import date
 from pathlib import Path
 
@@ -16,11 +15,7 @@ KEY, KEY_ENTRY = api_keys.generate("alice")
 DIGEST = hashlib.sha256(KEY.encode()).digest()
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.upper().startswith(PREFIX):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("_no_settings_in_the_environment")
 
 
 def validation_error(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:

@@ -7,29 +7,30 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = Callable[[Any], tuple[int, Any]]  # JSON of a request, or None for a GET -> status and JSON of the answer
+# Takes the JSON of a request, or None for a GET, and returns the status and the JSON of the response.
+Responder = Callable[[Any], tuple[int, Any]]
 
 
 @contextmanager
-def stub_server(answer: Answer, *, chunked: bool = False) -> Iterator[str]:
+def stub_server(respond: Responder, *, chunked: bool = False) -> Iterator[str]:
     """Run a server on 127.0.0.1 and yield its URL.
 
     Args:
-        answer: Computes the answer to each request.
-        chunked: Whether answers use chunked transfer encoding.
+        respond: Computes the response to each request.
+        chunked: Whether responses use chunked transfer encoding.
     """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self._answer(None)
+            self._respond(None)
 
         def do_POST(self) -> None:
-            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._respond(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
-        def _answer(self, request: Any) -> None:
-            status, content = answer(request)
+        def _respond(self, request: Any) -> None:
+            status, content = respond(request)
             body = json.dumps(content).encode()
             self.send_response(status)
             if chunked:

@@ -57,11 +57,11 @@ def test_default_generator_is_wrk_if_installed(monkeypatch: pytest.MonkeyPatch) 
 def test_asyncio_generator_cycles_through_bodies(bodies: Path) -> None:
     received: list[int] = []
 
-    def answer(content: dict[str, int]) -> tuple[int, object]:
+    def respond(content: dict[str, int]) -> tuple[int, object]:
         received.append(content["number"])
         return 200, {"forecast": [1.0]}
 
-    with stub_server(answer) as url:
+    with stub_server(respond) as url:
         result = generate_load("asyncio", load_spec(url, bodies))
     assert result.failure is None
     assert result.requests > 0

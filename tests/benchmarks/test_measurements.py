@@ -20,7 +20,7 @@ def test_spread_is_median_and_range() -> None:
     assert compute_spread([]) is None
 
 
-def test_failed_measurements_enter_no_figure_and_are_listed() -> None:
+def test_failed_measurements_are_excluded_and_listed() -> None:
     measurements = example()
     assert measurements.spread("fast", "64", "requests_per_s") == Spread(20.0, 10.0, 30.0)
     assert [each.failure for each in measurements.failures] == ["3 timeout errors"]
@@ -50,6 +50,6 @@ def test_best_has_the_best_median() -> None:
     assert measurements.best([candidates[2]]) is None
 
 
-def test_measurements_survive_json() -> None:
+def test_measurements_round_trip_through_json() -> None:
     measurements = example()
     assert Measurements.from_json(json.loads(json.dumps(measurements.to_json()))).all == measurements.all

@@ -69,7 +69,7 @@ def test_correct_server_is_measured_and_leaves_no_process(
 
 
 @pytest.mark.slow
-def test_server_with_wrong_answers_fails_once(pool: WindowPool, make_server: MakeServer, tmp_path: Path) -> None:
+def test_server_with_wrong_forecasts_fails_once(pool: WindowPool, make_server: MakeServer, tmp_path: Path) -> None:
     [failed] = run(pool, tmp_path, make_server("wrong", factor=1.01), rounds=2)
     assert failed.scenario == "start"
     assert "wrong forecast" in str(failed.failure)

@@ -4,17 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from app.artifact import store
 from app.artifact.evidence import Score
 from app.artifact.manifest import Manifest, interval_columns
-from app.artifact.store import Artifact
 from app.artifact.transform import F64
 from app.evaluation import scores
-from app.inference.forecaster import Forecaster, load_forecaster, pack_window
-from tests.models.test_evidence import HORIZONS, TOLERANCES, coverage_tolerance
-from tests.strategies import windows
+from app.inference.forecaster import Forecaster, pack_window
+from tests.models.coverage_bounds import HORIZONS, TOLERANCES, coverage_tolerance
+from tests.strategies import moderate_examples, windows
 from tests.training.conftest import RECIPES
 from training.commands.train import TrainingResult, train_and_publish
 from training.data import simulator
@@ -23,23 +22,11 @@ from training.fitting.progress import ProgressLines
 from training.recipe_files import load_recipe
 from training.reports import report
 
-more_examples = settings(max_examples=60, deadline=None)
-
-
-@pytest.fixture(scope="module")
-def manifest(default: Artifact) -> Manifest:
-    return default.manifest
-
 
 @pytest.fixture(scope="module")
 def levels(manifest: Manifest) -> list[int]:
     """The levels alone: Hypothesis cannot print a failing example that contains a whole manifest."""
     return manifest.levels
-
-
-@pytest.fixture(scope="module")
-def forecaster(default: Artifact) -> Forecaster:
-    return load_forecaster(default, "onnx")
 
 
 def prices_of(series: list[Series]) -> F64:
@@ -56,7 +43,7 @@ def interval(levels: list[int], quantiles: F64, level: int, horizon: int) -> tup
 # Arbitrary windows
 
 
-@more_examples
+@moderate_examples
 @given(prices=windows())
 def test_intervals_are_finite_nested_and_widen_with_the_horizon(
     levels: list[int], forecaster: Forecaster, prices: F64
@@ -102,7 +89,7 @@ def test_random_walk_has_no_skill_and_correct_coverage(manifest: Manifest, forec
 
 @pytest.fixture
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the HTML report and its charts, which take a third of a short training train_and_publish."""
+    """Skip the HTML report and its charts, which take a third of a short training run."""
     monkeypatch.setattr(report, "write_report", lambda *_: None)
 
 
@@ -221,13 +208,13 @@ def test_split_before_the_window_has_no_effect(
 
 
 @pytest.mark.parametrize("walk", range(10))
-def test_likely_split_warning_lasts_while_the_split_is_in_the_window(
+def test_likely_split_warning_lasts_while_split_is_in_window(
     manifest: Manifest, forecaster: Forecaster, smooth_prices: F64, split_prices: F64, walk: int
 ) -> None:
     rows = range(SPLIT_ROW - 3, SPLIT_ROW + manifest.window + 3)
     for prices, has_split in ((split_prices, True), (smooth_prices, False)):
         packed = [pack_window(prices[walk, row - manifest.window + 1 : row + 1].tolist()) for row in rows]
-        warnings = [{warning.code for warning in answer.warnings} for answer in forecaster.forecast_packed(packed)]
+        warnings = [{warning.code for warning in forecast.warnings} for forecast in forecaster.forecast_packed(packed)]
         for row, codes in zip(rows, warnings, strict=True):
             is_inside = has_split and SPLIT_ROW <= row < SPLIT_ROW + manifest.window - 1
             assert ("likely_split" in codes) == is_inside

@@ -1,8 +1,8 @@
-"""A transcript of requests and answers, which shows that a change of the code did not change its behaviour.
+"""Recorded responses that detect behaviour changes.
 
-`requests.py` generates the requests, `servers.py` starts the servers that they are sent to, `answers.py` reduces each
-answer to what must not change, and `recorded.json` holds those of the commit before the package layout changed.
-`test_transcript.py` sends the requests again and compares the answers.
+`request_list.py` generates the requests. `servers.py` starts the servers and sends them. `responses.py` reduces each
+response to the parts that must not change. `recorded.json` has the responses of the commit before the package layout
+changed. `test_transcript.py` sends the requests again and compares the responses.
 
 Record the transcript again only when behaviour or a shipped model changes on purpose:
 

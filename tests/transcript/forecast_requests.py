@@ -6,7 +6,7 @@ import math
 import zlib
 from typing import Any
 
-from tests.transcript.requests import ALLOWED_ORIGIN, BATCH_LIMIT, BODY_LIMIT_BYTES, JSON, Requests, encoded
+from tests.transcript.request_list import ALLOWED_ORIGIN, BATCH_LIMIT, BODY_LIMIT_BYTES, JSON, RequestList, encode_json
 from tests.transcript.series import WINDOW, replaced, split, stale, tutorial_walk, walk
 
 HORIZON = 20  # of the model `default`
@@ -18,8 +18,8 @@ def _gzipped(content: bytes) -> bytes:
     return gzip.compress(content, mtime=0)  # without the time, so that the request is always the same
 
 
-def add_forecasts(requests: Requests) -> None:
-    """Add requests to `/predict` that are answered with a forecast."""
+def add_forecasts(requests: RequestList) -> None:
+    """Add requests to `/predict` that return a forecast."""
 
     def predict(name: str, prices: list[Any], headers: dict[str, str] | None = None, **options: Any) -> None:
         requests.post(f"predict/{name}", "/predict", {"prices": prices} | options, headers)
@@ -57,7 +57,7 @@ def add_forecasts(requests: Requests) -> None:
     predict("timeout", walk(235), headers={"X-Request-Timeout-Ms": "9000"})
     predict("cors-allowed", walk(236), headers={"Origin": ALLOWED_ORIGIN})
     predict("cors-other", walk(237), headers={"Origin": "https://other.example"})
-    body = encoded(WINDOW_BODY)
+    body = encode_json(WINDOW_BODY)
     for name, coding, content in [
         ("gzip", "gzip", _gzipped(body)),
         ("deflate", "deflate", zlib.compress(body)),
@@ -69,8 +69,8 @@ def add_forecasts(requests: Requests) -> None:
     requests.send("predict/chunked", "POST", "/predict", body, headers=JSON, sending="chunked")
 
 
-def add_content_errors(requests: Requests) -> None:
-    """Add requests to `/predict` whose content is refused, with every form that a pointer has."""
+def add_content_errors(requests: RequestList) -> None:
+    """Add requests to `/predict` with invalid content, which lead to every form of pointer."""
     prices = walk(300)
     for name, raw in {
         "empty": b"",
@@ -81,7 +81,7 @@ def add_content_errors(requests: Requests) -> None:
         "null": b"null",
         "number": b"1.5",
         "deep": b"[" * 3000,
-        "two-documents": encoded(WINDOW_BODY) * 2,
+        "two-documents": encode_json(WINDOW_BODY) * 2,
     }.items():
         requests.send(f"predict/body-{name}", "POST", "/predict", raw, headers=JSON)
     for name, wrong in {
@@ -148,14 +148,14 @@ def add_content_errors(requests: Requests) -> None:
     )
 
 
-def add_other_errors(requests: Requests) -> None:
-    """Add requests to `/predict` that are refused for another reason than their content."""
+def add_other_errors(requests: RequestList) -> None:
+    """Add requests to `/predict` that are rejected for other reasons: model, headers, size, timeout, path."""
     for model in ("absent", "default@9", "default@1", "spare@2", "broken", "broken@1", "undecided"):
         requests.post(f"predict/model-{model}", "/predict", WINDOW_BODY | {"levels": [], "model": model})
     for milliseconds in ("0", "-1", "1.5", "soon", "", "9999999999"):
         name = f"predict/timeout-{milliseconds or 'empty'}"
         requests.post(name, "/predict", WINDOW_BODY, {"X-Request-Timeout-Ms": milliseconds})
-    body = encoded(WINDOW_BODY)
+    body = encode_json(WINDOW_BODY)
     for name, headers in {
         "missing": {},
         "text": {"Content-Type": "text/plain"},
@@ -198,8 +198,8 @@ def _series(seed: int, count: int) -> list[dict[str, Any]]:
     return [{"prices": walk(seed + row, WINDOW + row % 3)} for row in range(count)]
 
 
-def add_batches(requests: Requests) -> None:
-    """Add requests to `/predict/batch` that are answered with forecasts."""
+def add_batches(requests: RequestList) -> None:
+    """Add requests to `/predict/batch` that return forecasts."""
 
     def batch(name: str, series: list[Any], **options: Any) -> None:
         requests.post(f"batch/{name}", "/predict/batch", {"series": series} | options)
@@ -213,15 +213,15 @@ def add_batches(requests: Requests) -> None:
     batch("ids", [each | {"id": f"series {row}/~ é"} for row, each in enumerate(_series(540, 4))])
     batch("some-ids", [{"id": "A", "prices": walk(550)}, {"prices": walk(551)}, {"id": None, "prices": walk(552)}])
     batch("warnings", [{"prices": [5.0] * WINDOW}, {"prices": walk(560)}, {"prices": split(walk(561), 30, 4)}])
-    content = encoded({"series": _series(570, 4)})
+    content = encode_json({"series": _series(570, 4)})
     headers = JSON | {"Content-Encoding": "gzip"}
     requests.send("batch/gzip", "POST", "/predict/batch", _gzipped(content), headers=headers)
     indented = json.dumps({"series": _series(575, 2), "horizon": 2}, indent=2).encode()
     requests.send("batch/indented", "POST", "/predict/batch", indented, headers=JSON)
 
 
-def add_batch_errors(requests: Requests) -> None:
-    """Add requests to `/predict/batch` that are refused."""
+def add_batch_errors(requests: RequestList) -> None:
+    """Add requests to `/predict/batch` that are rejected."""
     good = walk(600)
     for name, series in {
         "none": [],

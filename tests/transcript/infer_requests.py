@@ -3,7 +3,7 @@
 import struct
 from typing import Any
 
-from tests.transcript.requests import BATCH_LIMIT, BODY_LIMIT_BYTES, JSON, Requests, encoded
+from tests.transcript.request_list import BATCH_LIMIT, BODY_LIMIT_BYTES, JSON, RequestList, encode_json
 from tests.transcript.series import WINDOW, replaced, split, tutorial_walk, walk
 
 INFER = "/v2/models/default/infer"
@@ -26,16 +26,16 @@ def _walks(seed: int, count: int) -> list[list[float]]:
     return [walk(seed + row) for row in range(count)]
 
 
-def _binary(requests: Requests, name: str, head: Any, tail: bytes, path: str = INFER, **headers: str) -> None:
+def _binary(requests: RequestList, name: str, head: Any, tail: bytes, path: str = INFER, **headers: str) -> None:
     """Add a request whose JSON is followed by bytes."""
-    text = encoded(head)
-    named = {LENGTH: str(len(text)), "Content-Type": "application/octet-stream"}
-    named |= {header.replace("_", "-"): value for header, value in headers.items()}
-    requests.send(f"infer/{name}", "POST", path, text + tail, headers=named)
+    text = encode_json(head)
+    all_headers = {LENGTH: str(len(text)), "Content-Type": "application/octet-stream"}
+    all_headers |= {header.replace("_", "-"): value for header, value in headers.items()}
+    requests.send(f"infer/{name}", "POST", path, text + tail, headers=all_headers)
 
 
-def add_inferences(requests: Requests) -> None:
-    """Add requests that are answered with tensors."""
+def add_inferences(requests: RequestList) -> None:
+    """Add requests that return tensors."""
 
     def infer(name: str, tensor: dict[str, Any], path: str = INFER, **others: Any) -> None:
         requests.post(f"infer/{name}", path, {"inputs": [tensor]} | others)
@@ -56,7 +56,7 @@ def add_inferences(requests: Requests) -> None:
     tutorial = _input([tutorial_walk(740), tutorial_walk(741)])
     infer("tutorial", tutorial, "/v2/models/tutorial/infer")
     infer("tutorial-version", tutorial, "/v2/models/tutorial/versions/2/infer", outputs=median)
-    requests.send("infer/no-media-type", "POST", INFER, encoded({"inputs": [_input(one)], "outputs": median}))
+    requests.send("infer/no-media-type", "POST", INFER, encode_json({"inputs": [_input(one)], "outputs": median}))
 
     infer("binary-output", _input(two), parameters={"binary_data_output": True, "horizon": 2})
     mixed = [{"name": "quantiles", "parameters": {"binary_data": True}}, {"name": "forecast"}]
@@ -72,8 +72,8 @@ def add_inferences(requests: Requests) -> None:
         requests.send(f"infer/raw-{count}", "POST", INFER, raw, headers={LENGTH: "0"})
 
 
-def add_infer_errors(requests: Requests) -> None:
-    """Add requests that are refused, with every form that a pointer has."""
+def add_infer_errors(requests: RequestList) -> None:
+    """Add requests that are rejected, with every form of pointer."""
     rows = _walks(800, 2)
     good = _input(rows)
     for name, content in {

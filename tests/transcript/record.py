@@ -1,7 +1,7 @@
-"""`python -m tests.transcript.record`: record the answers of this working tree in `recorded.json`.
+"""`python -m tests.transcript.record`: record the responses of this working tree in `recorded.json`.
 
 `recorded.json` in the repository was recorded from the commit before the package layout changed. Record it again only
-when behaviour or a shipped model changes on purpose, and say in the commit what has changed.
+when behaviour or a shipped model changes on purpose, and describe the change in the commit message.
 """
 
 import json
@@ -9,31 +9,31 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.transcript.answers import reduce_answer
+from tests.transcript.responses import reduce_response
 from tests.transcript.servers import replay
 
 RECORDED = Path(__file__).with_name("recorded.json")
 
 
-def recorded_answers() -> dict[str, Any]:
-    """Read the recorded answers, by the request's name."""
-    answers: dict[str, Any] = json.loads(RECORDED.read_text(encoding="utf-8"))
-    return answers
+def read_recorded() -> dict[str, Any]:
+    """Read the recorded responses, by the request's name."""
+    responses: dict[str, Any] = json.loads(RECORDED.read_text(encoding="utf-8"))
+    return responses
 
 
-def replayed_answers() -> dict[str, Any]:
-    """Send every request and return the reduced answers, by the request's name."""
-    return {name: reduce_answer(request, answer) for name, (request, answer) in replay().items()}
+def replay_and_reduce() -> dict[str, Any]:
+    """Send every request and return the reduced responses, by the request's name."""
+    return {name: reduce_response(request, response) for name, (request, response) in replay().items()}
 
 
 def main() -> None:
-    answers = replayed_answers()
+    responses = replay_and_reduce()
     lines = (
-        f"{json.dumps(name)}: {json.dumps(answer, ensure_ascii=False, separators=(',', ':'))}"
-        for name, answer in answers.items()
+        f"{json.dumps(name)}: {json.dumps(response, ensure_ascii=False, separators=(',', ':'))}"
+        for name, response in responses.items()
     )
     RECORDED.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    print(f"{len(answers)} answers:", dict(sorted(Counter(each["status"] for each in answers.values()).items())))
+    print(f"{len(responses)} responses:", dict(sorted(Counter(each["status"] for each in responses.values()).items())))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.server_process import running_server
-from tests.transcript.answers import Answer
-from tests.transcript.requests import (
+from tests.transcript.request_list import (
     ALLOWED_ORIGIN,
     BATCH_LIMIT,
     BODY_LIMIT_BYTES,
@@ -20,51 +19,52 @@ from tests.transcript.requests import (
     all_requests,
     key_setting,
 )
+from tests.transcript.responses import Response
 
-SHIPPED = Path(__file__).parents[2] / "models"
+SHIPPED_MODELS_DIR = Path(__file__).parents[2] / "models"
 TIMEOUT_S = 60.0
 
 SETTINGS: Mapping[ServerName, Mapping[str, str]] = {
     "open": {"cors_origins": ALLOWED_ORIGIN},
     "keyed": {
-        "api_keys": f"{key_setting('shop')},{key_setting('former', '2020-01-01')}",
-        "admin_keys": key_setting("boss"),
+        "api_keys": f"{key_setting('client')},{key_setting('expired', '2020-01-01')}",
+        "admin_keys": key_setting("admin"),
     },
     "limited": {"max_requests_per_s_per_client": "0.001"},
-    "unready": {"default_model": "broken", "admin_keys": key_setting("boss")},
+    "unready": {"default_model": "broken", "admin_keys": key_setting("admin")},
 }
 COMMON = {
     "engine": "onnx",
-    "models_poll_s": "3600",  # what is served changes only when a request says so
+    "models_poll_s": "3600",  # served versions change only by request
     "max_body_bytes": str(BODY_LIMIT_BYTES),
     "max_request_windows": str(BATCH_LIMIT),
 }
 
 
-def replay() -> dict[str, tuple[Request, Answer]]:
-    """Start the servers, send every request in order, and return the answers by the request's name.
+def replay() -> dict[str, tuple[Request, Response]]:
+    """Start the servers, send every request in order, and return the responses by the request's name.
 
-    Servers run at the same time. Each gets one request at a time, over a connection of its own.
+    The servers run concurrently. Each receives one request at a time, each over a new connection.
     """
     by_server: dict[ServerName, list[Request]] = {name: [] for name in SETTINGS}
     for request in all_requests():
         by_server[request.server].append(request)
     with ThreadPoolExecutor(len(by_server)) as pool:
-        played = pool.map(_play, by_server.keys(), by_server.values())
-        return {request.name: (request, answer) for pairs in played for request, answer in pairs}
+        replayed = pool.map(_replay_server, by_server.keys(), by_server.values())
+        return {request.name: (request, response) for pairs in replayed for request, response in pairs}
 
 
-def _play(name: ServerName, requests: list[Request]) -> list[tuple[Request, Answer]]:
+def _replay_server(name: ServerName, requests: list[Request]) -> list[tuple[Request, Response]]:
     with TemporaryDirectory() as directory:
         models = Path(directory) / "models"
-        lay_out_models(models)
+        create_models_dir(models)
         with running_server(models_dir=str(models), **COMMON, **SETTINGS[name]) as (_, client):
             address = client.base_url.host, client.base_url.port
             assert address[1] is not None
-            return [(request, _ask(address[0], address[1], request)) for request in requests]
+            return [(request, _send(address[0], address[1], request)) for request in requests]
 
 
-def _ask(host: str, port: int, request: Request) -> Answer:
+def _send(host: str, port: int, request: Request) -> Response:
     connection = HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:
         if request.sending == "stalled":
@@ -80,7 +80,7 @@ def _ask(host: str, port: int, request: Request) -> Answer:
             connection.request(request.method, request.path, chunks, request.headers, encode_chunked=is_chunked)
         response = connection.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, headers, response.read())
+        return Response(response.status, headers, response.read())
     finally:
         connection.close()
 
@@ -90,8 +90,8 @@ def _chunks(body: bytes, size: int = 100) -> Iterator[bytes]:
         yield body[start : start + size]
 
 
-def lay_out_models(directory: Path) -> None:
-    """Copy the shipped models and add others made of them, most of which must not be served.
+def create_models_dir(directory: Path) -> None:
+    """Create a models directory from the shipped models. Most of the added versions must not be served.
 
     | model | version | |
     |---|---|---|
@@ -105,9 +105,9 @@ def lay_out_models(directory: Path) -> None:
     | `undecided` | 1 | its file `current` names no version |
 
     Args:
-        directory: Does not exist yet.
+        directory: Directory to create. It must not exist.
     """
-    shutil.copytree(SHIPPED, directory)
+    shutil.copytree(SHIPPED_MODELS_DIR, directory)
     default, tutorial = directory / "default" / "2", directory / "tutorial" / "2"
     shutil.copytree(default, directory / "default" / "1")
     _copy(default, directory / "default" / "3")
@@ -122,7 +122,7 @@ def lay_out_models(directory: Path) -> None:
 
 
 def _copy(source: Path, target: Path, current: str | None = None) -> None:
-    """Copy an artifact under the model and version that its new place names."""
+    """Copy an artifact, and set the model and version in its manifest to match the new directory."""
     shutil.copytree(source, target)
     path = target / "manifest.json"
     manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

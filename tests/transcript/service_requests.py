@@ -1,6 +1,6 @@
-"""Requests for everything but forecasts: pages, probes, models, and who may do what."""
+"""All requests other than forecasts: pages, probes, models, authentication and rate limits."""
 
-from tests.transcript.requests import ALLOWED_ORIGIN, BODY_LIMIT_BYTES, JSON, Requests, bearer
+from tests.transcript.request_list import ALLOWED_ORIGIN, BODY_LIMIT_BYTES, JSON, RequestList, bearer
 from tests.transcript.series import walk
 
 PREDICT = {"prices": walk(900), "levels": [80]}
@@ -8,8 +8,8 @@ PROBES = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"
 OTHER_SITE = {"Origin": "https://other.example"}
 
 
-def add_pages(requests: Requests) -> None:
-    """Add requests for pages, probes and metrics, and for what does not exist."""
+def add_pages(requests: RequestList) -> None:
+    """Add requests for pages, probes and metrics, and for paths that do not exist."""
     for path in (*PROBES, "/", "/docs", "/openapi.json", "/metrics"):
         requests.get(f"page{path}", path)
     for path in ("/absent", "/redoc", "/health", "/v2/absent", "/v1/models", "/static-offline-docs/absent.js"):
@@ -21,7 +21,7 @@ def add_pages(requests: Requests) -> None:
     requests.get("page/cors", "/health/live", {"Origin": ALLOWED_ORIGIN})
 
 
-def add_models(requests: Requests) -> None:
+def add_models(requests: RequestList) -> None:
     """Add requests that list models, describe one, and change the live version and back."""
     requests.get("models/all", "/models", is_outlined=True)
     for path in ("default", "tutorial", "default/versions/2", "default/versions/3", "tutorial/versions/2", "spare"):
@@ -61,7 +61,7 @@ def add_models(requests: Requests) -> None:
     requests.post("models/predict-with-2", "/predict", PREDICT)
 
 
-def add_repository(requests: Requests) -> None:
+def add_repository(requests: RequestList) -> None:
     """Add requests to the Open Inference Protocol's metadata and repository."""
     for path in (
         "/v2", "/v2/models", "/v2/models/default", "/v2/models/tutorial", "/v2/models/default/versions/3",
@@ -108,45 +108,45 @@ def add_repository(requests: Requests) -> None:
     requests.post("repository/unload-with-dependents", f"{model}/unload", {"parameters": {"unload_dependents": True}})
 
 
-def keyed() -> Requests:
-    """Requests to a server that needs keys.
+def keyed_requests() -> RequestList:
+    """Generate requests to a server that requires keys.
 
-    `shop` has a key, the key of `former` has expired, and `boss` is an administrator.
+    `anonymous` sends no key, `client` has an API key, the key of `expired` has expired, and `admin` has an admin key.
     """
-    requests = Requests("keyed")
+    requests = RequestList("keyed")
     for path in (*PROBES, "/", "/docs", "/openapi.json"):
         requests.get(f"open{path}", path)
     senders = {
-        "nobody": {},
+        "anonymous": {},
         "scheme": {"Authorization": "Basic c2hvcDpzZWNyZXQ="},
         "no-key": {"Authorization": "Bearer "},
         "unknown": {"Authorization": "Bearer pc_unknown"},
-        "former": bearer("former"),
-        "shop": bearer("shop"),
-        "lower-case": {"authorization": bearer("shop")["Authorization"].replace("Bearer", "bearer")},
-        "boss": bearer("boss"),
+        "expired": bearer("expired"),
+        "client": bearer("client"),
+        "lower-case": {"authorization": bearer("client")["Authorization"].replace("Bearer", "bearer")},
+        "admin": bearer("admin"),
     }
     for name, headers in senders.items():
         requests.post(f"predict-by-{name}", "/predict", PREDICT, headers)
-    for name in ("nobody", "former", "shop"):
+    for name in ("anonymous", "expired", "client"):
         for path in ("/models", "/v2", "/v2/models/default/ready", "/metrics", "/absent", "/v2/absent"):
             requests.get(f"get-by-{name}{path}", path, senders[name], is_outlined=path == "/models")
-    for name in ("nobody", "former", "shop", "boss"):
+    for name in ("anonymous", "expired", "client", "admin"):
         headers = senders[name]
         requests.post(f"load-by-{name}", "/models/default/load", {"version": "2"}, headers)
         requests.send(f"v2-load-by-{name}", "POST", "/v2/repository/models/default/load", headers=headers)
         requests.send(f"v2-unload-by-{name}", "POST", "/v2/repository/models/spare/unload", headers=headers)
         requests.send(f"v2-index-by-{name}", "POST", "/v2/repository/index", headers=headers)
-    requests.post("bad-body-by-nobody", "/predict", {})
-    requests.post("bad-body-by-shop", "/predict", {}, bearer("shop"))
-    requests.post("bad-load-by-shop", "/models/default/load", {}, bearer("shop"))
-    requests.post("bad-load-by-boss", "/models/absent/load", {"version": "1"}, bearer("boss"))
+    requests.post("bad-body-by-anonymous", "/predict", {})
+    requests.post("bad-body-by-client", "/predict", {}, bearer("client"))
+    requests.post("bad-load-by-client", "/models/default/load", {}, bearer("client"))
+    requests.post("bad-load-by-admin", "/models/absent/load", {"version": "1"}, bearer("admin"))
     return requests
 
 
-def limited() -> Requests:
-    """Requests to a server that takes one request of each client in a time longer than the replay."""
-    requests = Requests("limited")
+def limited_requests() -> RequestList:
+    """Generate requests to a server that accepts one request per client during the whole replay."""
+    requests = RequestList("limited")
     for path in PROBES:
         requests.get(f"before{path}", path)
     requests.post("first", "/predict", PREDICT)
@@ -159,9 +159,9 @@ def limited() -> Requests:
     return requests
 
 
-def unready() -> Requests:
-    """Requests to a server whose default model cannot be loaded, and that has an administrator but no other keys."""
-    requests = Requests("unready")
+def unready_requests() -> RequestList:
+    """Generate requests to a server whose default model cannot be loaded, with an admin key and no API keys."""
+    requests = RequestList("unready")
     for path in PROBES:
         requests.get(f"probe{path}", path)
     requests.post("predict", "/predict", PREDICT)
@@ -172,9 +172,9 @@ def unready() -> Requests:
     requests.get("models", "/models", is_outlined=True)
     requests.send("index", "POST", "/v2/repository/index")
     for name, headers in {
-        "nobody": {},
+        "anonymous": {},
         "unknown": {"Authorization": "Bearer pc_unknown"},
-        "boss": bearer("boss"),
+        "admin": bearer("admin"),
     }.items():
         requests.post(f"load-by-{name}", "/models/default/load", {"version": "2"}, headers)
         requests.send(f"unload-by-{name}", "POST", "/v2/repository/models/tutorial/unload", headers=headers)

@@ -1,25 +1,25 @@
-"""The servers answer as they did when the transcript was recorded."""
+"""The servers respond as they did when the transcript was recorded."""
 
 from collections import Counter
 from typing import Any
 
 import pytest
 
-from tests.transcript.answers import differences
-from tests.transcript.record import RECORDED, recorded_answers, replayed_answers
-from tests.transcript.requests import all_requests
+from tests.transcript.record import RECORDED, read_recorded, replay_and_reduce
+from tests.transcript.request_list import all_requests
+from tests.transcript.responses import differences
 
 SHOWN = 40  # differences in the message of a failure
 
 
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, Any]:
-    return recorded_answers()
+    return read_recorded()
 
 
 @pytest.mark.slow
-def test_replay_gives_the_recorded_answers(recorded: dict[str, Any]) -> None:
-    replayed = replayed_answers()
+def test_replay_gives_the_recorded_responses(recorded: dict[str, Any]) -> None:
+    replayed = replay_and_reduce()
     found = list(differences(recorded, replayed))
     assert not found, f"{len(found)} differences from the transcript:\n" + "\n".join(found[:SHOWN])
 
@@ -34,8 +34,8 @@ def test_requests_are_the_same_each_time() -> None:
     assert all_requests() == all_requests()
 
 
-def test_about_half_of_the_answers_are_errors_of_every_status(recorded: dict[str, Any]) -> None:
-    statuses = Counter(answer["status"] for answer in recorded.values())
+def test_about_half_of_the_responses_are_errors(recorded: dict[str, Any]) -> None:
+    statuses = Counter(response["status"] for response in recorded.values())
     errors = sum(count for status, count in statuses.items() if status >= 400)
     assert 0.4 < errors / statuses.total() < 0.7
     assert {200, 307, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 503, 504} == statuses.keys()
@@ -59,10 +59,10 @@ def test_transcript_is_small() -> None:
         (None, ""),
     ],
 )
-def test_differences_names_each_change(was: Any, now: Any) -> None:
+def test_differences_reports_each_change(was: Any, now: Any) -> None:
     assert list(differences(was, was)) == []
     assert len(list(differences(was, now))) == 1
 
 
-def test_differences_forgives_what_processors_differ_in() -> None:
+def test_differences_ignores_float_rounding() -> None:
     assert list(differences({"forecast": [100.0]}, {"forecast": [100.00005]})) == []

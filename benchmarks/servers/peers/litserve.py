@@ -35,7 +35,7 @@ class Forecaster(litserve.LitAPI):
         return forecasts
 
     def encode_response(self, forecasts: list[float]) -> dict[str, Any]:
-        """Return the content of an answer."""
+        """Return the content of a response."""
         return {"forecasts": forecasts}
 
 

@@ -36,7 +36,7 @@ class Forecaster:
         return self._network.forecast_requests(requests)
 
     async def __call__(self, request: Request) -> dict[str, Any]:
-        """Answer one request."""
+        """Handle one request."""
         windows = (await request.json())["windows"]
         return {"forecasts": await self.forecast(windows)}
 

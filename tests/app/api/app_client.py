@@ -10,13 +10,16 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp, Message
 
+from app.api.schemas import EXAMPLE_PRICES
 from app.artifact import store
 from app.main import Application, create_app
 from app.settings import Settings
 from tests.conftest import MODELS, version_of
+from tests.metrics_text import parse_metrics
+from tests.prices import PRICES
 
-PRICES = [100.0 + i % 7 for i in range(60)]  # one window
 MAX_HORIZON = store.read_version(MODELS, "default", version_of("default")).manifest.horizon
+EXAMPLE_WINDOW: list[float] = [float(str(price)) for price in EXAMPLE_PRICES]  # of the OpenAPI document
 JSON_HEADERS = {"content-type": "application/json"}
 
 
@@ -44,10 +47,9 @@ class AppClient:
 
     def metrics(self) -> dict[str, float]:
         """Return all metric samples, by name and labels as in the text format."""
-        lines = self.app.lifecycle.metrics.exposition().decode().splitlines()
-        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+        return parse_metrics(self.app.lifecycle.metrics.exposition().decode())
 
-    def logged(self, function: Callable[[], object]) -> list[dict[str, Any]]:
+    def capture_request_log(self, function: Callable[[], object]) -> list[dict[str, Any]]:
         """Call the function and return the lines its requests add to the request log."""
         log = self.app.lifecycle.request_log
         assert log is not None

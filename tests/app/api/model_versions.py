@@ -15,6 +15,7 @@ from app.inference.forecaster import load_forecaster
 from app.settings import Settings
 from benchmarks.model_variants import publish_variant
 from tests.app.api.app_client import AppClient, running_app
+from tests.app.artifact.artifact_files import publish_broken_copy
 from tests.conftest import version_of
 
 
@@ -37,32 +38,17 @@ class VersionedServer(NamedTuple):
         return list(quantiles[:, 0, [0, -1]].tolist())
 
 
-def publish_broken(models_dir: Path, original: str) -> str:
-    """Publish a copy of a version of the default model whose network does not match its manifest."""
-    version = str(int(store.versions(models_dir, "default")[-1]) + 1)
-    path = Path(shutil.copytree(models_dir / "default" / original, models_dir / "default" / version))
-    (path / "model.onnx").write_bytes(b"nothing")
-    return version
-
-
 @contextmanager
 def versioned_server(shipped: Path, directory: Path, **settings: Any) -> Iterator[VersionedServer]:
     models_dir = Path(shutil.copytree(shipped, directory / "models"))
     first = version_of("default")
     wide = publish_variant(models_dir, "default", 3.0, is_current=False)
-    broken = publish_broken(models_dir, first)
+    broken = publish_broken_copy(models_dir, first)
     selections: list[None] = []
     with running_app(
         Settings(models_dir=models_dir, models_poll_s=0, **settings), lambda: selections.append(None)
     ) as client:
         yield VersionedServer(client, first, wide, broken, selections, models_dir)
-
-
-def different_windows(count: int) -> F64:
-    """Return windows of shape (count, 60)."""
-    rng = np.random.default_rng(5)
-    prices: F64 = 100 * np.exp(rng.normal(scale=0.01, size=(count, 60)).cumsum(axis=1))
-    return prices
 
 
 def interval_request(windows: F64) -> dict[str, Any]:
@@ -77,7 +63,7 @@ def interval_bounds(response_body: Any) -> list[list[float]]:
 
 
 def assert_from_one_version(server: VersionedServer, response_body: Any, windows: F64) -> str:
-    """Check that the version named in a response computed all its forecasts, and return that version."""
+    """Check that the version in a response computed all its forecasts, and return that version."""
     version = str(response_body["model"]["version"])
     np.testing.assert_allclose(interval_bounds(response_body), server.expected_bounds(version, windows), rtol=1e-5)
     return version

@@ -14,7 +14,8 @@ from app.inference.engines.select import EngineSelection
 from app.inference.forecaster import Forecaster, PreprocessedBatch
 from app.serving import model_runner
 from app.settings import Settings
-from tests.app.api.app_client import PRICES, AppClient, batch_body, running_app
+from tests.app.api.app_client import AppClient, batch_body, running_app
+from tests.prices import PRICES
 
 
 def test_engine_is_selected_unless_configured(

@@ -10,17 +10,17 @@ import pytest
 
 from app.artifact import store
 from app.settings import Settings
-from tests.app.api.app_client import JSON_HEADERS, PRICES, AppClient, running_app
+from tests.app.api.app_client import JSON_HEADERS, AppClient, running_app
 from tests.app.api.model_versions import (
     VersionedServer,
     assert_from_one_version,
-    different_windows,
     interval_bounds,
     interval_request,
     versioned_server,
 )
 from tests.app.artifact.artifact_files import current_path
 from tests.conftest import version_of
+from tests.prices import PRICES, random_walk_windows
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_broken_model_is_listed_and_others_are_served(models: Path) -> None:
 
 def test_load_switches_to_another_version_and_back(server: VersionedServer) -> None:
     client, first, wide, broken, selections, models_dir = server
-    windows = different_windows(3)
+    windows = random_walk_windows(3, seed=5)
     before = client.post("/predict/batch", json=interval_request(windows)).json()
     assert assert_from_one_version(server, before, windows) == first
     for version in (wide, first, wide):
@@ -102,7 +102,7 @@ def test_load_switches_to_another_version_and_back(server: VersionedServer) -> N
 def test_previous_version_stays_available_by_number(server: VersionedServer) -> None:
     client, first, wide, *_ = server
     server.load(wide)
-    windows = different_windows(2)
+    windows = random_walk_windows(2, seed=5)
     for version in (first, wide):
         body = client.post("/predict/batch", json=interval_request(windows) | {"model": f"default@{version}"}).json()
         assert assert_from_one_version(server, body, windows) == version
@@ -136,7 +136,7 @@ def test_load_broken_version_returns_409_and_keeps_serving(
     assert f"cannot load default@{broken}: " in caplog.text
     assert client.metrics()['pricecast_load_failures_total{name="default"}'] == before + 1
 
-    windows = different_windows(2)
+    windows = random_walk_windows(2, seed=5)
     assert (
         assert_from_one_version(server, client.post("/predict/batch", json=interval_request(windows)).json(), windows)
         == first
@@ -188,7 +188,7 @@ def test_load_oversized_body_returns_413(server: VersionedServer) -> None:
 
 def test_load_never_mixes_versions_in_one_response(server: VersionedServer) -> None:
     client, first, wide, *_ = server
-    windows = different_windows(8)
+    windows = random_walk_windows(8, seed=5)
 
     async def switch_versions(http: httpx.AsyncClient) -> list[httpx.Response]:
         requests: list[asyncio.Task[httpx.Response]] = []
@@ -216,7 +216,7 @@ def test_load_never_mixes_versions_in_one_response(server: VersionedServer) -> N
 )
 def test_load_lets_requests_in_flight_finish(shipped: Path, tmp_path: Path, versions_served: int) -> None:
     """Each version waits for a batch of six windows, for longer than the test takes."""
-    windows = different_windows(6)
+    windows = random_walk_windows(6, seed=5)
 
     async def switch_versions(http: httpx.AsyncClient) -> list[httpx.Response]:
         registry = live_server.client.app.lifecycle.registry

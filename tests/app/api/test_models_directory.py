@@ -10,9 +10,10 @@ import pytest
 from app.artifact import store
 from app.settings import Settings
 from benchmarks.model_variants import publish_variant
-from tests.app.api.app_client import PRICES, AppClient, running_app
-from tests.app.api.model_versions import publish_broken
+from tests.app.api.app_client import AppClient, running_app
+from tests.app.artifact.artifact_files import publish_broken_copy
 from tests.conftest import version_of
+from tests.prices import PRICES
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_published_version_is_served_automatically(polling_client: AppClient, mo
 def test_broken_published_version_keeps_the_old_one_live(
     polling_client: AppClient, models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = publish_broken(models, version_of("default"))
+    broken = publish_broken_copy(models, version_of("default"))
     store.write_current(models, "default", broken)
     wait_until(polling_client, "load failure", lambda: "default" in polling_client.app.lifecycle.registry.failures)
     body = polling_client.get("/models").json()

@@ -21,7 +21,8 @@ from app.errors import BodyTooSlow, EngineFailed, TooManyWindows
 from app.inference.forecaster import WindowForecast
 from app.inference.input_checks import ForecastWarning
 from app.settings import Settings
-from tests.app.api.app_client import JSON_HEADERS, PRICES, AppClient, batch_body, running_app
+from tests.app.api.app_client import JSON_HEADERS, AppClient, batch_body, running_app
+from tests.prices import PRICES
 from tests.virtual_time import in_virtual_time
 
 
@@ -95,7 +96,7 @@ async def test_read_subtracts_body_time_from_the_deadline() -> None:
 
 @pytest.fixture
 def overloaded_client(client: AppClient, monkeypatch: pytest.MonkeyPatch) -> AppClient:
-    """A server whose batcher predicts requests with a deadline below 9 s to finish 20 minutes late."""
+    """A server whose batcher predicts a 20-minute overrun for every deadline below 9 s."""
 
     def predicted_overrun_s(ahead: int, windows: float, deadline_s: float) -> float:
         return 1200.0 if deadline_s < 9 else 0.0

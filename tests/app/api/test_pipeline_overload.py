@@ -12,7 +12,8 @@ import pytest
 from app.artifact.transform import F32
 from app.inference.forecaster import Forecaster, PreprocessedBatch
 from app.settings import Settings
-from tests.app.api.app_client import PRICES, AppClient, running_app
+from tests.app.api.app_client import AppClient, running_app
+from tests.prices import PRICES
 
 
 @pytest.fixture

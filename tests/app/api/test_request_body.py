@@ -18,7 +18,8 @@ from starlette.types import Message
 from app.api.request_body import _decompress
 from app.errors import BodyTooLarge, InvalidContent
 from app.settings import Settings
-from tests.app.api.app_client import JSON_HEADERS, PRICES, AppClient, running_app, send_messages
+from tests.app.api.app_client import JSON_HEADERS, AppClient, running_app, send_messages
+from tests.prices import PRICES
 
 BODY = json.dumps({"prices": PRICES}).encode()
 MAX_BODY_BYTES = 2**20  # the setting of the `client` fixture

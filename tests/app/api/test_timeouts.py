@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from app.api.timeouts import TICK_S, DeadlineScope, TimeoutScheduler
-from tests.app.api.app_client import JSON_HEADERS, PRICES, AppClient
+from tests.app.api.app_client import JSON_HEADERS, AppClient
+from tests.prices import PRICES
 from tests.virtual_time import in_virtual_time
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from app.artifact import store
 from app.errors import ArtifactError
 
-SHIPPED = ["default", "tutorial"]
+SHIPPED_MODELS = ["default", "tutorial"]
 
 
 def current_path(models_dir: Path, name: str) -> Path:
@@ -31,8 +32,20 @@ def reseal_manifest(path: Path, **changes: object) -> None:
     (path / store.MANIFEST).write_text(json.dumps(document), encoding="utf-8")
 
 
-def read_failure(path: Path) -> ArtifactError:
-    """Read the artifact in `path`, which must fail, and return the error."""
+def publish_broken_copy(models_dir: Path, version: str) -> str:
+    """Publish a copy of a version of the default model whose network does not match its manifest.
+
+    Returns:
+        The number of the new version. It is not made current.
+    """
+    broken = str(int(store.versions(models_dir, "default")[-1]) + 1)
+    path = Path(shutil.copytree(models_dir / "default" / version, models_dir / "default" / broken))
+    (path / "model.onnx").write_bytes(b"nothing")
+    return broken
+
+
+def read_invalid_artifact(path: Path) -> ArtifactError:
+    """Read the artifact in `path`, check that this fails, and return the error."""
     with pytest.raises(ArtifactError) as caught:
         store.read_artifact(path)
     assert caught.value.path.is_relative_to(path)

@@ -1,4 +1,4 @@
-"""The affine map computes what the scikit-learn scaler computes, or is refused."""
+"""The affine map equals the scikit-learn scaler. Scalers that are not affine are rejected."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, QuantileTransformer, StandardScaler
 
 from app.artifact.affine import Affine, Scaler
-from tests.app.artifact.transforms import few_examples
-from tests.strategies import F64, windows
+from tests.strategies import F64, few_examples, windows
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def test_affine_equals_scaler_that_maps_a_probe_to_zero(lowest: float, highest: 
     ],
     ids=str,
 )
-def test_affine_unsuitable_scaler_is_refused(scaler: Scaler, reason: str) -> None:
+def test_affine_unsuitable_scaler_is_rejected(scaler: Scaler, reason: str) -> None:
     with (
         np.errstate(invalid="ignore"),  # some of the scalers compute ∞ · 0
         pytest.raises(ValueError, match=reason),
@@ -87,7 +86,7 @@ def test_affine_unsuitable_scaler_is_refused(scaler: Scaler, reason: str) -> Non
 
 
 @pytest.mark.parametrize("scale", [np.inf, -1.0, np.nan])
-def test_affine_fitted_scaler_with_unusable_scale_is_refused(scale: float) -> None:
+def test_affine_fitted_scaler_with_unusable_scale_is_rejected(scale: float) -> None:
     scaler = StandardScaler(with_mean=False).fit([[0.0], [1.0]])
     scaler.scale_ = np.array([scale])
     with pytest.raises(ValueError, match="finite and positive"):

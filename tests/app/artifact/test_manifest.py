@@ -1,4 +1,4 @@
-"""The manifest survives a round trip, reads documents of earlier releases, and refuses inconsistent ones."""
+"""The manifest survives a round trip, reads documents of earlier releases, and rejects inconsistent ones."""
 
 import json
 from collections.abc import Callable
@@ -105,7 +105,7 @@ def test_quantiles_are_interval_ends_and_median(document: Document, levels: list
     assert parse(document).quantiles == pytest.approx(quantiles, rel=1e-12)
 
 
-def test_quantiles_of_all_levels_are_two_each_and_median(text: str) -> None:
+def test_quantiles_have_two_per_level_plus_median(text: str) -> None:
     manifest = Manifest.model_validate_json(text)
     quantiles = manifest.model_copy(update={"levels": list(range(1, 100))}).quantiles
     assert len(quantiles) == 199
@@ -211,7 +211,7 @@ INVALID: dict[str, tuple[Callable[[Document], None], str]] = {
 
 
 @pytest.mark.parametrize("case", INVALID)
-def test_manifest_inconsistent_document_is_refused(document: Document, case: str) -> None:
+def test_manifest_inconsistent_document_is_rejected(document: Document, case: str) -> None:
     change, reason = INVALID[case]
     change(document)
     with pytest.raises(ValidationError) as caught:
@@ -222,7 +222,7 @@ def test_manifest_inconsistent_document_is_refused(document: Document, case: str
 @pytest.mark.parametrize(
     "name", ["", "Default", "-default", "_default", "de fault", "../default", "a/b", "a.b", "a" * 65, "name\n", "ä"]
 )
-def test_manifest_invalid_name_is_refused(document: Document, name: str) -> None:
+def test_manifest_invalid_name_is_rejected(document: Document, name: str) -> None:
     with pytest.raises(ValidationError, match="name"):
         parse(document | {"name": name})
 
@@ -233,13 +233,13 @@ def test_manifest_valid_name_is_accepted(document: Document, name: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "0", "01", "-1", "1.0", "v1", "1\n", "²", "1234567890", 1])
-def test_manifest_invalid_version_is_refused(document: Document, version: object) -> None:
+def test_manifest_invalid_version_is_rejected(document: Document, version: object) -> None:
     with pytest.raises(ValidationError, match="version"):
         parse(document | {"version": version})
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "..", "../model.onnx", "a/b", "a\\b", "-x", "a b", "a\n", "a\0"])
-def test_manifest_invalid_file_name_is_refused(document: Document, name: str) -> None:
+def test_manifest_invalid_file_name_is_rejected(document: Document, name: str) -> None:
     document["files"][name] = document["files"]["model.onnx"]
     with pytest.raises(ValidationError, match="files"):
         parse(document)

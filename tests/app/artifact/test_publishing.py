@@ -1,4 +1,4 @@
-"""Publishing artifacts: a version appears whole, or not at all, and `current` follows it."""
+"""Publishing artifacts: publishing is atomic, and `current` is updated afterwards."""
 
 import hashlib
 import shutil
@@ -271,14 +271,14 @@ def test_publish_reports_other_rename_failures(tmp_path: Path, draft: ManifestDr
 
 
 @pytest.mark.parametrize("name", ["", "Default", "../m", "a/b", ".", ".staging-m", "a" * 65, "m\n"])
-def test_staging_directory_invalid_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_staging_directory_invalid_name_is_rejected(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArtifactError, match="a model name has"), staging_directory(tmp_path / "models", name):
         pytest.fail("the staging directory was created")
     assert entries(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["models", "models/m"])
-def test_staging_directory_file_in_its_place_is_named(tmp_path: Path, name: str) -> None:
+def test_staging_directory_blocked_by_file_reports_path(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("no directory")
     with (

@@ -13,7 +13,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, Stan
 
 from app.artifact import store
 from app.artifact.scaler import NOT_PLAIN_NUMBERS, unpickle_scaler
-from tests.app.artifact.artifact_files import SHIPPED, current_path, read_failure, reseal_manifest
+from tests.app.artifact.artifact_files import SHIPPED_MODELS, current_path, read_invalid_artifact, reseal_manifest
 from tests.app.artifact.pickles import PAYLOADS, PickledCall, joblib_bytes, scaler_with
 
 # The loader alone
@@ -43,7 +43,7 @@ def test_unpickle_scaler_returns_equal_scaler() -> None:
     ],
     ids=["a number with fields", "an array without a dtype", "an array whose state is no dictionary", "objects"],
 )
-def test_unpickle_scaler_refuses_more_than_plain_numbers(content: bytes) -> None:
+def test_unpickle_scaler_rejects_more_than_plain_numbers(content: bytes) -> None:
     with pytest.raises(ValueError, match=NOT_PLAIN_NUMBERS):
         unpickle_scaler(content)
 
@@ -53,32 +53,32 @@ def test_unpickle_scaler_refuses_more_than_plain_numbers(content: bytes) -> None
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_joblib_runs_payload(tmp_path: Path, payload: str) -> None:
-    """Without this, the next test would prove nothing."""
+    """The payloads are effective; otherwise the next test could not fail."""
     marker = tmp_path / "marker"
     joblib.load(BytesIO(PAYLOADS[payload](marker)))
     assert marker.exists()
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_read_artifact_refuses_payload_without_running_it(
+def test_read_artifact_rejects_payload_without_running_it(
     models: Path, tmp_path: Path, payload: str, name: str
 ) -> None:
     marker = tmp_path / "marker"
     path = current_path(models, name)
     (path / "scaler.joblib").write_bytes(PAYLOADS[payload](marker))
     reseal_manifest(path)
-    error = read_failure(path)
+    error = read_invalid_artifact(path)
     assert error.path == path / "scaler.joblib"
     assert error.reason.startswith("the scaler cannot be used: ")
     assert not marker.exists()
 
 
-def test_read_artifact_refused_pickle_names_what_it_refers_to(models: Path) -> None:
+def test_read_artifact_rejected_pickle_reports_its_reference(models: Path) -> None:
     path = current_path(models, "default")
     (path / "scaler.joblib").write_bytes(joblib_bytes(PickledCall(eval, ("1",))))
     reseal_manifest(path)
-    assert "the pickle refers to builtins.eval, which is not allowed in a scaler" in read_failure(path).reason
+    assert "the pickle refers to builtins.eval, which is not allowed in a scaler" in read_invalid_artifact(path).reason
 
 
 def test_read_artifact_altered_pickle_is_not_loaded(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_read_artifact_altered_pickle_is_not_loaded(models: Path, monkeypatch: p
     loaded: list[bytes] = []
     monkeypatch.setattr(store, "unpickle_scaler", loaded.append)
     (path / "scaler.joblib").write_bytes(joblib_bytes(PickledCall(eval, ("1",))))
-    assert read_failure(path).path == path / "scaler.joblib"
+    assert read_invalid_artifact(path).path == path / "scaler.joblib"
     assert loaded == []
 
 
@@ -112,11 +112,11 @@ def test_read_artifact_altered_pickle_is_not_loaded(models: Path, monkeypatch: p
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_read_artifact_unsuitable_scaler_is_refused(models: Path, value: object) -> None:
+def test_read_artifact_unsuitable_scaler_is_rejected(models: Path, value: object) -> None:
     path = current_path(models, "default")
     (path / "scaler.joblib").write_bytes(joblib_bytes(value))
     reseal_manifest(path)
-    error = read_failure(path)
+    error = read_invalid_artifact(path)
     assert error.path == path / "scaler.joblib"
     assert error.reason.startswith("the scaler cannot be used: ")
 
@@ -131,11 +131,11 @@ def test_read_artifact_unsuitable_scaler_is_refused(models: Path, value: object)
         joblib_bytes(scaler_with())[: len(joblib_bytes(scaler_with())) // 2],
     ],
 )
-def test_read_artifact_broken_pickle_is_refused(models: Path, content: bytes) -> None:
+def test_read_artifact_broken_pickle_is_rejected(models: Path, content: bytes) -> None:
     path = current_path(models, "default")
     (path / "scaler.joblib").write_bytes(content)
     reseal_manifest(path)
-    error = read_failure(path)
+    error = read_invalid_artifact(path)
     assert error.path == path / "scaler.joblib"
     assert error.reason.removeprefix("the scaler cannot be used: ")
 

@@ -1,4 +1,4 @@
-"""Pickles written opcode by opcode, which no object would produce, neither change classes nor forge objects."""
+"""Hand-assembled pickles can neither modify classes nor forge objects."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 from joblib.numpy_pickle import NumpyArrayWrapper
 
 from app.artifact import store
-from tests.app.artifact.artifact_files import current_path, read_failure, reseal_manifest
+from tests.app.artifact.artifact_files import current_path, read_invalid_artifact, reseal_manifest
 from tests.app.artifact.pickles import (
     nest_in_object_array,
     pickle_of,
@@ -25,12 +25,12 @@ CHANGES_A_CLASS = push_global("joblib.numpy_pickle", "NumpyArrayWrapper") + b"N}
 
 
 @pytest.mark.parametrize("opcodes", [CHANGES_A_CLASS, nest_in_object_array(CHANGES_A_CLASS)], ids=["plain", "nested"])
-def test_refused_pickle_changes_no_class(models: Path, monkeypatch: pytest.MonkeyPatch, opcodes: bytes) -> None:
+def test_rejected_pickle_changes_no_class(models: Path, monkeypatch: pytest.MonkeyPatch, opcodes: bytes) -> None:
     monkeypatch.setattr(NumpyArrayWrapper, "read", NumpyArrayWrapper.read)  # restored even if this test fails
     path = current_path(models, "default")
     (path / "scaler.joblib").write_bytes(pickle_of(opcodes))
     reseal_manifest(path)
-    assert read_failure(path).path == path / "scaler.joblib"
+    assert read_invalid_artifact(path).path == path / "scaler.joblib"
     assert store.read_artifact(current_path(models, "tutorial")).manifest.name == "tutorial"
 
 
@@ -72,7 +72,7 @@ for path in sys.argv[1:]:
     try:
         unpickle_scaler(Path(path).read_bytes())
     except Exception as error:
-        print(f"refused: {error}", flush=True)
+        print(f"rejected: {error}", flush=True)
     else:
         print("accepted", flush=True)
 """
@@ -92,5 +92,5 @@ def test_forged_objects_are_never_created(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     assert lines[::2] == [path.name for path in paths]
-    assert [line for line in lines[1::2] if not line.startswith("refused: ")] == []
+    assert [line for line in lines[1::2] if not line.startswith("rejected: ")] == []
     assert done.returncode == 0

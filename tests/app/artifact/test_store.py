@@ -1,4 +1,4 @@
-"""Reading artifacts: whatever is missing, altered or invalid is named and refused."""
+"""Reading artifacts: missing, altered or invalid files are rejected with their path."""
 
 import shutil
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from app.artifact.manifest import Manifest
 from app.artifact.store import read_version
 from app.artifact.transform import LogReturn, MinMaxPrice
 from app.errors import ArtifactError
-from tests.app.artifact.artifact_files import SHIPPED, current_path, read_failure, reseal_manifest
-from tests.conftest import ROOT
+from tests.app.artifact.artifact_files import SHIPPED_MODELS, current_path, read_invalid_artifact, reseal_manifest
+from tests.conftest import ROOT, version_of
 
 
 def manifest_files(name: str) -> list[str]:
@@ -24,7 +24,7 @@ def manifest_files(name: str) -> list[str]:
 
 
 EVERY_FILE = pytest.mark.parametrize(
-    ("name", "file"), [(name, file) for name in SHIPPED for file in manifest_files(name)]
+    ("name", "file"), [(name, file) for name in SHIPPED_MODELS for file in manifest_files(name)]
 )
 
 
@@ -33,7 +33,7 @@ EVERY_FILE = pytest.mark.parametrize(
 
 @pytest.mark.parametrize(("name", "transform"), [("default", LogReturn), ("tutorial", MinMaxPrice)])
 def test_read_version_returns_shipped_model(shipped: Path, name: str, transform: type) -> None:
-    version = store.current_version(shipped, name)
+    version = version_of(name)
     artifact = read_version(shipped, name, version)
     assert artifact.path == shipped / name / version
     assert (artifact.manifest.name, artifact.manifest.version) == (name, version)
@@ -44,7 +44,7 @@ def test_read_version_returns_shipped_model(shipped: Path, name: str, transform:
     assert artifact.keras.is_file()
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 def test_read_artifact_accepts_resealed_copy(models: Path, name: str) -> None:
     reseal_manifest(current_path(models, name))
     assert store.read_artifact(current_path(models, name)).manifest.name == name
@@ -54,10 +54,10 @@ def test_read_artifact_accepts_resealed_copy(models: Path, name: str) -> None:
 
 
 @EVERY_FILE
-def test_read_artifact_missing_file_is_named(models: Path, name: str, file: str) -> None:
+def test_read_artifact_missing_file_reports_path(models: Path, name: str, file: str) -> None:
     path = current_path(models, name)
     (path / file).unlink()
-    error = read_failure(path)
+    error = read_invalid_artifact(path)
     assert error.path == path / file
     assert error.reason == "No such file or directory"
 
@@ -68,7 +68,7 @@ def test_read_artifact_flipped_bit_is_detected(models: Path, name: str, file: st
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    error = read_failure(path.parent)
+    error = read_invalid_artifact(path.parent)
     assert error.path == path
     assert "does not match the manifest" in error.reason
 
@@ -77,23 +77,29 @@ def test_read_artifact_flipped_bit_is_detected(models: Path, name: str, file: st
 def test_read_artifact_changed_length_is_detected(models: Path, change: Callable[[bytes], bytes]) -> None:
     path = current_path(models, "default") / "report.html"
     path.write_bytes(change(path.read_bytes()))
-    assert read_failure(path.parent).path == path
+    assert read_invalid_artifact(path.parent).path == path
 
 
-def test_read_artifact_directory_instead_of_file_is_named(models: Path) -> None:
+def test_read_artifact_directory_instead_of_file_reports_path(models: Path) -> None:
     path = current_path(models, "default") / "scaler.joblib"
     path.unlink()
     path.mkdir()
-    assert (read_failure(path.parent).path, read_failure(path.parent).reason) == (path, "Is a directory")
+    assert (read_invalid_artifact(path.parent).path, read_invalid_artifact(path.parent).reason) == (
+        path,
+        "Is a directory",
+    )
 
 
 # Missing and altered manifests
 
 
-def test_read_artifact_missing_manifest_is_named(models: Path) -> None:
+def test_read_artifact_missing_manifest_reports_path(models: Path) -> None:
     path = current_path(models, "default") / "manifest.json"
     path.unlink()
-    assert (read_failure(path.parent).path, read_failure(path.parent).reason) == (path, "No such file or directory")
+    assert (read_invalid_artifact(path.parent).path, read_invalid_artifact(path.parent).reason) == (
+        path,
+        "No such file or directory",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +119,7 @@ def test_read_artifact_flipped_manifest_bit_is_detected(manifest_only: Path, pos
     content[int(position * len(content))] ^= 0x80  # makes the file invalid UTF-8 at any position
     path.write_bytes(content)
     try:
-        error = read_failure(manifest_only)
+        error = read_invalid_artifact(manifest_only)
     finally:
         path.write_bytes(intact)
     assert error.path == path
@@ -125,7 +131,7 @@ def test_read_artifact_changed_digest_is_detected(models: Path) -> None:
     text = (path / store.MANIFEST).read_text(encoding="utf-8")
     digest = store.read_artifact(path).manifest.files["model.onnx"].sha256
     (path / store.MANIFEST).write_text(text.replace(digest, digest[::-1]), encoding="utf-8")
-    assert read_failure(path).path == path / "model.onnx"
+    assert read_invalid_artifact(path).path == path / "model.onnx"
 
 
 @pytest.mark.parametrize(
@@ -141,30 +147,30 @@ def test_read_artifact_changed_digest_is_detected(models: Path) -> None:
     ],
     ids=["nothing", "text", "half", "bytes", "deep", "list", "empty"],
 )
-def test_read_artifact_invalid_manifest_is_refused(models: Path, content: bytes, reason: str) -> None:
+def test_read_artifact_invalid_manifest_is_rejected(models: Path, content: bytes, reason: str) -> None:
     path = current_path(models, "default") / "manifest.json"
     path.write_bytes(content)
-    error = read_failure(path.parent)
+    error = read_invalid_artifact(path.parent)
     assert error.path == path
     assert reason in error.reason
 
 
-def test_read_artifact_unknown_format_version_is_refused(models: Path) -> None:
+def test_read_artifact_unknown_format_version_is_rejected(models: Path) -> None:
     path = current_path(models, "default")
     reseal_manifest(path, format_version=2)
-    error = read_failure(path)
+    error = read_invalid_artifact(path)
     assert error.path == path / "manifest.json"
     assert error.reason.startswith("format_version: ")
 
 
-def test_read_artifact_invalid_field_is_located(models: Path) -> None:
+def test_read_artifact_invalid_field_reports_its_path(models: Path) -> None:
     path = current_path(models, "default")
     reseal_manifest(path, calibration={"center": "network", "offsets": [["wide"]]})
-    assert read_failure(path).reason.startswith("calibration.offsets.0.0: ")
+    assert read_invalid_artifact(path).reason.startswith("calibration.offsets.0.0: ")
 
 
 @pytest.mark.parametrize("change", [{"name": "tutorial"}, {"version": "999"}])
-def test_read_version_mismatched_manifest_is_refused(models: Path, change: dict[str, str]) -> None:
+def test_read_version_mismatched_manifest_is_rejected(models: Path, change: dict[str, str]) -> None:
     version = store.current_version(models, "default")
     reseal_manifest(models / "default" / version, **change)
     with pytest.raises(ArtifactError, match="name or version does not match the directory") as caught:
@@ -172,7 +178,7 @@ def test_read_version_mismatched_manifest_is_refused(models: Path, change: dict[
     assert caught.value.path == models / "default" / version / "manifest.json"
 
 
-def test_read_version_unpublished_version_is_refused(shipped: Path) -> None:
+def test_read_version_unpublished_version_is_rejected(shipped: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         read_version(shipped, "default", "999999999")
     assert caught.value.path == shipped / "default" / "999999999" / "manifest.json"
@@ -183,7 +189,7 @@ def test_read_version_unpublished_version_is_refused(shipped: Path) -> None:
 
 def test_model_names_lists_shipped_models(shipped: Path) -> None:
     assert {"default", "tutorial"} <= set(store.model_names(shipped))
-    for name in SHIPPED:
+    for name in SHIPPED_MODELS:
         assert store.current_version(shipped, name) in store.versions(shipped, name)
 
 
@@ -222,7 +228,7 @@ def test_current_version_ignores_white_space(tmp_path: Path, content: str) -> No
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"latest", b"0", b"-1", b"1 2", b"../1", b"1\x002", b"1234567890"])
-def test_current_version_not_a_version_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_current_version_not_a_number_is_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "current").write_bytes(content)
     with pytest.raises(ArtifactError, match="must contain a version number") as caught:
@@ -231,7 +237,7 @@ def test_current_version_not_a_version_is_refused(tmp_path: Path, content: bytes
 
 
 @pytest.mark.parametrize("content", ["１".encode(), b"\xff1"])
-def test_current_version_not_ascii_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_current_version_not_ascii_is_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "current").write_bytes(content)
     with pytest.raises(ArtifactError, match="ascii") as caught:
@@ -239,7 +245,7 @@ def test_current_version_not_ascii_is_refused(tmp_path: Path, content: bytes) ->
     assert caught.value.path == tmp_path / "m" / "current"
 
 
-def test_current_version_missing_file_is_refused(tmp_path: Path) -> None:
+def test_current_version_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="No such file") as caught:
         store.current_version(tmp_path, "m")
     assert caught.value.path == tmp_path / "m" / "current"

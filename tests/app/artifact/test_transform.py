@@ -1,4 +1,4 @@
-"""What holds for every transform, and the min-max transform of price levels."""
+"""Properties of all transforms, and the min-max price transform."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from tests.app.artifact.transforms import (
     ALL_TRANSFORMS,
     HORIZON,
     WITH_AND_WITHOUT_LEVEL,
-    few_examples,
     log_return,
     minmax_price,
     random_outputs,
 )
-from tests.strategies import F64, WINDOW, seeds, windows
+from tests.conftest import version_of
+from tests.strategies import F64, WINDOW, few_examples, seeds, windows
 
 # Every transform
 
@@ -116,7 +116,7 @@ def test_minmax_price_encode_scales_prices() -> None:
 
 
 def test_shipped_tutorial_scales_training_range_to_zero_one(shipped: Path) -> None:
-    artifact = store.read_version(shipped, "tutorial", store.current_version(shipped, "tutorial"))
+    artifact = store.read_version(shipped, "tutorial", version_of("tutorial"))
     (trained,) = artifact.manifest.training_ranges
     transform = artifact.transform
     assert transform.kind == "minmax_price"

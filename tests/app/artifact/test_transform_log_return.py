@@ -13,12 +13,11 @@ from tests.app.artifact.transforms import (
     HORIZON,
     WITH_AND_WITHOUT_LEVEL,
     factors,
-    few_examples,
     log_return,
     random_outputs,
     window_with_returns,
 )
-from tests.strategies import F64, WINDOW, seeds, windows
+from tests.strategies import F64, WINDOW, few_examples, seeds, windows
 
 # Scale and inverse
 
@@ -67,7 +66,7 @@ def test_log_return_output_grows_with_root_of_horizon() -> None:
     np.testing.assert_allclose(np.log(decoded[0, :, 0] / 100), 0.01 * np.sqrt([1, 2, 3, 4]), rtol=1e-9)
 
 
-def test_log_return_centring_scaler_is_refused() -> None:
+def test_log_return_centring_scaler_is_rejected() -> None:
     scaler = StandardScaler().fit([[1.0], [2.0], [4.0]])
     with pytest.raises(ValueError, match="does not center"):
         build_transform(LogReturnParameters(), Affine.from_scaler(scaler))

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from app.artifact.affine import Affine
@@ -12,7 +11,6 @@ from tests.strategies import F64
 
 HORIZON, QUANTILES = 5, 9
 
-few_examples = settings(max_examples=40, deadline=None)
 factors = st.floats(-6, 6).map(lambda power: float(10**power))
 
 

@@ -7,12 +7,12 @@ import pytest
 from app.artifact import store
 from app.artifact.store import Artifact
 from app.inference.forecaster import Forecaster, load_forecaster
-from tests.app.artifact.artifact_files import SHIPPED, current_path
+from tests.app.artifact.artifact_files import SHIPPED_MODELS, current_path
 
 
 @pytest.fixture(scope="module")
 def artifacts(shipped: Path) -> dict[str, Artifact]:
-    return {name: store.read_artifact(current_path(shipped, name)) for name in SHIPPED}
+    return {name: store.read_artifact(current_path(shipped, name)) for name in SHIPPED_MODELS}
 
 
 @pytest.fixture(scope="module")

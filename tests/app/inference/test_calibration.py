@@ -27,7 +27,7 @@ def calibrated_outputs(forecaster: Forecaster) -> F64:
     return returns
 
 
-def test_no_calibration_returns_network_quantiles() -> None:
+def test_zero_offsets_return_network_quantiles() -> None:
     np.testing.assert_allclose(calibrated_outputs(fake_forecaster(ORDERED, NO_OFFSETS)), ORDERED, rtol=1e-6)
 
 

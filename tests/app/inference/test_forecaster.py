@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.artifact.manifest import TrainingRange
@@ -11,11 +11,10 @@ from app.artifact.transform import Transform
 from app.errors import EngineFailed
 from app.inference.forecaster import Forecaster, pack_window
 from app.inference.input_checks import ForecastWarning
-from tests.app.artifact.artifact_files import SHIPPED
+from tests.app.artifact.artifact_files import SHIPPED_MODELS
 from tests.app.inference.forecasters import LOG_RETURN, MINMAX_PRICE, PRICES, UNLIMITED_RANGES, fake_forecaster
-from tests.strategies import F64, WINDOW, windows
+from tests.strategies import F64, WINDOW, few_examples, windows
 
-few_examples = settings(max_examples=40, deadline=None)
 factors = st.floats(-6, 6).map(lambda power: float(10**power))
 
 
@@ -35,7 +34,7 @@ def centered(artifacts: dict[str, Artifact], forecasters: dict[str, Forecaster])
 # Quantiles
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 @few_examples
 @given(prices=windows())
 def test_forecast_quantiles_never_cross(
@@ -69,7 +68,7 @@ def test_forecast_of_default_model_scales_with_price(
     np.testing.assert_allclose(default.forecast(factor * prices), factor * default.forecast(prices), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_MODELS)
 @few_examples
 @given(prices=windows(zigzag=False))
 def test_forecast_does_not_depend_on_batch(forecasters: dict[str, Forecaster], name: str, prices: F64) -> None:

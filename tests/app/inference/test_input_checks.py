@@ -1,10 +1,10 @@
-"""Each warning is given for the windows made to deserve it, and for no others."""
+"""Each warning is issued for the windows that meet its condition, and for no others."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.artifact.affine import Affine
@@ -19,9 +19,7 @@ from app.inference.input_checks import (
     WarningCode,
 )
 from tests.app.inference.forecasters import UNLIMITED_RANGES
-from tests.strategies import F64, WINDOW, scales, seeds, walks, windows
-
-moderate_examples = settings(max_examples=60, deadline=None)
+from tests.strategies import F64, WINDOW, moderate_examples, scales, seeds, walks, windows
 
 TRANSFORM = LogReturn(LogReturnParameters(), Affine(1.0, 0.0))
 
@@ -32,13 +30,13 @@ def find_warnings(prices: F64, ranges: Sequence[TrainingRange] = UNLIMITED_RANGE
     return [list(each) for each in InputChecks(ranges).find_warnings(prices, observed)]
 
 
-def details(code: WarningCode, prices: F64) -> list[str]:
-    """Return the details of the warnings with one code, for one window (W,)."""
+def warning_details(code: WarningCode, prices: F64) -> list[str]:
+    """Return the details of the warnings of one code, for one window (W,)."""
     return [each.detail for each in find_warnings(prices[None])[0] if each.code == code]
 
 
 def calm_walk(seed: int, volatility: float = 0.01, length: int = WINDOW, start: float = 100.0) -> F64:
-    """Return a random walk (length,) of log prices."""
+    """Return prices (length,) whose logarithms are a random walk."""
     steps = np.random.default_rng(seed).normal(0, volatility, length)
     walk: F64 = start * np.exp(steps.cumsum())
     return walk
@@ -133,12 +131,12 @@ def test_constant_window_has_no_other_warning(price: float) -> None:
 def test_stale_tail_starts_at_five_equal_prices(prices: F64, equal: int) -> None:
     assume((np.diff(prices) != 0).all())
     prices[-equal:] = prices[-equal]
-    found = details("stale_tail", prices)
+    found = warning_details("stale_tail", prices)
     if equal < STALE_PRICES:
         assert found == []
     else:
         assert found == [f"the last {equal} prices are equal; check that the source still updates"]
-    assert details("constant_window", prices) == []
+    assert warning_details("constant_window", prices) == []
 
 
 def test_equal_prices_elsewhere_are_no_stale_tail() -> None:
@@ -164,12 +162,12 @@ def test_equal_prices_elsewhere_are_no_stale_tail() -> None:
 def test_split_in_calm_walk_is_found_at_its_place(
     seed: int, start: float, volatility: float, ratio: float, at: int, is_reverse: bool
 ) -> None:
-    """The price also moves on the day of the split, so the ratio named is the one nearest to the jump."""
+    """The price also moves on the day of the split, so the warning states the ratio nearest to the jump."""
     prices = calm_walk(seed, volatility, start=start)
     steps = np.abs(np.diff(np.log(prices)))
     assume(steps[at - 1] < 0.03)
     prices[at:] *= ratio if is_reverse else 1 / ratio
-    (detail,) = details("likely_split", prices)
+    (detail,) = warning_details("likely_split", prices)
     steps_ago = WINDOW - 1 - at
     distance = "1 step" if steps_ago == 1 else f"{steps_ago} steps"
     assert detail.startswith(f"the price {distance} before the last is " if steps_ago else "the last price is ")
@@ -181,7 +179,7 @@ def test_two_splits_have_two_warnings() -> None:
     prices = calm_walk(5)
     prices[20:] /= 2
     prices[50:] /= 7
-    found = details("likely_split", prices)
+    found = warning_details("likely_split", prices)
     assert ["2:1 split" in found[0], "7:1 split" in found[1]] == [True, True]
 
 
@@ -190,21 +188,21 @@ def test_two_splits_have_two_warnings() -> None:
 def test_jump_smaller_than_any_split_has_no_warning(seed: int, factor: float, at: int) -> None:
     prices = calm_walk(seed, 0.001)
     prices[at:] *= factor
-    assert details("likely_split", prices) == []
+    assert warning_details("likely_split", prices) == []
 
 
 @pytest.mark.parametrize("factor", [2.3, 0.4, 13.0, 1 / 40])
 def test_jump_by_unusual_ratio_has_no_warning(factor: float) -> None:
     prices = calm_walk(2, 0.005)
     prices[30:] *= factor
-    assert details("likely_split", prices) == []
+    assert warning_details("likely_split", prices) == []
 
 
 @moderate_examples
 @given(seed=seeds)
 def test_halving_in_very_volatile_window_has_no_warning(seed: int) -> None:
     prices = 100 * 2.0 ** np.random.default_rng(seed).choice([-1, 1], WINDOW).cumsum()
-    assert details("likely_split", prices) == []
+    assert warning_details("likely_split", prices) == []
 
 
 def test_halving_in_otherwise_constant_window_is_split() -> None:
@@ -214,7 +212,7 @@ def test_halving_in_otherwise_constant_window_is_split() -> None:
         "the price 34 steps before the last is 0.5 times the previous price; "
         "if this is a 2:1 split, adjust all earlier prices"
     )
-    assert details("likely_split", prices) == [expected]
+    assert warning_details("likely_split", prices) == [expected]
 
 
 @pytest.mark.parametrize("low", [0.0, -5.0])

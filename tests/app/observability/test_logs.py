@@ -80,7 +80,7 @@ def _fresh_root_logger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_fresh_root_logger")
-def test_configure_logging_writes_records_from_its_level_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configure_logging_writes_from_its_level_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("warning")
     logging.getLogger("app.somewhere").warning("it is %s", "odd")
     logging.getLogger("app.somewhere").info("it is even")
@@ -147,7 +147,7 @@ def test_request_log_splits_large_writes_between_lines(sizes: list[int]) -> None
         assert not following or len(written) + len(following.splitlines(keepends=True)[0]) > MAX_WRITE_BYTES
 
 
-# RequestLog: what a line contains
+# RequestLog: the content of a line
 
 
 @in_virtual_time

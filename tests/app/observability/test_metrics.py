@@ -1,4 +1,4 @@
-"""Metrics: what each event adds, how they are exposed, and how several processes sum them."""
+"""Metrics: the samples that each event adds, their exposition, and their sums over several processes."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from app.observability.metrics import (
     metrics_server,
 )
 from app.serving.batcher import Call
-from tests.server_process import free_port
+from benchmarks.processes import free_port
 
 
 def sample(metrics: Metrics, name: str, /, **labels: str) -> float | None:

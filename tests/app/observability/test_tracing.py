@@ -23,14 +23,14 @@ from app.observability.tracing import Tracing
 from app.serving.registry import Registry
 from app.settings import Settings
 from tests.app.api.app_client import AppClient, running_app
+from tests.prices import PRICES
 
-PRICES = [100.0 + i % 7 for i in range(60)]
-TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 ENDPOINT: Any = "http://127.0.0.1:9/v1/traces"  # nothing listens here
 
 
 @pytest.fixture(scope="module")
-def traced(shipped: Path) -> Iterator[tuple[AppClient, InMemorySpanExporter]]:
+def traced_client(shipped: Path) -> Iterator[tuple[AppClient, InMemorySpanExporter]]:
     """A started application, and the exporter that keeps its spans."""
     exporter = InMemorySpanExporter()
     with ExitStack() as stack:
@@ -42,9 +42,11 @@ def traced(shipped: Path) -> Iterator[tuple[AppClient, InMemorySpanExporter]]:
         yield client, exporter
 
 
-def only_span(traced: tuple[AppClient, InMemorySpanExporter], method: str, path: str, **how: Any) -> ReadableSpan:
+def only_span(
+    traced_client: tuple[AppClient, InMemorySpanExporter], method: str, path: str, **how: Any
+) -> ReadableSpan:
     """Send a request and return its only span."""
-    client, exporter = traced
+    client, exporter = traced_client
     exporter.clear()
     client.request(method, path, **how)
     [span] = exporter.get_finished_spans()
@@ -52,9 +54,9 @@ def only_span(traced: tuple[AppClient, InMemorySpanExporter], method: str, path:
 
 
 def test_span_has_the_route_and_the_status(
-    traced: tuple[AppClient, InMemorySpanExporter],
+    traced_client: tuple[AppClient, InMemorySpanExporter],
 ) -> None:
-    span = only_span(traced, "GET", "/models/default")
+    span = only_span(traced_client, "GET", "/models/default")
     assert (span.name, span.kind) == ("GET /models/{name}", SpanKind.SERVER)
     assert dict(span.attributes or {}) == {
         "http.request.method": "GET",
@@ -67,32 +69,32 @@ def test_span_has_the_route_and_the_status(
     assert span.resource.attributes["service.version"] == __version__
 
 
-def test_fast_path_has_a_span(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
-    assert only_span(traced, "POST", "/predict", json={"prices": PRICES}).name == "POST /predict"
+def test_fast_path_has_a_span(traced_client: tuple[AppClient, InMemorySpanExporter]) -> None:
+    assert only_span(traced_client, "POST", "/predict", json={"prices": PRICES}).name == "POST /predict"
 
 
-def test_span_joins_the_trace_of_the_caller(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
-    span = only_span(traced, "GET", "/health/live", headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
+def test_span_joins_the_trace_of_the_caller(traced_client: tuple[AppClient, InMemorySpanExporter]) -> None:
+    span = only_span(traced_client, "GET", "/health/live", headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"})
     assert span.parent is not None
-    assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, SPAN)
-    assert f"{span.context.span_id:016x}" != SPAN
+    assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE_ID, SPAN_ID)
+    assert f"{span.context.span_id:016x}" != SPAN_ID
 
 
-def test_unsampled_trace_is_not_recorded(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
-    client, exporter = traced
+def test_unsampled_trace_is_not_recorded(traced_client: tuple[AppClient, InMemorySpanExporter]) -> None:
+    client, exporter = traced_client
     exporter.clear()
-    response = client.get("/health/live", headers={"traceparent": f"00-{TRACE}-{SPAN}-00"})
+    response = client.get("/health/live", headers={"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-00"})
     assert exporter.get_finished_spans() == ()
-    assert response.headers["x-request-id"] == TRACE
+    assert response.headers["x-request-id"] == TRACE_ID
 
 
-def test_request_id_defaults_to_the_trace_id(
-    traced: tuple[AppClient, InMemorySpanExporter],
+def test_request_id_of_traced_request_is_the_trace_id(
+    traced_client: tuple[AppClient, InMemorySpanExporter],
 ) -> None:
-    client, exporter = traced
+    client, exporter = traced_client
     exporter.clear()
     responses: list[httpx.Response] = []
-    [line] = client.logged(lambda: responses.append(client.get("/nowhere")))
+    [line] = client.capture_request_log(lambda: responses.append(client.get("/nowhere")))
     [span] = exporter.get_finished_spans()
     trace_id = f"{span.context.trace_id:032x}"
     assert responses[0].headers["x-request-id"] == responses[0].json()["request_id"] == trace_id
@@ -100,11 +102,11 @@ def test_request_id_defaults_to_the_trace_id(
 
 
 def test_log_line_has_a_sent_request_id_and_the_trace_id(
-    traced: tuple[AppClient, InMemorySpanExporter],
+    traced_client: tuple[AppClient, InMemorySpanExporter],
 ) -> None:
-    client, exporter = traced
+    client, exporter = traced_client
     exporter.clear()
-    [line] = client.logged(lambda: client.get("/health/live", headers={"x-request-id": "order-66"}))
+    [line] = client.capture_request_log(lambda: client.get("/health/live", headers={"x-request-id": "order-66"}))
     [span] = exporter.get_finished_spans()
     assert (line["request_id"], line["trace_id"]) == ("order-66", f"{span.context.trace_id:032x}")
 
@@ -113,22 +115,22 @@ def test_log_line_has_a_sent_request_id_and_the_trace_id(
     ("body", "status", "problem"), [({"prices": [1]}, 422, "invalid-content"), ({"model": "x"}, 422, "invalid-content")]
 )
 def test_client_error_is_recorded_but_does_not_fail_the_span(
-    traced: tuple[AppClient, InMemorySpanExporter], body: Any, status: int, problem: str
+    traced_client: tuple[AppClient, InMemorySpanExporter], body: Any, status: int, problem: str
 ) -> None:
-    span = only_span(traced, "POST", "/predict", json=body)
+    span = only_span(traced_client, "POST", "/predict", json=body)
     assert span.attributes is not None
     assert (span.attributes["http.response.status_code"], span.attributes["error.type"]) == (status, problem)
     assert span.status.status_code is StatusCode.UNSET
 
 
 def test_server_error_fails_the_span(
-    traced: tuple[AppClient, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
+    traced_client: tuple[AppClient, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: Forecaster, batch: PreprocessedBatch) -> None:
         raise RuntimeError("secret-4711")
 
     monkeypatch.setattr(Forecaster, "infer", broken)
-    span = only_span(traced, "POST", "/predict", json={"prices": PRICES})
+    span = only_span(traced_client, "POST", "/predict", json={"prices": PRICES})
     assert span.attributes is not None
     assert (span.attributes["http.response.status_code"], span.attributes["error.type"]) == (500, "internal-error")
     assert span.status.status_code is StatusCode.ERROR
@@ -136,17 +138,17 @@ def test_server_error_fails_the_span(
 
 
 def test_failed_request_has_the_route_in_its_span(
-    traced: tuple[AppClient, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
+    traced_client: tuple[AppClient, InMemorySpanExporter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Registry, "published", None)
-    span = only_span(traced, "GET", "/models")
+    span = only_span(traced_client, "GET", "/models")
     assert span.name == "GET /models"
     assert span.attributes is not None
     assert (span.attributes["http.route"], span.attributes["error.type"]) == ("/models", "internal-error")
 
 
-def test_unmatched_path_is_not_in_the_span(traced: tuple[AppClient, InMemorySpanExporter]) -> None:
-    span = only_span(traced, "GET", "/invented")
+def test_unmatched_path_is_not_in_the_span(traced_client: tuple[AppClient, InMemorySpanExporter]) -> None:
+    span = only_span(traced_client, "GET", "/invented")
     assert span.name == "GET"
     assert "invented" not in span.to_json()
 
@@ -155,14 +157,14 @@ def test_websocket_has_no_span() -> None:
     exporter = InMemorySpanExporter()
     seen: list[str] = []
 
-    async def behind(scope: Any, receive: Any, send: Any) -> None:
+    async def inner_app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["type"])
 
-    async def nothing(*_: object) -> Any:
+    async def unused(*_: object) -> Any:
         raise AssertionError
 
     async def connect() -> None:
-        await Tracing(ENDPOINT, SimpleSpanProcessor(exporter)).wrap(behind)({"type": "websocket"}, nothing, nothing)
+        await Tracing(ENDPOINT, SimpleSpanProcessor(exporter)).wrap(inner_app)({"type": "websocket"}, unused, unused)
 
     asyncio.run(connect())
     assert (seen, exporter.get_finished_spans()) == (["websocket"], ())
@@ -202,12 +204,12 @@ def test_spans_are_exported_at_shutdown(shipped: Path) -> None:
         collector() as (endpoint, received),
         running_app(Settings.model_validate({"models_dir": shipped, "otlp_endpoint": endpoint})) as client,
     ):
-        headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+        headers = {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"}
         assert client.post("/predict", json={"prices": PRICES}, headers=headers).status_code == 200
     [(path, content)] = received
     [span] = content.resource_spans[0].scope_spans[0].spans
     assert path == "/v1/traces"
-    assert (span.name, span.trace_id.hex(), span.parent_span_id.hex()) == ("POST /predict", TRACE, SPAN)
+    assert (span.name, span.trace_id.hex(), span.parent_span_id.hex()) == ("POST /predict", TRACE_ID, SPAN_ID)
     assert span.end_time_unix_nano > span.start_time_unix_nano
 
 

@@ -9,8 +9,6 @@ import pytest
 from app.artifact.transform import F64
 from tests.server_process import ServerProcess, running_server
 
-PRICES = [100.0 + i % 7 for i in range(60)]
-
 
 def random_windows(count: int, seed: int = 7) -> F64:
     """Return distinct windows of very different scales and volatilities, of shape (count, 60)."""

@@ -1,4 +1,4 @@
-"""`HttpProtocol` sends each response in one write, and holds nothing back for good."""
+"""`HttpProtocol` sends each response in one write, and flushes every response it has buffered."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tests.virtual_time import in_virtual_time
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
-FAIL = b"fails"  # a piece in place of which the application raises an exception
+FAIL = b"fails"  # instead of sending this piece, the application raises an exception
 
 
 class RecordingTransport(asyncio.Transport):
@@ -68,13 +68,13 @@ class ProtocolHarness:
         return self.transport.sent
 
 
-def length(content: bytes) -> list[tuple[bytes, bytes]]:
+def content_length(content: bytes) -> list[tuple[bytes, bytes]]:
     return [(b"content-length", str(len(content)).encode())]
 
 
 @in_virtual_time
 async def test_response_is_sent_in_one_write() -> None:
-    harness = ProtocolHarness(b"hello", headers=length(b"hello"))
+    harness = ProtocolHarness(b"hello", headers=content_length(b"hello"))
     for _ in range(3):  # on one connection
         [sent] = await harness.exchange(GET)
         assert sent.startswith(b"HTTP/1.1 200 ")
@@ -91,13 +91,18 @@ async def test_streamed_pieces_are_sent_as_they_come() -> None:
 @in_virtual_time
 async def test_body_that_looks_like_a_head_is_sent() -> None:
     piece = b"HTTP/1.1 200 OK\r\n\r\n"
-    harness = ProtocolHarness(piece, piece, piece, headers=length(piece * 3))
+    harness = ProtocolHarness(piece, piece, piece, headers=content_length(piece * 3))
     assert b"".join(await harness.exchange(GET)).endswith(b"\r\n\r\n" + piece * 3)
 
 
 @pytest.mark.parametrize(
     ("request_line", "status", "headers"),
-    [(b"HEAD / ", 200, length(b"hello")), (b"GET / ", 204, []), (b"GET / ", 304, []), (b"GET / ", 200, length(b""))],
+    [
+        (b"HEAD / ", 200, content_length(b"hello")),
+        (b"GET / ", 204, []),
+        (b"GET / ", 304, []),
+        (b"GET / ", 200, content_length(b"")),
+    ],
 )
 @in_virtual_time
 async def test_response_without_a_body_is_sent(
@@ -113,14 +118,14 @@ async def test_response_without_a_body_is_sent(
 
 @in_virtual_time
 async def test_100_continue_is_sent_at_once() -> None:
-    harness = ProtocolHarness(b"hello", headers=length(b"hello"))
+    harness = ProtocolHarness(b"hello", headers=content_length(b"hello"))
     assert await harness.exchange(POST, 0.5) == [b"HTTP/1.1 100 Continue\r\n\r\n"]
     assert b"".join(await harness.exchange(b"{}")).endswith(b"\r\n\r\nhello")
 
 
 @in_virtual_time
 async def test_head_is_sent_before_a_failed_connection_closes() -> None:
-    harness = ProtocolHarness(FAIL, headers=length(b"hello"))
+    harness = ProtocolHarness(FAIL, headers=content_length(b"hello"))
     assert b"".join(await harness.exchange(GET)).startswith(b"HTTP/1.1 200 ")
     assert harness.transport.is_closed
 

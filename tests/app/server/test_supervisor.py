@@ -20,9 +20,11 @@ from app.artifact import store
 from app.server import supervisor as supervisor_module
 from app.settings import Settings
 from benchmarks.model_variants import publish_variant
-from tests.app.server.conftest import PRICES
+from benchmarks.processes import free_port
 from tests.conftest import version_of
-from tests.server_process import TIMEOUT_S, HttpConnection, ServerProcess, free_port, running_server, wait_until
+from tests.metrics_text import parse_metrics
+from tests.prices import PRICES
+from tests.server_process import TIMEOUT_S, HttpConnection, ServerProcess, running_server, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -69,11 +71,10 @@ def test_metrics_are_summed_whichever_process_is_scraped(two_processes: ServerPr
     model = f'pricecast_model_info{{engine="onnx",name="default",version="{version_of("default")}"}}'
     for _ in range(10):
         with httpx.Client(trust_env=False, verify=False) as client:
-            lines = client.get(f"{two_processes.url}/metrics").text.splitlines()
-        samples = dict(line.rsplit(" ", 1) for line in lines if line[0] != "#")
-        assert float(samples['pricecast_requests_total{method="POST",route="/predict",status="200"}']) == 40
-        assert float(samples["pricecast_call_windows_sum"]) == 40
-        assert float(samples[model]) == 1
+            samples = parse_metrics(client.get(f"{two_processes.url}/metrics").text)
+        assert samples['pricecast_requests_total{method="POST",route="/predict",status="200"}'] == 40
+        assert samples["pricecast_call_windows_sum"] == 40
+        assert samples[model] == 1
 
 
 def test_log_lines_of_several_processes_do_not_mix(two_processes: ServerProcess) -> None:
@@ -107,8 +108,8 @@ def test_killed_process_is_replaced(two_processes: ServerProcess) -> None:
 # Version changes
 
 
-def responses_of_all(server: ServerProcess, method: str, path: str, **options: Any) -> list[httpx.Response]:
-    """Send so many requests over new connections that each process answers at least one of them."""
+def request_all_processes(server: ServerProcess, method: str, path: str, **options: Any) -> list[httpx.Response]:
+    """Send 24 requests over new connections, so that every process almost certainly handles at least one."""
     found = []
     for _ in range(24):
         with httpx.Client(trust_env=False, verify=False, timeout=TIMEOUT_S) as client:
@@ -117,10 +118,10 @@ def responses_of_all(server: ServerProcess, method: str, path: str, **options: A
 
 
 def live_versions(server: ServerProcess) -> set[str]:
-    """Return the versions of the default model that the processes answer with."""
-    answers = responses_of_all(server, "POST", "/predict", json={"prices": PRICES})
-    assert {answer.status_code for answer in answers} == {200}
-    return {answer.json()["model"]["version"] for answer in answers}
+    """Return the versions of the default model in the responses of all processes."""
+    responses = request_all_processes(server, "POST", "/predict", json={"prices": PRICES})
+    assert {response.status_code for response in responses} == {200}
+    return {response.json()["model"]["version"] for response in responses}
 
 
 LOCKABLE_MODELS_DIR = """
@@ -163,19 +164,18 @@ def test_all_processes_follow_a_load_request_and_sighup(models: Path) -> None:
         wait_until(
             "a failure everywhere",
             lambda: all(
-                "default" in answer.json()["failures"] for answer in responses_of_all(server, "GET", "/models")
+                "default" in response.json()["failures"] for response in request_all_processes(server, "GET", "/models")
             ),
         )
         assert live_versions(server) == {published}
 
-        exposition = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text.splitlines()
-        samples = dict(line.rsplit(" ", 1) for line in exposition if line[0] != "#")
-        assert samples[f'pricecast_model_info{{engine="onnx",name="default",version="{published}"}}'] == "1.0"
-        assert {answer.status_code for answer in responses_of_all(server, "GET", "/metrics")} == {404}
+        samples = parse_metrics(httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text)
+        assert samples[f'pricecast_model_info{{engine="onnx",name="default",version="{published}"}}'] == 1
+        assert {response.status_code for response in request_all_processes(server, "GET", "/metrics")} == {404}
         assert server.stop() == 0
         logged = server.logged_requests("/predict")
         assert len({line["process"] for line in logged}) == 2, "both processes have answered"
-        counted = float(samples['pricecast_requests_total{method="POST",route="/predict",status="200"}'])
+        counted = samples['pricecast_requests_total{method="POST",route="/predict",status="200"}']
         assert len(logged) == counted >= 4 * 24
 
 

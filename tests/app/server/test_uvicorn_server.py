@@ -13,9 +13,11 @@ import httpx
 import psutil
 import pytest
 
-from tests.app.server.conftest import PRICES, random_windows
-from tests.conftest import version_of
-from tests.server_process import ROOT, ServerProcess, running_server
+from tests.app.server.conftest import random_windows
+from tests.conftest import ROOT, version_of
+from tests.metrics_text import parse_metrics
+from tests.prices import PRICES
+from tests.server_process import ServerProcess, running_server
 
 pytestmark = pytest.mark.slow
 
@@ -98,22 +100,22 @@ def test_metrics_count_requests_and_windows() -> None:
             client.post("/predict", json={"prices": window})
         client.post("/predict", json={"prices": []})
         client.post("/predict/batch", json={"series": [{"prices": window} for window in random_windows(100).tolist()]})
-        samples = dict(line.rsplit(" ", 1) for line in client.get("/metrics").text.splitlines() if line[0] != "#")
-    assert float(samples['pricecast_requests_total{method="POST",route="/predict",status="200"}']) == 5
-    assert float(samples['pricecast_requests_total{method="POST",route="/predict",status="422"}']) == 1
-    assert float(samples['pricecast_requests_total{method="POST",route="/predict/batch",status="200"}']) == 1
-    assert float(samples["pricecast_call_windows_sum"]) == 105
+        samples = parse_metrics(client.get("/metrics").text)
+    assert samples['pricecast_requests_total{method="POST",route="/predict",status="200"}'] == 5
+    assert samples['pricecast_requests_total{method="POST",route="/predict",status="422"}'] == 1
+    assert samples['pricecast_requests_total{method="POST",route="/predict/batch",status="200"}'] == 1
+    assert samples["pricecast_call_windows_sum"] == 105
     version = version_of("tutorial")
-    assert float(samples[f'pricecast_model_info{{engine="onnx",name="tutorial",version="{version}"}}']) == 1
+    assert samples[f'pricecast_model_info{{engine="onnx",name="tutorial",version="{version}"}}'] == 1
 
 
-def test_compressed_batch_is_answered_and_a_zip_bomb_is_rejected(server: tuple[ServerProcess, httpx.Client]) -> None:
+def test_compressed_batch_is_accepted_and_zip_bomb_rejected(server: tuple[ServerProcess, httpx.Client]) -> None:
     process, client = server
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     plain_headers = headers | {"content-encoding": "identity"}
     batch = json.dumps({"series": [{"prices": window} for window in random_windows(100).tolist()]}).encode()
-    answer = client.post("/predict/batch", content=gzip.compress(batch), headers=headers).json()
-    assert answer == client.post("/predict/batch", content=batch, headers=plain_headers).json()
+    body = client.post("/predict/batch", content=gzip.compress(batch), headers=headers).json()
+    assert body == client.post("/predict/batch", content=batch, headers=plain_headers).json()
     memory_before = psutil.Process(process.process.pid).memory_info().rss
     bomb = gzip.compress(bytes(256 * 2**20))
     assert client.post("/predict/batch", content=bomb, headers=headers).status_code == 413
@@ -148,7 +150,7 @@ def test_stalled_body_times_out_without_blocking_others(server: tuple[ServerProc
     assert client.get("/health/ready").status_code == 200
 
 
-def test_no_response_names_the_server_software(server: tuple[ServerProcess, httpx.Client]) -> None:
+def test_no_response_reveals_the_server_software(server: tuple[ServerProcess, httpx.Client]) -> None:
     process, client = server
     for method, path in (("GET", "/docs"), ("GET", "/nowhere"), ("POST", "/predict"), ("GET", "/health/ready")):
         assert "server" not in client.request(method, path).headers

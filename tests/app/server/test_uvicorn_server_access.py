@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from app import api_keys
-from tests.app.server.conftest import PRICES
-from tests.server_process import ServerProcess, free_port, running_server, wait_until
+from benchmarks.processes import free_port
+from tests.prices import PRICES
+from tests.server_process import ServerProcess, running_server, wait_until
 
 pytestmark = pytest.mark.slow
 

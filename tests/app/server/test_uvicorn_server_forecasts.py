@@ -16,7 +16,7 @@ from app.artifact.store import Artifact
 from app.artifact.transform import F64
 from app.inference.forecaster import EngineName, Forecaster, load_forecaster
 from tests.app.server.conftest import random_windows
-from tests.conftest import MODELS
+from tests.conftest import MODELS, version_of
 from tests.server_process import HttpConnection, ServerProcess
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ NAMES = ("default", "tutorial")
 
 @pytest.fixture(scope="module")
 def starting_servers() -> Iterator[dict[str, ServerProcess]]:
-    """One server per engine. They start together, while the test process computes what to expect of them."""
+    """One server per engine. They start together, while the test process computes the expected forecasts."""
     with ExitStack() as stack:
         servers = {engine: ServerProcess(engine=engine) for engine in ENGINES}
         for server in servers.values():
@@ -39,7 +39,7 @@ def starting_servers() -> Iterator[dict[str, ServerProcess]]:
 
 @pytest.fixture(scope="module")
 def artifacts() -> dict[str, Artifact]:
-    return {name: store.read_version(MODELS, name, store.current_version(MODELS, name)) for name in NAMES}
+    return {name: store.read_version(MODELS, name, version_of(name)) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +133,10 @@ def test_64_connections_each_get_their_own_forecasts(
     async def send_requests(first: int) -> None:
         connection = await HttpConnection.open(server[0])
         for i in range(first, requests, connections):
-            status, answer = await connection.post("/predict", {"prices": windows[i].tolist(), "levels": [80]})
-            assert status == 200, answer
-            interval = answer["intervals"]["80"]
-            received[i] = interval["lower"][0], answer["forecast"][0], interval["upper"][0]
+            status, body = await connection.post("/predict", {"prices": windows[i].tolist(), "levels": [80]})
+            assert status == 200, body
+            interval = body["intervals"]["80"]
+            received[i] = interval["lower"][0], body["forecast"][0], interval["upper"][0]
         connection.close()
 
     async def run_connections() -> None:

@@ -10,15 +10,16 @@ from functools import partial
 import httpx
 import pytest
 
-from tests.app.server.conftest import PRICES, random_windows
+from tests.app.server.conftest import random_windows
+from tests.prices import PRICES
 from tests.server_process import HttpConnection, ServerProcess, running_server, wait_until
 
 pytestmark = pytest.mark.slow
 
 
-def test_sigterm_under_load_answers_every_request_that_was_read() -> None:
+def test_sigterm_under_load_responds_to_every_read_request() -> None:
     series = [{"prices": window} for window in random_windows(4).tolist()]
-    answered: dict[str, int] = {}  # status by request ID
+    received: dict[str, int] = {}  # status by request ID
     has_load = asyncio.Event()
 
     async def send_requests(number: int, server: ServerProcess) -> None:
@@ -26,8 +27,8 @@ def test_sigterm_under_load_answers_every_request_that_was_read() -> None:
         with suppress(ConnectionError):
             for i in itertools.count():
                 name = f"{number}-{i}"
-                answered[name], _ = await connection.post("/predict/batch", {"series": series}, X_Request_ID=name)
-                if len(answered) > 500:
+                received[name], _ = await connection.post("/predict/batch", {"series": series}, X_Request_ID=name)
+                if len(received) > 500:
                     has_load.set()
         connection.close()
 
@@ -43,18 +44,18 @@ def test_sigterm_under_load_answers_every_request_that_was_read() -> None:
         assert server.process.wait(30) == 0
         server.stop()
         read = {line["request_id"]: line["status"] for line in server.logged_requests("/predict/batch")}
-        assert read == answered
-        assert set(answered.values()) <= {200, 503}
-        assert sum(status == 200 for status in answered.values()) > 500
+        assert read == received
+        assert set(received.values()) <= {200, 503}
+        assert sum(status == 200 for status in received.values()) > 500
 
 
 def test_sigterm_reports_unready_then_drains_and_exits_with_0() -> None:
     server = ServerProcess(with_coverage=True, drain_grace_s="1.5", batch_delay_s="1.0")
     url = server.wait_until_listening()
-    answers: list[int] = []
+    statuses: list[int] = []
 
     def send_request() -> None:
-        answers.append(httpx.post(f"{url}/predict", json={"prices": PRICES}, trust_env=False).status_code)
+        statuses.append(httpx.post(f"{url}/predict", json={"prices": PRICES}, trust_env=False).status_code)
 
     try:
         queued = threading.Thread(target=send_request)  # waits for the batch delay while the server shuts down
@@ -68,7 +69,7 @@ def test_sigterm_reports_unready_then_drains_and_exits_with_0() -> None:
         code = server.process.wait(30)
     finally:
         server.stop()
-    assert answers == [200, 200]
+    assert statuses == [200, 200]
     assert code == 0
 
 

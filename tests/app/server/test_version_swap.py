@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,30 +14,22 @@ from app.artifact import store
 from app.artifact.transform import F64
 from app.inference.forecaster import load_forecaster
 from benchmarks.model_variants import publish_variant
-from tests.app.server.conftest import PRICES
+from tests.app.artifact.artifact_files import publish_broken_copy
 from tests.conftest import version_of
+from tests.prices import PRICES, random_walk_windows
 from tests.server_process import HttpConnection, ServerProcess, running_server, wait_until
 
 pytestmark = pytest.mark.slow
 
 CONNECTIONS = 16
 SWAPS = 20
-ANSWERS_PER_SWAP = 60
+RESPONSES_PER_SWAP = 60
 
 
 def live_version(client: httpx.Client) -> str:
     response = client.post("/predict", json={"prices": PRICES})
     assert response.status_code == 200
     return str(response.json()["model"]["version"])
-
-
-def publish_broken_copy(models_dir: Path, of_version: str) -> str:
-    """Publish a broken copy of a version of the default model, and make it current."""
-    version = str(int(store.versions(models_dir, "default")[-1]) + 1)
-    path = Path(shutil.copytree(models_dir / "default" / of_version, models_dir / "default" / version))
-    (path / "model.onnx").write_bytes(b"nothing")
-    store.write_current(models_dir, "default", version)
-    return version
 
 
 def test_sighup_serves_a_new_version_and_reports_a_broken_one(models: Path) -> None:
@@ -49,6 +40,7 @@ def test_sighup_serves_a_new_version_and_reports_a_broken_one(models: Path) -> N
         wait_until("the published version", lambda: live_version(client) == wide)
 
         broken = publish_broken_copy(models, wide)
+        store.write_current(models, "default", broken)
         server.process.send_signal(signal.SIGHUP)
         wait_until("a failure", lambda: client.get("/models").json()["failures"])
         assert client.get("/models").json()["failures"]["default"].startswith(f"default/{broken}/model.onnx: ")
@@ -67,9 +59,8 @@ def expected_quantiles(models_dir: Path, version: str, windows: F64) -> F64:
 def test_swaps_under_load_lose_no_request_and_mix_no_versions(models: Path) -> None:
     """Only one version is served at a time, so each swap retires a version that is still answering requests."""
     first = version_of("default")
-    rng = np.random.default_rng(9)
-    windows = 100 * np.exp(rng.normal(scale=0.01, size=(64, 60)).cumsum(axis=1))
-    answers: list[tuple[int, slice, Any]] = []
+    windows = random_walk_windows(64, seed=9)
+    responses: list[tuple[int, slice, Any]] = []
 
     async def send_requests(server: ServerProcess, number: int, done: asyncio.Event) -> None:
         connection = await HttpConnection.open(server)
@@ -78,14 +69,14 @@ def test_swaps_under_load_lose_no_request_and_mix_no_versions(models: Path) -> N
                 break
             rows = slice(7 * (number + i) % 50, 7 * (number + i) % 50 + 1 + i % 9)
             series = [{"prices": window} for window in windows[rows].tolist()]
-            status, answer = await connection.post("/predict/batch", {"series": series, "levels": [95]})
-            answers.append((status, rows, answer))
+            status, body = await connection.post("/predict/batch", {"series": series, "levels": [95]})
+            responses.append((status, rows, body))
         connection.close()
 
     async def swap_versions(server: ServerProcess, done: asyncio.Event) -> None:
         connection = await HttpConnection.open(server)
         for i in range(SWAPS):
-            while len(answers) < ANSWERS_PER_SWAP * (i + 1):  # noqa: ASYNC110 — a list has no event to wait for
+            while len(responses) < RESPONSES_PER_SWAP * (i + 1):  # noqa: ASYNC110 — a list has no event to wait for
                 await asyncio.sleep(0.001)
             status, loaded = await connection.post("/models/default/load", {"version": (first, wide)[i % 2]})
             assert (status, loaded["served_versions"]) == (200, [(first, wide)[i % 2]])
@@ -105,14 +96,14 @@ def test_swaps_under_load_lose_no_request_and_mix_no_versions(models: Path) -> N
         asyncio.run(run_all(server))
         assert server.stop() == 0
 
-    assert {status for status, _, _ in answers} == {200}
-    assert {answer["model"]["version"] for _, _, answer in answers} == {first, wide}
+    assert {status for status, _, _ in responses} == {200}
+    assert {body["model"]["version"] for _, _, body in responses} == {first, wide}
     expected = {version: expected_quantiles(models, version, windows) for version in (first, wide)}
     widths = {version: np.ptp(quantiles, axis=1) for version, quantiles in expected.items()}
     assert (widths[wide] > 2 * widths[first]).all(), "the two versions cannot be confused"
-    for _, rows, answer in answers:
+    for _, rows, body in responses:
         received = [
             [*forecast["intervals"]["95"]["lower"], *forecast["forecast"], *forecast["intervals"]["95"]["upper"]]
-            for forecast in answer["forecasts"]
+            for forecast in body["forecasts"]
         ]
-        np.testing.assert_allclose(received, expected[answer["model"]["version"]][rows], rtol=1e-5)
+        np.testing.assert_allclose(received, expected[body["model"]["version"]][rows], rtol=1e-5)

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from app.errors import Overloaded
 from app.serving.batcher import Batcher, Call
-from tests.fakes import FakeCall, result_of
+from tests.fakes import FakeEngineCall, result_of
 from tests.virtual_time import now, sleep_until
 
 HOUR_S = 3600.0
+PREDICTABLE_SHARE = 0.65  # of a deadline; not imported from the service, so that a changed share fails tests
 
 
 class Outcome(NamedTuple):
@@ -19,13 +20,13 @@ class Outcome(NamedTuple):
     at_s: float
 
     @property
-    def kind(self) -> tuple[type, float]:
+    def type_and_time(self) -> tuple[type, float]:
         """The type of the value, and the time."""
         return type(self.value), self.at_s
 
 
-def answered(*items: int, at_s: float) -> Outcome:
-    """The outcome of a request that gets the results of its items."""
+def succeeded(*items: int, at_s: float) -> Outcome:
+    """Return the outcome of a request that gets the results of its items."""
     return Outcome([result_of(item) for item in items], at_s)
 
 
@@ -51,7 +52,7 @@ class BatcherHarness:
         on_call: Callable[[Call], None] | None = None,
         on_coalesced: Callable[[int], None] | None = None,
     ) -> None:
-        self.call = FakeCall(takes_s=1.0)
+        self.call = FakeEngineCall(duration_s=1.0)
         self.reported: list[Call] = []
         self.coalesced: list[int] = []
         self.deaths: list[BaseException] = []
@@ -100,7 +101,7 @@ async def assert_rejected(harness: BatcherHarness, *items: int, at_s: float, dea
 
 
 async def measured_harness(
-    *, concurrent_calls: int = 1, max_batch_windows: int = 4, takes_s: float = 1.0, max_queued_windows: int = 100
+    *, concurrent_calls: int = 1, max_batch_windows: int = 4, duration_s: float = 1.0, max_queued_windows: int = 100
 ) -> BatcherHarness:
     """Create a harness whose batcher has measured its drain rate.
 
@@ -110,12 +111,12 @@ async def measured_harness(
     harness = BatcherHarness(
         concurrent_calls=concurrent_calls, max_batch_windows=max_batch_windows, max_queued_windows=max_queued_windows
     )
-    harness.call.takes_s = takes_s
+    harness.call.duration_s = duration_s
     full = concurrent_calls * max_batch_windows
-    await outcomes_of(harness.request(*range(-full, 0)), harness.request(*range(-2 * full, -full), at_s=takes_s / 4))
+    await outcomes_of(harness.request(*range(-full, 0)), harness.request(*range(-2 * full, -full), at_s=duration_s / 4))
     return harness
 
 
 def deadline_for(predicted_s: float) -> float:
     """Return the shortest deadline for which a request with this predicted delay is accepted."""
-    return predicted_s / 0.65
+    return predicted_s / PREDICTABLE_SHARE

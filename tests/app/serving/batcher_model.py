@@ -1,8 +1,8 @@
-"""A model of the batcher's promises: it predicts how each request ends, and which calls are made.
+"""A reference model of the batcher's contract: it predicts how each request ends, and which calls are made.
 
-The test reports each arrival, and the start and end of each engine call. The model knows what the batcher promises, but
-not how it keeps the promise. One thing it cannot know: a waiting window whose requests were all cancelled is dropped
-when a batcher task next takes windows, and that cannot be observed. Where it matters, either outcome is accepted.
+The test reports each arrival, and the start and end of each engine call. The model implements the contract, not the
+algorithm. It cannot observe when a waiting window is dropped: if all requests for a window were cancelled, a batcher
+task drops it when it next takes windows. Where this matters, the model accepts both outcomes.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from app.errors import Draining, NotReady, Overloaded
 from app.serving.batcher import Call
+from tests.app.serving.batcher_harness import PREDICTABLE_SHARE
 from tests.fakes import result_of
 
 CANCELLED = asyncio.CancelledError()
@@ -67,7 +68,7 @@ class RunningCall:
     """An engine call that runs until the test ends it.
 
     Attributes:
-        windows: What it computes.
+        windows: The windows it computes.
         started_s: When it started.
         task: The batcher task that made it.
         ending: Ends the call, with an error if it has one.
@@ -96,8 +97,8 @@ class BatcherModel:
         waiting: The waiting windows, oldest first, by item.
         computing: The windows that are computed or wait for a retry, by item.
         running: The engine calls that run.
-        possible_coalesced: The numbers of coalesced windows that the latest arrival may report; 0 for no report.
-        possible_reports: What may be reported of the call that has just ended.
+        possible_coalesced: Numbers of coalesced windows that the latest arrival may report. 0 means no report.
+        possible_reports: Reports that the batcher may make of the call that has just ended.
         is_closing: Whether `close` was called.
         is_clock_broken: Whether reading the clock fails from now on.
         is_on_call_broken: Whether the callback `on_call` fails from now on.
@@ -155,7 +156,7 @@ class BatcherModel:
     # Arrivals
 
     def arrive(self, request: Request, deadline_s: float | None) -> None:
-        """Predict what happens to a request that arrives now."""
+        """Predict the outcome of a request that arrives now."""
         self._max_queued, self._possible_lateness = 0, {False}
         if self.deaths:
             request.expected = NotReady("")
@@ -189,7 +190,7 @@ class BatcherModel:
         self._is_due()
 
     def reject(self, request: Request) -> None:
-        """Note that a request was rejected as `Overloaded`, which must be possible."""
+        """Record that a request was rejected with `Overloaded`, and check that this was allowed."""
         assert self._max_queued > self.max_queued_windows or True in self._possible_lateness
         if request.is_accepted:  # both were possible, and the model had assumed the other
             self.possible_coalesced = range(1)
@@ -198,7 +199,7 @@ class BatcherModel:
         request.expected = Overloaded("")
 
     def leave(self, request: Request) -> None:
-        """Note that a request has ended."""
+        """Record that a request has ended."""
         for item in set(request.items) & self.waiting.keys():
             window = self.waiting[item]
             window.requests = [other for other in window.requests if other is not request]
@@ -215,7 +216,7 @@ class BatcherModel:
         }
 
     def expect_all_waiting(self, error: Exception) -> None:
-        """Expect this error of all requests that wait."""
+        """Expect all waiting requests to fail with this error."""
         for request in self.requests:
             if request.is_waiting:
                 request.expected = error
@@ -239,10 +240,13 @@ class BatcherModel:
         """Whether the predicted delay behind this queue exceeds its share of the deadline."""
         drained_windows, drained_s = self._drained
         ahead = len(queue) + len(self.computing)
-        return bool(ahead and drained_s) and (ahead + windows) / (drained_windows / drained_s) > 0.65 * deadline_s
+        return (
+            bool(ahead and drained_s)
+            and (ahead + windows) / (drained_windows / drained_s) > PREDICTABLE_SHARE * deadline_s
+        )
 
     def _is_due(self) -> bool:
-        """Whether a call may start now. It also may if one could earlier at the same time."""
+        """Whether a call may start now. Once a call is due, it stays due until time passes."""
         now_s = self.now()
         oldest_s = min((window.arrived_s for window in self.waiting.values()), default=now_s)
         if self.is_closing or len(self.waiting) >= self.max_batch_windows or oldest_s + self.delay_s <= now_s:
@@ -269,7 +273,7 @@ class BatcherModel:
         return call
 
     def end_call(self, call: RunningCall, error: Exception | None) -> None:
-        """Predict what the end of a call means for its requests."""
+        """Predict the effects of the end of a call on its requests."""
         self.running.remove(call)
         windows = call.windows
         took_s = self.now() - call.started_s
@@ -339,7 +343,7 @@ class BatcherModel:
                     request.expected = [result_of(item) for item in request.items]
 
     def _drop_unwanted_retries(self, task: "asyncio.Task[None]") -> None:
-        """Remove what no request waits for from the next retry of a task, and the retry itself if it is empty."""
+        """Remove unwanted windows from the next retry of a task, and drop retries that become empty."""
         retries = self._retries.get(task, [])
         while retries:
             half = retries.pop()

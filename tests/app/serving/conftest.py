@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.serving.registry_harness import refreshed
+from tests.app.serving.registry_harness import refresh_and_list
 from tests.fakes import FakeModelStore, FakeRegistry
 
 
@@ -21,5 +21,5 @@ def fake_registry(model_store: FakeModelStore) -> FakeRegistry:
     model_store.publish("a", "2")
     model_store.publish("b", "1")
     registry = FakeRegistry(model_store.directory)
-    refreshed(registry)
+    refresh_and_list(registry)
     return registry

@@ -19,7 +19,7 @@ from tests.fakes import FakeRegistry
 
 @dataclass(frozen=True)
 class FakeRunner:
-    """Records what a runner was started with, and on which event loop."""
+    """Records the arguments of a runner's start, and its event loop."""
 
     manifest: Manifest
     forecaster: Forecaster
@@ -71,13 +71,13 @@ def corrupt(models_dir: Path, name: str, file: str = "model.onnx") -> None:
     (current_path(models_dir, name) / file).write_bytes(b"garbage")
 
 
-def refreshed(registry: FakeRegistry, *, only_if_changed: bool = False) -> dict[str, list[str]]:
-    """Refresh a registry, and return the versions it serves."""
+def refresh_and_list(registry: FakeRegistry, *, only_if_changed: bool = False) -> dict[str, list[str]]:
+    """Refresh a registry, and return its served versions."""
     asyncio.run(registry.refresh(only_if_changed=only_if_changed))
-    return served(registry)
+    return served_versions(registry)
 
 
-def served(registry: FakeRegistry) -> dict[str, list[str]]:
+def served_versions(registry: FakeRegistry) -> dict[str, list[str]]:
     """Return the served versions by model name: the live one first (or "none"), the others oldest first."""
     names = {model.manifest.name for model in registry.served}
     live = {name: model.manifest.version for name, model in registry.models.items()}
@@ -87,13 +87,13 @@ def served(registry: FakeRegistry) -> dict[str, list[str]]:
     }
 
 
-def retired(registry: FakeRegistry) -> list[str]:
+def retired_references(registry: FakeRegistry) -> list[str]:
     """Return the references of the retired versions, in order of retirement."""
-    return [registry.started[runner] for runner in registry.retired]
+    return [registry.started_versions[runner] for runner in registry.retired]
 
 
-def error_of(kind: type[PricecastError], coroutine: Coroutine[Any, Any, object]) -> str:
+def failure_message(error_type: type[PricecastError], coroutine: Coroutine[Any, Any, object]) -> str:
     """Run a coroutine that must fail, and return the message."""
-    with pytest.raises(kind) as caught:
+    with pytest.raises(error_type) as caught:
         asyncio.run(coroutine)
     return str(caught.value)

@@ -1,22 +1,22 @@
-"""A model of the registry: what the models directory holds, and what the registry must serve after each operation."""
+"""A reference model of the registry: it tracks the models directory, and predicts what the registry must serve."""
 
 from dataclasses import dataclass, field
 
 from app.errors import ArtifactError, PricecastError, UnknownModel
 
-UNREADABLE = "latest"  # what a `current` file holds that names no version
+UNREADABLE = "latest"  # content of a `current` file that holds no version number
 NO_DIRECTORY = ".: the models directory does not exist"
 
 
 @dataclass
 class RegistryModel:
-    """What the directory holds, and what the registry should have made of it.
+    """The content of the models directory, and the state that the registry must have.
 
     Attributes:
         versions_served: Maximum number of versions served of each model.
-        default_model: The model that must be live in any case.
-        published: The fault of each version, or None, by name and version.
-        current: What each `current` file holds.
+        default_model: The model whose absence is a failure.
+        published: The fault of each published version (None if it loads), by name and version.
+        current: Content of each `current` file, by name.
         is_directory_gone: Whether the models directory is missing.
         is_writable: Whether `current` can be written.
         live: The live version, by name.
@@ -42,7 +42,7 @@ class RegistryModel:
     last_scan: object = None
 
     def refresh(self, *, only_if_changed: bool) -> None:
-        """Serve what the directory and the overrides say."""
+        """Serve the versions that the directory and the overrides select."""
         names = set() if self.is_directory_gone else set(self.published)
         for name in names & self.overrides.keys():
             if self.current[name] not in (self.overrides[name][0], UNREADABLE):
@@ -106,7 +106,7 @@ class RegistryModel:
         self._adjust_versions(name, failed=failed)
 
     def _fault(self, name: str, version: str) -> str | None:
-        """Why a version cannot be loaded. A version that is served already is not read again."""
+        """Return why a version cannot be loaded, or None. A version that is already served is not read again."""
         if version in self.served.get(name, ()):
             return None
         if version not in self.published[name]:

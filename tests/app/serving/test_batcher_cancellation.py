@@ -1,11 +1,11 @@
-"""Tests of the batcher: each caller gets its own results, and cancelled requests disturb no other."""
+"""Tests of the batcher: each caller gets its own results, and cancelling a request does not affect others."""
 
 import asyncio
 
 import pytest
 
 from app.serving.batcher import Call
-from tests.app.serving.batcher_harness import BatcherHarness, answered, is_cancelled, outcomes_of
+from tests.app.serving.batcher_harness import BatcherHarness, is_cancelled, outcomes_of, succeeded
 from tests.fakes import result_of
 from tests.virtual_time import in_virtual_time, now, sleep_until
 
@@ -33,9 +33,9 @@ async def test_cancel_while_waiting_drops_the_request_and_frees_room() -> None:
     assert await is_cancelled(cancelled)
     assert harness.batcher.queued_windows == 2
     late = harness.request(6, 7, at_s=0.75)
-    assert await first == answered(1, at_s=1.0)
-    assert await other == answered(4, 5, at_s=2.0)
-    assert await late == answered(6, 7, at_s=2.0)
+    assert await first == succeeded(1, at_s=1.0)
+    assert await other == succeeded(4, 5, at_s=2.0)
+    assert await late == succeeded(6, 7, at_s=2.0)
     assert harness.call.starts == [(0.0, [1]), (1.0, [4, 5, 6, 7])]
 
 
@@ -47,7 +47,7 @@ async def test_cancel_while_computing_affects_no_other_request() -> None:
     cancelled.cancel()
     assert await is_cancelled(cancelled)
     assert now() == 0.5
-    assert await outcomes_of(before, after) == [answered(1, at_s=1.0), answered(3, at_s=1.0)]
+    assert await outcomes_of(before, after) == [succeeded(1, at_s=1.0), succeeded(3, at_s=1.0)]
     assert harness.reported == [Call(windows=3, waited_s=0.0, took_s=1.0, failed=False)]
     assert harness.batcher.is_healthy
 
@@ -61,7 +61,7 @@ async def test_cancel_drops_the_waiting_parts_of_a_split_request() -> None:
     large.cancel()
     assert await is_cancelled(large)
     assert harness.batcher.queued_windows == 1
-    assert await other == answered(10, at_s=2.0)
+    assert await other == succeeded(10, at_s=2.0)
     assert harness.call.starts == [(0.0, [0, 1, 2, 3]), (1.0, [10])]
 
 
@@ -73,7 +73,7 @@ async def test_cancel_between_dispatch_and_call_prevents_the_call() -> None:
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    assert await harness.request(2, at_s=0.5) == answered(2, at_s=1.5)
+    assert await harness.request(2, at_s=0.5) == succeeded(2, at_s=1.5)
     assert harness.call.starts == [(0.5, [2])]
     assert len(harness.reported) == 1
 
@@ -87,7 +87,7 @@ async def test_cancel_at_call_start_frees_its_place_in_the_call() -> None:
     # The call ends first, so the batcher task continues before the request is cancelled.
     asyncio.get_running_loop().call_at(1.0, cancelled.cancel)
     assert await is_cancelled(cancelled)
-    assert await outcomes_of(first, behind) == [answered(1, at_s=1.0), answered(4, 5, 6, 7, at_s=2.0)]
+    assert await outcomes_of(first, behind) == [succeeded(1, at_s=1.0), succeeded(4, 5, 6, 7, at_s=2.0)]
     assert harness.call.starts == [(0.0, [1]), (1.0, [4, 5, 6, 7])]
 
 
@@ -98,9 +98,9 @@ async def test_cancel_of_all_at_call_start_prevents_the_call() -> None:
     await sleep_until(0.875)
     asyncio.get_running_loop().call_at(1.0, cancelled.cancel)
     assert await is_cancelled(cancelled)
-    assert await first == answered(1, at_s=1.0)
+    assert await first == succeeded(1, at_s=1.0)
     assert harness.batcher.queued_windows == 0
-    assert await harness.request(3, at_s=1.25) == answered(3, at_s=2.25)
+    assert await harness.request(3, at_s=1.25) == succeeded(3, at_s=2.25)
     assert harness.call.starts == [(0.0, [1]), (1.25, [3])]
 
 
@@ -112,5 +112,5 @@ async def test_failed_call_of_a_cancelled_request_is_ignored() -> None:
     await sleep_until(0.5)
     cancelled.cancel()
     assert await is_cancelled(cancelled)
-    assert await harness.request(2, at_s=0.75) == answered(2, at_s=2.0)
+    assert await harness.request(2, at_s=0.75) == succeeded(2, at_s=2.0)
     assert harness.batcher.is_healthy

@@ -1,4 +1,4 @@
-"""Tests of the batcher: if it fails itself, every waiting request fails."""
+"""Tests of the batcher's own failures: every waiting request fails, and no further request is accepted."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import pytest
 from app.errors import NotReady
 from app.serving.batcher import Batcher, Call
 from tests.app.serving.batcher_harness import HOUR_S, BatcherHarness, outcomes_of
-from tests.fakes import FakeCall, ManualClock
+from tests.fakes import FakeEngineCall, ManualClock
 from tests.virtual_time import in_virtual_time, now, sleep_until
 
 
@@ -18,7 +18,7 @@ async def assert_dead(harness: BatcherHarness, error: BaseException) -> None:
     assert harness.batcher.queued_windows == 0
     calls = len(harness.call.starts)
     dead_since_s = now()
-    assert (await harness.request(99, at_s=dead_since_s)).kind == (NotReady, dead_since_s)
+    assert (await harness.request(99, at_s=dead_since_s)).type_and_time == (NotReady, dead_since_s)
     await sleep_until(dead_since_s + HOUR_S)
     assert harness.deaths == [error]
     assert len(harness.call.starts) == calls
@@ -43,7 +43,7 @@ async def test_on_call_error_fails_all_requests() -> None:
     harness = BatcherHarness(concurrent_calls=2, max_batch_windows=1, on_call=fail)
     requests = [harness.request(1), harness.request(2), harness.request(3), harness.request(4, 5)]
     outcomes = await outcomes_of(*requests)
-    assert [outcome.kind for outcome in outcomes] == [(NotReady, 1.0)] * 4
+    assert [outcome.type_and_time for outcome in outcomes] == [(NotReady, 1.0)] * 4
     await assert_dead(harness, error)  # reported once, though both tasks fail
 
 
@@ -57,7 +57,7 @@ async def test_on_coalesced_error_fails_all_requests() -> None:
     harness = BatcherHarness(on_coalesced=fail)
     requests = [harness.request(1), harness.request(2, at_s=0.25), harness.request(1, 3, at_s=0.5)]
     outcomes = await outcomes_of(*requests)
-    assert [outcome.kind for outcome in outcomes] == [(NotReady, 0.5)] * 3
+    assert [outcome.type_and_time for outcome in outcomes] == [(NotReady, 0.5)] * 3
     assert harness.batcher.requests_in_flight == 0
     await assert_dead(harness, error)
 
@@ -70,7 +70,7 @@ async def test_clock_error_after_a_call_fails_all_requests() -> None:
     await sleep_until(0.5)
     clock.error = OSError("no clock")
     outcomes = await outcomes_of(*requests)
-    assert [outcome.kind for outcome in outcomes] == [(NotReady, 1.0)] * 2
+    assert [outcome.type_and_time for outcome in outcomes] == [(NotReady, 1.0)] * 2
     await assert_dead(harness, clock.error)
 
 
@@ -82,7 +82,7 @@ async def test_clock_error_at_the_end_of_a_delay_fails_all_requests() -> None:
     await sleep_until(0.25)
     clock.error = OSError("no clock")
     outcomes = await outcomes_of(*requests)
-    assert [outcome.kind for outcome in outcomes] == [(NotReady, 0.5)] * 2
+    assert [outcome.type_and_time for outcome in outcomes] == [(NotReady, 0.5)] * 2
     assert harness.call.starts == []
     await assert_dead(harness, clock.error)
 
@@ -95,7 +95,7 @@ async def test_clock_error_at_an_arrival_fails_all_requests() -> None:
     await sleep_until(0.25)
     clock.error = OSError("no clock")
     outcomes = await outcomes_of(*requests)
-    assert [outcome.kind for outcome in outcomes] == [(NotReady, 0.5)] * 3
+    assert [outcome.type_and_time for outcome in outcomes] == [(NotReady, 0.5)] * 3
     await assert_dead(harness, clock.error)
 
 
@@ -109,7 +109,7 @@ async def test_on_death_error_still_fails_all_requests() -> None:
         raise error
 
     batcher = Batcher(
-        FakeCall(), concurrent_calls=1, max_batch_windows=4, max_queued_windows=100, on_call=fail, on_death=fail
+        FakeEngineCall(), concurrent_calls=1, max_batch_windows=4, max_queued_windows=100, on_call=fail, on_death=fail
     )
     with pytest.raises(NotReady):
         await batcher.submit([1])
@@ -125,7 +125,7 @@ async def test_call_running_at_death_answers_no_request() -> None:
     await sleep_until(0.75)
     clock.error = OSError("no clock")
     outcomes = await outcomes_of(*requests)
-    assert [outcome.kind for outcome in outcomes] == [(NotReady, 1.0)] * 2
+    assert [outcome.type_and_time for outcome in outcomes] == [(NotReady, 1.0)] * 2
     error, clock.error = clock.error, None  # so that the second call ends normally
     await assert_dead(harness, error)
     assert [call.ended_s for call in harness.call.calls] == [1.0, 1.5]
@@ -139,7 +139,7 @@ async def test_cancelled_batcher_task_fails_all_requests() -> None:
     task, *_ = asyncio.all_tasks() - {asyncio.current_task(), *requests}
     task.cancel()
     outcomes = await outcomes_of(*requests)
-    assert [outcome.kind for outcome in outcomes] == [(NotReady, 0.5)] * 3
+    assert [outcome.type_and_time for outcome in outcomes] == [(NotReady, 0.5)] * 3
     assert isinstance(harness.deaths[0], asyncio.CancelledError)
     await assert_dead(harness, harness.deaths[0])
 
@@ -152,7 +152,7 @@ async def test_cancelled_batcher_task_ends_close() -> None:
     (task,) = asyncio.all_tasks() - {asyncio.current_task(), request}
     asyncio.get_running_loop().call_at(0.5, task.cancel)
     await harness.batcher.close(HOUR_S)
-    assert (await request).kind == (NotReady, 0.5)
+    assert (await request).type_and_time == (NotReady, 0.5)
     assert now() == 0.5
 
 
@@ -166,4 +166,4 @@ async def test_close_after_death_returns_immediately() -> None:
     await request
     await harness.batcher.close(HOUR_S)
     assert now() == 1.0
-    assert (await harness.request(2, at_s=1.0)).kind == (NotReady, 1.0)
+    assert (await harness.request(2, at_s=1.0)).type_and_time == (NotReady, 1.0)

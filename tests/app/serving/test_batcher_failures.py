@@ -6,8 +6,8 @@ import pytest
 
 from app.errors import DeadlineExceeded, EngineFailed
 from app.serving.batcher import Batcher, Call
-from tests.app.serving.batcher_harness import BatcherHarness, answered, outcomes_of
-from tests.fakes import BadItems, FakeCall, result_of
+from tests.app.serving.batcher_harness import BatcherHarness, outcomes_of, succeeded
+from tests.fakes import BadItems, FakeEngineCall, result_of
 from tests.virtual_time import in_virtual_time, now, sleep_until
 
 
@@ -16,11 +16,11 @@ async def test_failed_call_of_one_request_raises_its_exception() -> None:
     harness = BatcherHarness()
     harness.call.bad_items = {2}
     outcome = await harness.request(1, 2)
-    assert outcome.kind == (BadItems, 1.0)
+    assert outcome.type_and_time == (BadItems, 1.0)
     assert str(outcome.value) == "cannot compute [2]"
     assert harness.call.starts == [(0.0, [1, 2])]  # a single request is neither split nor retried
     assert harness.batcher.is_healthy
-    assert await harness.request(3, at_s=2.0) == answered(3, at_s=3.0)
+    assert await harness.request(3, at_s=2.0) == succeeded(3, at_s=3.0)
 
 
 @in_virtual_time
@@ -37,10 +37,10 @@ async def test_failing_request_is_isolated_by_halves() -> None:
         (5.0, [4]),
         (6.0, [5]),
     ]
-    assert [one, two] == [answered(1, at_s=2.0), answered(2, at_s=2.0)]
-    assert three == answered(3, at_s=4.0)
-    assert five == answered(5, at_s=7.0)
-    assert bad.kind == (BadItems, 6.0)
+    assert [one, two] == [succeeded(1, at_s=2.0), succeeded(2, at_s=2.0)]
+    assert three == succeeded(3, at_s=4.0)
+    assert five == succeeded(5, at_s=7.0)
+    assert bad.type_and_time == (BadItems, 6.0)
     assert isinstance(bad.value, BadItems)
     assert bad.value.items == [4]
 
@@ -63,8 +63,8 @@ async def test_arrival_during_retries_waits_for_a_free_call() -> None:
     harness = BatcherHarness()
     harness.call.bad_items = {2}
     bad, other, late = harness.request(2), harness.request(3), harness.request(4, at_s=0.5)
-    assert await outcomes_of(other, late) == [answered(3, at_s=3.0), answered(4, at_s=4.0)]
-    assert (await bad).kind == (BadItems, 2.0)
+    assert await outcomes_of(other, late) == [succeeded(3, at_s=3.0), succeeded(4, at_s=4.0)]
+    assert (await bad).type_and_time == (BadItems, 2.0)
 
 
 @in_virtual_time
@@ -74,7 +74,7 @@ async def test_cancel_during_failed_call_does_not_blame_the_others() -> None:
     cancelled, other = harness.request(1), harness.request(2)
     await sleep_until(0.5)
     cancelled.cancel()
-    assert await other == answered(2, at_s=2.0)
+    assert await other == succeeded(2, at_s=2.0)
     assert harness.call.starts == [(0.0, [1, 2]), (1.0, [2])]
 
 
@@ -89,7 +89,7 @@ async def test_expired_request_is_dropped_from_retries() -> None:
         harness.request(4, deadline_s=1.25),
     ]
     outcomes = await outcomes_of(*requests)
-    assert [outcome.kind for outcome in outcomes] == [
+    assert [outcome.type_and_time for outcome in outcomes] == [
         (BadItems, 3.0),
         (list, 4.0),
         (DeadlineExceeded, 1.5),
@@ -103,8 +103,8 @@ async def test_split_request_fails_with_its_first_failing_part() -> None:
     harness = BatcherHarness()
     harness.call.bad_items = {5}
     large, other = harness.request(*range(1, 15)), harness.request(20)
-    assert (await large).kind == (BadItems, 2.0)
-    assert await other == answered(20, at_s=3.0)
+    assert (await large).type_and_time == (BadItems, 2.0)
+    assert await other == succeeded(20, at_s=3.0)
     # The rest of the failed request is not computed.
     assert harness.call.starts == [(0.0, [1, 2, 3, 4]), (1.0, [5, 6, 7, 8]), (2.0, [20])]
 
@@ -114,7 +114,7 @@ async def test_wrong_number_of_results_fails_a_lone_request() -> None:
     harness = BatcherHarness()
     harness.call.dropped_items = {2}
     outcome = await harness.request(1, 2, 3)
-    assert outcome.kind == (EngineFailed, 1.0)
+    assert outcome.type_and_time == (EngineFailed, 1.0)
     assert str(outcome.value) == "the engine returned 2 forecasts for 3 windows"
 
 
@@ -123,13 +123,13 @@ async def test_wrong_number_of_results_is_isolated_by_halves() -> None:
     harness = BatcherHarness()
     harness.call.dropped_items = {2}
     one, lost, three = await outcomes_of(harness.request(1), harness.request(2), harness.request(3))
-    assert one == answered(1, at_s=2.0)
-    assert lost.kind == (EngineFailed, 4.0)
-    assert three == answered(3, at_s=5.0)
+    assert one == succeeded(1, at_s=2.0)
+    assert lost.type_and_time == (EngineFailed, 4.0)
+    assert three == succeeded(3, at_s=5.0)
 
 
 @in_virtual_time
-async def test_engine_call_that_was_cancelled_counts_as_failed() -> None:
+async def test_cancelled_engine_call_counts_as_failed() -> None:
     calls: list[list[int]] = []
 
     async def cancel_itself(items: list[int]) -> list[str]:
@@ -151,7 +151,7 @@ async def test_engine_call_that_was_cancelled_counts_as_failed() -> None:
 async def test_on_call_reports_windows_and_times_of_each_call() -> None:
     harness = BatcherHarness()
     harness.call.bad_items = {6}
-    harness.call.takes_s_per_item = 0.5
+    harness.call.duration_s_per_item = 0.5
     await outcomes_of(harness.request(1, 2), harness.request(3, 4, 5, at_s=0.5), harness.request(6, at_s=1.0))
     assert harness.reported == [
         Call(windows=2, waited_s=0.0, took_s=2.0, failed=False),
@@ -165,6 +165,6 @@ async def test_on_call_reports_windows_and_times_of_each_call() -> None:
 
 @in_virtual_time
 async def test_batcher_without_callbacks_works() -> None:
-    batcher = Batcher(FakeCall(), concurrent_calls=1, max_batch_windows=4, max_queued_windows=100)
+    batcher = Batcher(FakeEngineCall(), concurrent_calls=1, max_batch_windows=4, max_queued_windows=100)
     assert await batcher.submit([1, 2]) == ["<1>", "<2>"]
     assert now() == 1.0

@@ -11,11 +11,11 @@ from tests.app.serving.batcher_harness import (
     HOUR_S,
     BatcherHarness,
     Outcome,
-    answered,
     assert_rejected,
     deadline_for,
     measured_harness,
     outcomes_of,
+    succeeded,
 )
 from tests.virtual_time import in_virtual_time, now, run, sleep_until
 
@@ -26,7 +26,7 @@ async def test_submit_predicted_too_late_is_rejected_immediately() -> None:
     requests = [harness.request(1, 2, 3, 4, at_s=2.0), harness.request(5, 6, 7, 8, at_s=2.25)]
     await sleep_until(2.5)
     outcome = await harness.request(9, 10, 11, 12, at_s=2.5, deadline_s=deadline_for(2.0))  # 12 windows take 3 s
-    assert outcome.kind == (Overloaded, 2.5)
+    assert outcome.type_and_time == (Overloaded, 2.5)
     assert str(outcome.value) == "the queue is too long to answer this request within its deadline"
     assert isinstance(outcome.value, Overloaded)
     assert outcome.value.retry_after_s == 1.0
@@ -44,7 +44,7 @@ async def test_submit_predicted_in_time_is_accepted() -> None:
     retry_after_s = await assert_rejected(harness, 9, 10, 11, 12, at_s=2.5, deadline_s=deadline_for(2.95))
     assert retry_after_s == pytest.approx(0.05)
     request = harness.request(9, 10, 11, 12, at_s=2.5, deadline_s=deadline_for(3.05))
-    assert await request == answered(9, 10, 11, 12, at_s=5.0)
+    assert await request == succeeded(9, 10, 11, 12, at_s=5.0)
 
 
 @in_virtual_time
@@ -53,7 +53,7 @@ async def test_submit_of_smaller_request_may_be_in_time() -> None:
     harness.request(1, 2, 3, 4, at_s=2.0)
     harness.request(5, 6, 7, at_s=2.25)
     await assert_rejected(harness, 8, 9, at_s=2.5, deadline_s=deadline_for(2.1))
-    assert await harness.request(8, at_s=2.5, deadline_s=deadline_for(2.1)) == answered(8, at_s=4.0)
+    assert await harness.request(8, at_s=2.5, deadline_s=deadline_for(2.1)) == succeeded(8, at_s=4.0)
 
 
 @in_virtual_time
@@ -62,7 +62,7 @@ async def test_submit_without_deadline_is_never_too_late() -> None:
     harness.request(*range(50), at_s=2.0)
     request = harness.request(99, at_s=2.25)
     await assert_rejected(harness, 100, at_s=2.25, deadline_s=10.0)
-    assert await request == answered(99, at_s=15.0)
+    assert await request == succeeded(99, at_s=15.0)
 
 
 @in_virtual_time
@@ -76,7 +76,7 @@ async def test_drain_rate_counts_all_concurrent_calls() -> None:
     items = range(16, 24)
     retry_after_s = await assert_rejected(harness, *items, at_s=15.5, deadline_s=deadline_for(2.0))
     assert retry_after_s == pytest.approx(1.0, abs=0.1)
-    assert await harness.request(*items, at_s=15.5, deadline_s=deadline_for(3.2)) == answered(*items, at_s=18.0)
+    assert await harness.request(*items, at_s=15.5, deadline_s=deadline_for(3.2)) == succeeded(*items, at_s=18.0)
 
 
 @in_virtual_time
@@ -84,7 +84,7 @@ async def test_submit_with_nothing_in_flight_is_never_too_late() -> None:
     harness = await measured_harness()
     harness.batcher.reject_early(1, 0.25)
     request = harness.request(1, at_s=2.5, deadline_s=0.25)
-    assert (await request).kind == (DeadlineExceeded, 2.75)  # it was accepted and computed
+    assert (await request).type_and_time == (DeadlineExceeded, 2.75)  # it was accepted and computed
     assert harness.call.starts[2:] == [(2.5, [1])]
 
 
@@ -95,15 +95,15 @@ async def test_submit_before_any_queue_drained_is_never_too_late(windows: int) -
     await harness.request(*range(-windows, 0))
     harness.request(1, at_s=1.0)
     harness.request(*range(2, 50), at_s=1.25)
-    assert (await harness.request(99, at_s=1.5, deadline_s=0.25)).kind == (DeadlineExceeded, 1.75)
+    assert (await harness.request(99, at_s=1.5, deadline_s=0.25)).type_and_time == (DeadlineExceeded, 1.75)
 
 
 @in_virtual_time
 async def test_drain_rate_ignores_slow_calls_without_a_queue() -> None:
     harness = await measured_harness()
-    harness.call.takes_s = 8.0
+    harness.call.duration_s = 8.0
     await harness.request(1)  # 1/8 windows/s, as for any call that is nearly empty
-    harness.call.takes_s = 1.0
+    harness.call.duration_s = 1.0
     harness.request(2, 3, 4, 5, at_s=10.0)
     retry_after_s = await assert_rejected(harness, 6, 7, 8, 9, at_s=10.25, deadline_s=deadline_for(1.0))
     assert retry_after_s == 1.0  # still 4 windows/s
@@ -111,8 +111,8 @@ async def test_drain_rate_ignores_slow_calls_without_a_queue() -> None:
 
 @in_virtual_time
 async def test_underestimated_drain_rate_recovers() -> None:
-    harness = await measured_harness(takes_s=64.0)  # 1/16 windows/s, as if the machine had been busy
-    harness.call.takes_s = 0.125
+    harness = await measured_harness(duration_s=64.0)  # 1/16 windows/s, as if the machine had been busy
+    harness.call.duration_s = 0.125
 
     async def is_accepted(item: int) -> bool:
         """Whether a second window is accepted while one is in flight."""
@@ -128,7 +128,7 @@ async def test_underestimated_drain_rate_recovers() -> None:
 @in_virtual_time
 async def test_drain_rate_weights_recent_calls_most() -> None:
     harness = await measured_harness()  # 4 windows in 1 s
-    harness.call.takes_s = 2.0
+    harness.call.duration_s = 2.0
     await harness.request(*range(8))  # two calls; the second drains a queue: 4 windows in 2 s
     rate = (0.9 * 4 + 4) / (0.9 * 1 + 2)
     harness.request(5, 6, 7, 8, at_s=7.0)
@@ -200,14 +200,14 @@ async def flood(
 @in_virtual_time
 @pytest.mark.parametrize("concurrent_calls", [1, 2])
 @pytest.mark.parametrize("deadline_s", [1.0, 2.0, 5.0])
-async def test_flood_accepted_requests_are_in_time_and_no_call_idles(concurrent_calls: int, deadline_s: float) -> None:
+async def test_flood_meets_deadlines_and_keeps_calls_full(concurrent_calls: int, deadline_s: float) -> None:
     harness = await measured_harness(
-        concurrent_calls=concurrent_calls, max_batch_windows=8, takes_s=0.25, max_queued_windows=8192
+        concurrent_calls=concurrent_calls, max_batch_windows=8, duration_s=0.25, max_queued_windows=8192
     )
     capacity = 32 * concurrent_calls  # windows/s
     flooded_s = 8
     outcomes = await flood(harness, [1] * (4 * capacity * flooded_s), 1 / (4 * capacity), deadline_s)
-    rejected_immediately = [outcome.kind == (Overloaded, arrived_s) for outcome, arrived_s in outcomes]
+    rejected_immediately = [outcome.type_and_time == (Overloaded, arrived_s) for outcome, arrived_s in outcomes]
     in_time = [
         isinstance(outcome.value, list) and outcome.at_s <= arrived_s + deadline_s for outcome, arrived_s in outcomes
     ]
@@ -224,14 +224,14 @@ async def test_flood_accepted_requests_are_in_time_and_no_call_idles(concurrent_
     concurrent_calls=st.integers(1, 3),
     deadline_s=st.sampled_from([2.5, 5.0]),
 )
-def test_flood_of_any_shape_answers_all_accepted_requests(
+def test_flood_of_any_shape_serves_all_accepted_requests(
     sizes: list[int], every_s: float, concurrent_calls: int, deadline_s: float
 ) -> None:
     async def scenario() -> None:
         harness = await measured_harness(
-            concurrent_calls=concurrent_calls, max_batch_windows=8, takes_s=0.25, max_queued_windows=8192
+            concurrent_calls=concurrent_calls, max_batch_windows=8, duration_s=0.25, max_queued_windows=8192
         )
         for outcome, arrived_s in await flood(harness, sizes, every_s, deadline_s):
-            assert isinstance(outcome.value, list) or outcome.kind == (Overloaded, arrived_s)
+            assert isinstance(outcome.value, list) or outcome.type_and_time == (Overloaded, arrived_s)
 
     run(scenario())

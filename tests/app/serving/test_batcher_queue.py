@@ -3,7 +3,7 @@
 import pytest
 
 from app.serving.batcher import Call
-from tests.app.serving.batcher_harness import BatcherHarness, answered, assert_rejected, outcomes_of
+from tests.app.serving.batcher_harness import BatcherHarness, assert_rejected, outcomes_of, succeeded
 from tests.fakes import ManualClock
 from tests.virtual_time import in_virtual_time, sleep_until
 
@@ -20,10 +20,10 @@ async def test_full_queue_rejects_until_there_is_room() -> None:
     await assert_rejected(harness, 13, at_s=0.75)
     requests.append(harness.request(14, 15, 16, 17, at_s=1.25))  # four windows have left the queue for the second call
     assert await outcomes_of(*requests) == [
-        answered(1, 2, 3, 4, at_s=1.0),
-        answered(5, 6, 7, 8, 9, at_s=3.0),
-        answered(12, at_s=3.0),
-        answered(14, 15, 16, 17, at_s=4.0),
+        succeeded(1, 2, 3, 4, at_s=1.0),
+        succeeded(5, 6, 7, 8, 9, at_s=3.0),
+        succeeded(12, at_s=3.0),
+        succeeded(14, 15, 16, 17, at_s=4.0),
     ]
     assert harness.call.starts == [(0.0, [1, 2, 3, 4]), (1.0, [5, 6, 7, 8]), (2.0, [9, 12, 14, 15]), (3.0, [16, 17])]
 
@@ -63,8 +63,8 @@ async def test_retry_after_before_any_call_is_one_second() -> None:
 @in_virtual_time
 async def test_retry_after_is_the_time_to_drain_the_queue() -> None:
     harness = BatcherHarness(max_queued_windows=6)
-    harness.call.takes_s = 2.0
-    assert await harness.request(1, 2, 3, 4) == answered(1, 2, 3, 4, at_s=2.0)  # 2 windows/s
+    harness.call.duration_s = 2.0
+    assert await harness.request(1, 2, 3, 4) == succeeded(1, 2, 3, 4, at_s=2.0)  # 2 windows/s
     harness.request(5, at_s=3.0)
     harness.request(6, 7, 8, 9, 10, at_s=3.25)
     assert await assert_rejected(harness, 11, 12, at_s=3.5) == 2.5
@@ -73,7 +73,7 @@ async def test_retry_after_is_the_time_to_drain_the_queue() -> None:
 @in_virtual_time
 async def test_retry_after_with_two_calls_is_halved() -> None:
     harness = BatcherHarness(concurrent_calls=2, max_queued_windows=6)
-    harness.call.takes_s = 2.0
+    harness.call.duration_s = 2.0
     await harness.request(1, 2, 3, 4)  # two windows in each call: 1 window/s
     harness.request(5, 6, at_s=3.0)
     harness.request(7, 8, 9, 10, 11, at_s=3.25)
@@ -92,9 +92,9 @@ async def test_retry_after_for_small_requests_uses_their_call_limit() -> None:
 @in_virtual_time
 async def test_rate_is_a_running_mean_over_calls() -> None:
     harness = BatcherHarness(max_queued_windows=5)
-    harness.call.takes_s = 2.0
+    harness.call.duration_s = 2.0
     await harness.request(1, 2, 3, 4)  # 2 windows/s
-    harness.call.takes_s = 4.0
+    harness.call.duration_s = 4.0
     await harness.request(5, 6, 7, 8)  # 1 window/s
     harness.request(9)
     harness.request(10, 11, 12, 13, 14, at_s=6.25)
@@ -118,9 +118,9 @@ async def test_rate_is_measured_with_the_given_clock() -> None:
 @in_virtual_time
 async def test_rate_ignores_failed_and_instant_calls() -> None:
     harness = BatcherHarness(max_queued_windows=4)
-    harness.call.takes_s = 0.0
+    harness.call.duration_s = 0.0
     await harness.request(1)
-    harness.call.takes_s = 1.0
+    harness.call.duration_s = 1.0
     harness.call.bad_items = {2}
     await harness.request(2)
     harness.request(3)

@@ -1,6 +1,6 @@
-"""Stateful tests of the batcher: it is compared with a model of its promises after every step.
+"""Stateful tests of the batcher: it is compared with a model of its contract after every step.
 
-Hypothesis decides what happens and in which order: which requests arrive or are cancelled, how an engine call ends and
+Hypothesis chooses the events and their order: which requests arrive or are cancelled, how an engine call ends and
 when, whether the event loop runs one iteration or time passes, and whether the batcher closes or breaks.
 """
 
@@ -27,8 +27,8 @@ from tests.fakes import BadItems, ManualClock, result_of
 from tests.virtual_time import VirtualTimeLoop
 
 TICK_S = 1 / 16
-# Arrivals, calls and delays take whole ticks. Drain times and deadlines end at a quarter of a tick of their own, so
-# that none coincides with a dispatch: then either order would be right.
+# Arrivals, calls and delays take whole ticks. Drain times and deadlines end between ticks, each at its own quarter of a
+# tick, so that none coincides with a dispatch. If two coincided, either order would be correct.
 QUARTERS = 4
 CLOSE_OFFSET_S = 1 / 4 * TICK_S
 DEADLINE_OFFSET_S = 2 / 4 * TICK_S
@@ -55,8 +55,8 @@ class TransientError(Exception):
 
 
 @dataclass(eq=False)
-class Closing:
-    """A call of `close`, and when its deadline passes."""
+class CloseCall:
+    """A call of `close`, and the time at which its drain deadline passes."""
 
     ends_s: float
     task: "asyncio.Task[None]"
@@ -75,7 +75,7 @@ class BatcherMachine(RuleBasedStateMachine):
         self.loop.set_exception_handler(lambda loop, context: self.unhandled.append(context))
         self.clock = ManualClock(now_s=1000.0, base=self.loop.time)
         self.is_settled = True
-        self.closings: list[Closing] = []
+        self.close_calls: list[CloseCall] = []
 
     @initialize(
         concurrent_calls=st.integers(1, 3),
@@ -171,7 +171,7 @@ class BatcherMachine(RuleBasedStateMachine):
             for request in self.model.requests:
                 if request.is_waiting and request.expires_s == now_s:
                     request.expected = DeadlineExceeded()
-            if any(closing.ends_s == now_s and not closing.task.done() for closing in self.closings):
+            if any(closing.ends_s == now_s and not closing.task.done() for closing in self.close_calls):
                 self.model.expect_all_waiting(Draining(""))
             self.loop.advance(TICK_S / QUARTERS)
             self.check()
@@ -199,7 +199,7 @@ class BatcherMachine(RuleBasedStateMachine):
             await self.batcher.close(drain_s)
 
         self.settle()  # so that it is certain when the drain time starts
-        self.closings.append(Closing(self.loop.time() + drain_s, self.loop.create_task(close())))
+        self.close_calls.append(CloseCall(self.loop.time() + drain_s, self.loop.create_task(close())))
         self.is_settled = False
 
     @rule(part=st.sampled_from(["clock", "on_call", "on_coalesced", "task"]), is_enabled=RARELY)
@@ -217,7 +217,7 @@ class BatcherMachine(RuleBasedStateMachine):
         elif model.running:
             call = model.running[0]
             call.is_task_cancelled = model.is_task_cancelled = True
-            model.must_die = not self.closings  # `close` cancels tasks itself when no request is left
+            model.must_die = not self.close_calls  # `close` cancels tasks itself when no request is left
             call.task.cancel()
             self.is_settled = False
 
@@ -300,7 +300,7 @@ class BatcherMachine(RuleBasedStateMachine):
     def check_settled(self) -> None:
         model, now_s = self.model, self.loop.time()
         assert not any(request.expires_s is not None and request.expires_s <= now_s for request in model.requests)
-        assert all(closing.task.done() == (not model.requests) for closing in self.closings)
+        assert all(closing.task.done() == (not model.requests) for closing in self.close_calls)
         if model.must_die:
             assert model.deaths
         assert self.batcher.is_healthy == (not model.deaths and not model.is_closing)
@@ -325,7 +325,7 @@ class BatcherMachine(RuleBasedStateMachine):
             self.loop.close()
 
     def end_everything(self) -> None:
-        """End all calls and requests, and check that the batcher keeps nothing."""
+        """End all calls and requests, and check that the batcher keeps no reference to them."""
         for _ in range(1000):
             self.settle()
             self.check()

@@ -95,10 +95,10 @@ def windows(count: int, first: int = 0) -> list[bytes]:
 
 
 async def request(runner: ModelRunner, count: int, first: int = 0) -> None:
-    """Request windows and check the answers."""
+    """Request windows and check the results."""
     wanted = windows(count, first)
-    answers: Sequence[object] = await runner.submit(wanted)
-    assert answers == [window.upper() for window in wanted]
+    results: Sequence[object] = await runner.submit(wanted)
+    assert results == [window.upper() for window in wanted]
 
 
 async def next_call(forecaster: FakeForecaster) -> None:

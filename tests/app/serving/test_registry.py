@@ -1,4 +1,4 @@
-"""Tests of the registry with real artifacts: what loads is served, and what does not load is reported."""
+"""Tests of the registry with real artifacts: valid versions are served, and invalid ones are reported."""
 
 import asyncio
 import json
@@ -18,6 +18,7 @@ from app.serving.registry import Registry
 from benchmarks.model_variants import publish_variant
 from tests.app.artifact.artifact_files import current_path, reseal_manifest
 from tests.app.serving.registry_harness import EventRecorder, FakeRunner, corrupt, create_registry, load_registry
+from tests.conftest import version_of
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,8 @@ def test_refresh_serves_the_current_version_of_each_model(registry: Registry[Fak
     assert sorted(registry.models) == store.model_names(shipped)
     assert registry.failures == {}
     for name, model in registry.models.items():
-        assert (model.manifest.name, model.manifest.version) == (name, store.current_version(shipped, name))
-        assert model.reference == f"{name}@{store.current_version(shipped, name)}"
+        assert (model.manifest.name, model.manifest.version) == (name, version_of(name))
+        assert model.reference == f"{name}@{version_of(name)}"
         assert model.forecaster.engine.name == "onnx"
         assert model.runner.forecaster is model.forecaster
         assert model.runner.manifest is model.manifest
@@ -74,7 +75,7 @@ def test_refresh_with_broken_model_serves_the_others(models: Path, broken: str, 
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "scaler.joblib"])
-def test_failure_names_file_and_reason_but_no_absolute_path(models: Path, file: str) -> None:
+def test_failure_has_file_and_reason_but_no_absolute_path(models: Path, file: str) -> None:
     corrupt(models, "tutorial", file)
     reseal_manifest(current_path(models, "tutorial"))
     registry = load_registry(models)
@@ -93,7 +94,7 @@ def test_refresh_with_missing_current_version_fails_the_model(models: Path) -> N
     assert load_registry(models).failures == {"tutorial": "tutorial/999/manifest.json: No such file or directory"}
 
 
-def test_refresh_with_version_under_another_name_fails_it(models: Path) -> None:
+def test_refresh_with_misnamed_artifact_reports_failure(models: Path) -> None:
     shutil.copytree(models / "tutorial", models / "copy")
     registry = load_registry(models)
     assert registry.failures["copy"].endswith("name or version does not match the directory")

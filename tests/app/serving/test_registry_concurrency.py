@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.app.serving.registry_harness import retired, served
+from tests.app.serving.registry_harness import retired_references, served_versions
 from tests.fakes import FakeModelStore, FakeRegistry, fake_to_thread
 from tests.virtual_time import in_virtual_time, run
 
@@ -30,10 +30,10 @@ async def test_concurrent_operations_run_one_after_the_other(model_store: FakeMo
         registry.refresh(only_if_changed=True),
     ]
     await asyncio.gather(*operations)
-    assert served(registry) == {"a": ["2", "3"]}
+    assert served_versions(registry) == {"a": ["2", "3"]}
     assert model_store.current("a") == "2"
-    assert registry.started == ["a@3", "a@2", "a@1", "a@2", "a@3"]
-    assert sorted(retired(registry)) == ["a@1", "a@2", "a@3"]
+    assert registry.started_versions == ["a@3", "a@2", "a@1", "a@2", "a@3"]
+    assert sorted(retired_references(registry)) == ["a@1", "a@2", "a@3"]
     assert registry.failures == {}
 
 
@@ -71,4 +71,4 @@ def test_cancelled_refresh_does_not_block_the_next(fake_registry: FakeRegistry, 
         await fake_registry.refresh(only_if_changed=True)
 
     asyncio.run(scenario())
-    assert served(fake_registry)["a"] == ["3", "2"]
+    assert served_versions(fake_registry)["a"] == ["3", "2"]

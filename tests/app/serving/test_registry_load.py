@@ -10,12 +10,12 @@ import pytest
 from app.artifact import store
 from app.errors import ArtifactError, UnknownModel
 from app.serving.version_overrides import VersionOverride
-from tests.app.serving.registry_harness import error_of, refreshed, retired, served
+from tests.app.serving.registry_harness import failure_message, refresh_and_list, retired_references, served_versions
 from tests.fakes import FakeModelStore, FakeRegistry
 
 
 def raise_permission_error(models_dir: Path, name: str, version: str) -> None:
-    """Stands in for `store.write_current` without write permission."""
+    """Replaces `store.write_current`, and fails as without write permission."""
     raise PermissionError(13, "Permission denied")
 
 
@@ -23,21 +23,21 @@ def test_load_makes_a_version_live_and_writes_current(fake_registry: FakeRegistr
     model = asyncio.run(fake_registry.load("a", "1"))
     assert model.reference == "a@1"
     assert fake_registry.get("a") is model
-    assert served(fake_registry) == {"a": ["1", "2"], "b": ["1"]}
+    assert served_versions(fake_registry) == {"a": ["1", "2"], "b": ["1"]}
     assert model_store.current("a") == "1"
-    assert refreshed(fake_registry) == {"a": ["1", "2"], "b": ["1"]}
-    assert refreshed(FakeRegistry(model_store.directory))["a"] == ["1", "2"]  # as after a restart
+    assert refresh_and_list(fake_registry) == {"a": ["1", "2"], "b": ["1"]}
+    assert refresh_and_list(FakeRegistry(model_store.directory))["a"] == ["1", "2"]  # as after a restart
     asyncio.run(fake_registry.load("a", "2"))
-    assert served(fake_registry)["a"] == ["2", "1"]
-    assert fake_registry.started == ["a@2", "a@1", "b@1"]
+    assert served_versions(fake_registry)["a"] == ["2", "1"]
+    assert fake_registry.started_versions == ["a@2", "a@1", "b@1"]
     assert fake_registry.retired == []
 
 
 def test_load_of_unserved_version_retires_the_oldest(fake_registry: FakeRegistry, model_store: FakeModelStore) -> None:
     model_store.publish("a", "3", is_current=False)
     asyncio.run(fake_registry.load("a", "3"))
-    assert served(fake_registry)["a"] == ["3", "2"]
-    assert retired(fake_registry) == ["a@1"]
+    assert served_versions(fake_registry)["a"] == ["3", "2"]
+    assert retired_references(fake_registry) == ["a@1"]
     assert model_store.current("a") == "3"
 
 
@@ -46,25 +46,28 @@ def test_load_without_version_loads_current(fake_registry: FakeRegistry, model_s
     assert asyncio.run(fake_registry.load("a")).reference == "a@3"
     model_store.publish("c", "1")
     assert asyncio.run(fake_registry.load("c")).reference == "c@1"
-    assert served(fake_registry) == {"a": ["3", "2"], "b": ["1"], "c": ["1"]}
+    assert served_versions(fake_registry) == {"a": ["3", "2"], "b": ["1"], "c": ["1"]}
 
 
 def test_load_of_unpublished_version_raises_unknown_model(
     fake_registry: FakeRegistry, model_store: FakeModelStore
 ) -> None:
-    assert error_of(UnknownModel, fake_registry.load("absent")) == "no such model is published"
-    assert error_of(UnknownModel, fake_registry.load("absent", "1")) == "no such model is published"
-    assert error_of(UnknownModel, fake_registry.load("a", "3")) == "the model 'a' has no published version 3"
-    assert error_of(UnknownModel, fake_registry.load("a", "../b/1")) == "the model 'a' has no published version ../b/1"
+    assert failure_message(UnknownModel, fake_registry.load("absent")) == "no such model is published"
+    assert failure_message(UnknownModel, fake_registry.load("absent", "1")) == "no such model is published"
+    assert failure_message(UnknownModel, fake_registry.load("a", "3")) == "the model 'a' has no published version 3"
+    assert (
+        failure_message(UnknownModel, fake_registry.load("a", "../b/1"))
+        == "the model 'a' has no published version ../b/1"
+    )
     assert (fake_registry.failures, fake_registry.reported, model_store.current("a")) == ({}, [], "2")
 
 
 def test_load_of_broken_version_changes_nothing(fake_registry: FakeRegistry, model_store: FakeModelStore) -> None:
     model_store.publish("a", "3", fault="corrupt", is_current=False)
     live = fake_registry.get("a")
-    assert error_of(ArtifactError, fake_registry.load("a", "3")).endswith("a/3: corrupt")
+    assert failure_message(ArtifactError, fake_registry.load("a", "3")).endswith("a/3: corrupt")
     assert fake_registry.get("a") is live
-    assert served(fake_registry)["a"] == ["2", "1"]
+    assert served_versions(fake_registry)["a"] == ["2", "1"]
     assert model_store.current("a") == "2"
     assert fake_registry.failures == {"a@3": "a/3: corrupt"}
     assert fake_registry.reported == ["a@3"]
@@ -75,14 +78,14 @@ def test_load_of_broken_version_changes_nothing(fake_registry: FakeRegistry, mod
 
 def test_load_without_current_or_directory_fails(fake_registry: FakeRegistry, model_store: FakeModelStore) -> None:
     model_store.set_current("a", "latest")
-    assert error_of(ArtifactError, fake_registry.load("a")).endswith(
+    assert failure_message(ArtifactError, fake_registry.load("a")).endswith(
         "a/current: must contain a version number, such as 1"
     )
     (model_store.directory / "a" / "current").unlink()
-    assert error_of(UnknownModel, fake_registry.load("a")) == "no such model is published"
+    assert failure_message(UnknownModel, fake_registry.load("a")) == "no such model is published"
     shutil.rmtree(model_store.directory)
-    assert error_of(UnknownModel, fake_registry.load("a")) == "no such model is published"
-    assert served(fake_registry) == {"a": ["2", "1"], "b": ["1"]}
+    assert failure_message(UnknownModel, fake_registry.load("a")) == "no such model is published"
+    assert served_versions(fake_registry) == {"a": ["2", "1"], "b": ["1"]}
 
 
 def test_override_holds_until_current_changes(
@@ -92,24 +95,24 @@ def test_override_holds_until_current_changes(
     asyncio.run(fake_registry.load("a", "1"))
     assert model_store.current("a") == "2"
     for only_if_changed in (True, True, False):
-        assert refreshed(fake_registry, only_if_changed=only_if_changed)["a"] == ["1", "2"]
+        assert refresh_and_list(fake_registry, only_if_changed=only_if_changed)["a"] == ["1", "2"]
     model_store.publish("a", "3", is_current=False)
-    assert refreshed(fake_registry)["a"] == ["1", "2"]
+    assert refresh_and_list(fake_registry)["a"] == ["1", "2"]
     model_store.set_current("a", "3")
-    assert refreshed(fake_registry)["a"] == ["3", "1"]
+    assert refresh_and_list(fake_registry)["a"] == ["3", "1"]
     model_store.set_current("a", "2")
-    assert refreshed(fake_registry)["a"] == ["2", "3"]  # an override that has ended does not return
+    assert refresh_and_list(fake_registry)["a"] == ["2", "3"]  # an override that has ended does not return
 
 
-def test_override_that_ended_is_no_further_change(
+def test_refresh_after_override_ended_detects_no_change(
     fake_registry: FakeRegistry, model_store: FakeModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "write_current", raise_permission_error)
     asyncio.run(fake_registry.load("a", "1"))
     model_store.publish("a", "3", fault="corrupt")
-    refreshed(fake_registry, only_if_changed=True)
+    refresh_and_list(fake_registry, only_if_changed=True)
     assert fake_registry.reported == ["a"]
-    refreshed(fake_registry, only_if_changed=True)
+    refresh_and_list(fake_registry, only_if_changed=True)
     assert fake_registry.reported == ["a"]
 
 
@@ -119,17 +122,17 @@ def test_override_is_shared_with_other_processes(model_store: FakeModelStore, mo
     model_store.publish("a", "2")
     overrides: dict[str, VersionOverride] = {}
     first, second = (FakeRegistry(model_store.directory, overrides=overrides) for _ in range(2))
-    refreshed(first)
-    refreshed(second)
+    refresh_and_list(first)
+    refresh_and_list(second)
     asyncio.run(first.load("a", "1"))
     assert overrides == {"a": VersionOverride(instead_of="2", version="1")}
-    assert refreshed(second, only_if_changed=True)["a"] == ["1", "2"]
+    assert refresh_and_list(second, only_if_changed=True)["a"] == ["1", "2"]
     asyncio.run(second.unload("a"))
     assert overrides == {"a": VersionOverride(instead_of="2", version=None)}
-    assert refreshed(first, only_if_changed=True) == {}
+    assert refresh_and_list(first, only_if_changed=True) == {}
     asyncio.run(first.load("a"))
     assert overrides == {}
-    assert refreshed(second, only_if_changed=True)["a"] == ["2", "1"]
+    assert refresh_and_list(second, only_if_changed=True)["a"] == ["2", "1"]
 
 
 class RenewingOverrides(dict[str, VersionOverride]):
@@ -150,9 +153,9 @@ def test_override_renewed_by_another_process_is_kept(model_store: FakeModelStore
     overrides = RenewingOverrides(a=VersionOverride("1", "1"))
     overrides.renewal = VersionOverride("2", "1")
     registry = FakeRegistry(model_store.directory, overrides=overrides)
-    assert refreshed(registry)["a"] == ["2", "1"]
+    assert refresh_and_list(registry)["a"] == ["2", "1"]
     assert overrides == {"a": VersionOverride("2", "1")}
-    assert refreshed(registry)["a"] == ["1", "2"]
+    assert refresh_and_list(registry)["a"] == ["1", "2"]
 
 
 def test_load_of_current_drops_the_override(
@@ -161,9 +164,9 @@ def test_load_of_current_drops_the_override(
     monkeypatch.setattr(store, "write_current", raise_permission_error)
     asyncio.run(fake_registry.load("a", "1"))
     asyncio.run(fake_registry.load("a"))
-    assert refreshed(fake_registry)["a"] == ["2", "1"]
+    assert refresh_and_list(fake_registry)["a"] == ["2", "1"]
     model_store.publish("a", "3")
-    assert refreshed(fake_registry)["a"] == ["3", "2"]
+    assert refresh_and_list(fake_registry)["a"] == ["3", "2"]
 
 
 def test_load_that_writes_current_drops_the_override(
@@ -175,7 +178,7 @@ def test_load_that_writes_current_drops_the_override(
         asyncio.run(fake_registry.load("a", "1"))
     asyncio.run(fake_registry.load("a", "3"))
     assert model_store.current("a") == "3"
-    assert refreshed(fake_registry)["a"] == ["3", "1"]
+    assert refresh_and_list(fake_registry)["a"] == ["3", "1"]
 
 
 def test_override_holds_while_current_is_unreadable(
@@ -184,14 +187,14 @@ def test_override_holds_while_current_is_unreadable(
     monkeypatch.setattr(store, "write_current", raise_permission_error)
     asyncio.run(fake_registry.load("a", "1"))
     model_store.set_current("a", "")  # as between truncating and writing the file
-    assert refreshed(fake_registry)["a"] == ["1", "2"]
+    assert refresh_and_list(fake_registry)["a"] == ["1", "2"]
     assert "a" in fake_registry.failures
     model_store.set_current("a", "2")
-    assert refreshed(fake_registry)["a"] == ["1", "2"]
+    assert refresh_and_list(fake_registry)["a"] == ["1", "2"]
     assert fake_registry.failures == {}
 
 
-def test_load_with_unwritable_unreadable_current_sets_no_override(
+def test_load_without_usable_current_sets_no_override(
     fake_registry: FakeRegistry, model_store: FakeModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "write_current", raise_permission_error)
@@ -205,33 +208,33 @@ def test_unload_with_unreadable_current_sets_no_override(
 ) -> None:
     model_store.set_current("a", "latest")
     asyncio.run(fake_registry.unload("a"))
-    assert served(fake_registry) == {"b": ["1"]}
+    assert served_versions(fake_registry) == {"b": ["1"]}
     assert fake_registry._overrides == {}
 
 
 def test_unload_stops_serving_until_loaded_again(fake_registry: FakeRegistry, model_store: FakeModelStore) -> None:
     asyncio.run(fake_registry.unload("a"))
-    assert served(fake_registry) == {"b": ["1"]}
-    assert sorted(retired(fake_registry)) == ["a@1", "a@2"]
+    assert served_versions(fake_registry) == {"b": ["1"]}
+    assert sorted(retired_references(fake_registry)) == ["a@1", "a@2"]
     for only_if_changed in (True, False):
-        assert refreshed(fake_registry, only_if_changed=only_if_changed) == {"b": ["1"]}
+        assert refresh_and_list(fake_registry, only_if_changed=only_if_changed) == {"b": ["1"]}
     model_store.publish("a", "3", is_current=False)
-    assert refreshed(fake_registry) == {"b": ["1"]}
+    assert refresh_and_list(fake_registry) == {"b": ["1"]}
     for reference in (None, "a", "a@1", "a@2"):
         with pytest.raises(UnknownModel, match="no such model is served; served models: b"):
             fake_registry.get(reference)
     assert asyncio.run(fake_registry.load("a")).reference == "a@2"
-    assert served(fake_registry) == {"a": ["2", "3"], "b": ["1"]}
-    assert refreshed(fake_registry) == {"a": ["2", "3"], "b": ["1"]}
+    assert served_versions(fake_registry) == {"a": ["2", "3"], "b": ["1"]}
+    assert refresh_and_list(fake_registry) == {"a": ["2", "3"], "b": ["1"]}
     assert len(fake_registry.retired) == 2
 
 
 def test_unloaded_model_returns_when_current_changes(fake_registry: FakeRegistry, model_store: FakeModelStore) -> None:
     asyncio.run(fake_registry.unload("a"))
     model_store.publish("a", "3")
-    assert refreshed(fake_registry, only_if_changed=True)["a"] == ["3", "2"]
+    assert refresh_and_list(fake_registry, only_if_changed=True)["a"] == ["3", "2"]
     model_store.set_current("a", "2")
-    assert refreshed(fake_registry, only_if_changed=True)["a"] == ["2", "3"]
+    assert refresh_and_list(fake_registry, only_if_changed=True)["a"] == ["2", "3"]
 
 
 def test_unload_forgets_the_previous_version(fake_registry: FakeRegistry, model_store: FakeModelStore) -> None:
@@ -239,12 +242,12 @@ def test_unload_forgets_the_previous_version(fake_registry: FakeRegistry, model_
     asyncio.run(fake_registry.load("a", "1"))
     asyncio.run(fake_registry.unload("a"))
     asyncio.run(fake_registry.load("a", "1"))
-    assert served(fake_registry)["a"] == ["1", "3"]
+    assert served_versions(fake_registry)["a"] == ["1", "3"]
 
 
 def test_load_of_another_version_clears_the_failure(fake_registry: FakeRegistry, model_store: FakeModelStore) -> None:
     model_store.publish("a", "3", fault="corrupt")
-    refreshed(fake_registry)
+    refresh_and_list(fake_registry)
     assert "a" in fake_registry.failures
     asyncio.run(fake_registry.load("a", "1"))
     assert fake_registry.failures == {}
@@ -253,19 +256,19 @@ def test_load_of_another_version_clears_the_failure(fake_registry: FakeRegistry,
 def test_unloaded_model_can_be_loaded_by_version(fake_registry: FakeRegistry, model_store: FakeModelStore) -> None:
     asyncio.run(fake_registry.unload("a"))
     asyncio.run(fake_registry.load("a", "1"))
-    assert refreshed(fake_registry)["a"] == ["1", "2"]
+    assert refresh_and_list(fake_registry)["a"] == ["1", "2"]
     assert model_store.current("a") == "1"
 
 
 def test_unload_of_unserved_model_raises_unknown_model(fake_registry: FakeRegistry) -> None:
-    assert error_of(UnknownModel, fake_registry.unload("absent")) == "no such model is served"
+    assert failure_message(UnknownModel, fake_registry.unload("absent")) == "no such model is served"
     asyncio.run(fake_registry.unload("b"))
-    assert error_of(UnknownModel, fake_registry.unload("b")) == "no such model is served"
+    assert failure_message(UnknownModel, fake_registry.unload("b")) == "no such model is served"
 
 
 def test_unload_clears_the_failure(fake_registry: FakeRegistry, model_store: FakeModelStore) -> None:
     model_store.publish("a", "3", fault="corrupt")
-    refreshed(fake_registry)
+    refresh_and_list(fake_registry)
     assert "a" in fake_registry.failures
     asyncio.run(fake_registry.unload("a"))
     assert fake_registry.failures == {}

@@ -1,8 +1,8 @@
 """Stateful tests of the registry: it is compared with a model while Hypothesis changes the models directory.
 
-Hypothesis decides what happens to the directory, and which of refresh, load and unload run, several at a time. While
-they run, the registry is checked after every iteration of the event loop. The live version must change only as the
-model says, a model that is live must never be missing in between, and no served version may have been retired.
+Hypothesis chooses the changes of the directory and the operations (refresh, load and unload), of which several run at a
+time. While they run, the registry is checked after every iteration of the event loop: the live version changes only as
+the model predicts, a live model is never missing in between, and no served version has been retired.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ Step = tuple[Any, ...]  # the name of a method, and its arguments
 
 
 def weighted(groups: dict[tuple[Step, ...], int]) -> st.SearchStrategy[Step]:
-    """Draw a step. The weight of a group is shared evenly by its steps.
+    """Draw a step. The weight of a group is divided evenly among its steps.
 
-    A step is drawn as one choice. Drawing each argument on its own would take several times longer.
+    A step is drawn as one choice, because drawing each argument separately would take several times longer.
     """
     scale = math.lcm(*map(len, groups))
     return st.sampled_from(
@@ -71,7 +71,7 @@ class Operation:
 
     Attributes:
         task: The operation.
-        outcome: What must come of it: the type of an error, the reference of the live version, or None.
+        outcome: Expected outcome: the type of an error, the reference of the live version, or None.
     """
 
     task: "asyncio.Task[Any]"
@@ -87,7 +87,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp(dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None))
         self.model_store = FakeModelStore(self.directory / "models")
         self.operations: list[Operation] = []
-        # The live version of each model: the one now, followed by those that the running operations will bring.
+        # The live version of each model: the one now, followed by those that the running operations will make live.
         self.live_sequence: dict[str, list[str | None]] = {"a": [None], "b": [None]}
         self.patches: list[Any] = [
             patch.object(asyncio, "to_thread", fake_to_thread),
@@ -205,7 +205,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 assert versions, f"{name}@{live} is not the next live version"
         served = [model.runner for model in self.registry.served]
         assert {model.runner for model in models.values()} <= set(served)
-        assert sorted([*served, *self.registry.retired]) == list(range(len(self.registry.started)))
+        assert sorted([*served, *self.registry.retired]) == list(range(len(self.registry.started_versions)))
 
     def check_settled(self) -> None:
         model, registry = self.model, self.registry

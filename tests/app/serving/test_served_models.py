@@ -7,7 +7,7 @@ import pytest
 from app.artifact import store
 from app.errors import NotReady, UnknownModel
 from app.serving.registry import Registry
-from tests.app.serving.registry_harness import FakeRunner, corrupt, create_registry, load_registry, refreshed
+from tests.app.serving.registry_harness import FakeRunner, corrupt, create_registry, load_registry, refresh_and_list
 from tests.fakes import FakeModelStore, FakeRegistry
 
 
@@ -87,7 +87,7 @@ def test_get_finds_each_served_version_by_number(model_store: FakeModelStore) ->
     for version in ("1", "2", "3"):
         model_store.publish("a", version)
     registry = FakeRegistry(model_store.directory)
-    refreshed(registry)
+    refresh_and_list(registry)
     assert registry.get("a").reference == "a@3"
     assert registry.get("a@2").reference == "a@2"
     with pytest.raises(UnknownModel, match="this version of the model 'a' is not served; served versions: 2, 3"):

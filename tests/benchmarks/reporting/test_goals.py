@@ -8,7 +8,7 @@ from benchmarks.reporting.goals import Goal, evaluate_goals
 from benchmarks.servers.catalog import own_servers
 from benchmarks.servers.spec import RequestFormat, ServerSpec
 
-NO_FORMAT = RequestFormat("/predict", lambda prices: None, lambda answer: [])
+NO_FORMAT = RequestFormat("/predict", lambda prices: None, lambda response: [])
 MOSEC = ServerSpec("mosec-tuned", "mosec", "peer", lambda port: [], NO_FORMAT)
 PLAIN = ServerSpec("sync", "plain", "peer", lambda port: [], NO_FORMAT, is_batching=False)
 
@@ -20,10 +20,10 @@ def evaluate(figures: Mapping[str, float], figure: str, scenario: str = "64") ->
 
 
 @pytest.mark.parametrize(
-    ("sense", "value", "is_met"), [("≥", 2.0, True), ("≥", 1.9, False), ("≤", 2.0, True), ("≤", 2.1, False)]
+    ("direction", "value", "is_met"), [("≥", 2.0, True), ("≥", 1.9, False), ("≤", 2.0, True), ("≤", 2.1, False)]
 )
-def test_goal_is_met_on_its_side_of_the_bound(sense: Literal["≥", "≤"], value: float, is_met: bool) -> None:
-    assert Goal("g", 2.0, sense, Spread(value, value, value)).is_met is is_met
+def test_goal_is_met_at_or_beyond_bound(direction: Literal["≥", "≤"], value: float, is_met: bool) -> None:
+    assert Goal("g", 2.0, direction, Spread(value, value, value)).is_met is is_met
 
 
 def test_unmeasured_goal_is_neither_met_nor_missed() -> None:

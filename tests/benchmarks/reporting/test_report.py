@@ -55,7 +55,7 @@ def test_report_has_generator_machine_and_engine(report: RunReport) -> None:
     assert "| 1 × session with 1 thread | 7,000 | – | – | – | – | 0.14 |" in markdown
 
 
-def test_report_has_fewest_and_most_rounds_measured(report: RunReport) -> None:
+def test_report_shows_range_of_round_counts(report: RunReport) -> None:
     assert "medians of 1 to 2 interleaved rounds" in to_markdown(report)  # the failed one does not count
     equal = Measurements(
         each for each in report.measurements.all if (each.server, each.scenario) == ("pricecast", "64")

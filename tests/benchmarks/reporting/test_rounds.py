@@ -11,7 +11,7 @@ failures                        0.000  (0.000 to 0.000)
 status_503                      7.000  (7.000 to 7.000)"""
 
 
-def test_table_has_figures_that_some_rounds_lack() -> None:
+def test_table_includes_figures_missing_in_some_rounds() -> None:
     assert format_rounds(ROUNDS) == TABLE
 
 

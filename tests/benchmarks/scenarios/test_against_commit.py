@@ -40,7 +40,7 @@ def test_summary_has_median_range_and_geometric_mean() -> None:
     assert found.mean_low < found.mean < found.mean_high
 
 
-def test_interval_is_student_s_on_logarithms() -> None:
+def test_interval_is_student_t_of_log_ratios() -> None:
     found = summarize([math.exp(x) for x in (-0.01, 0.0, 0.01, 0.02, 0.03)])
     half = 2.1318468 * math.sqrt(0.00025 / 5)  # t of 4 degrees of freedom at 95%; variance of the five logarithms
     assert math.log(found.mean_low) == pytest.approx(0.01 - half)
@@ -94,7 +94,7 @@ def test_bodies_are_requests_of_one_window_each_and_all_differ(tmp_path: Path) -
     assert {len(json.loads(line)["prices"]) for line in lines[:10]} == {60}
 
 
-def test_tree_from_which_python_does_not_import_app_is_refused(tmp_path: Path) -> None:
+def test_tree_without_app_package_is_rejected(tmp_path: Path) -> None:
     assert check_tree(ROOT)
     with pytest.raises(NotComparable, match="imports nothing"):
         check_tree(tmp_path)

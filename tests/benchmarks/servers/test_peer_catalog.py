@@ -22,12 +22,12 @@ def test_peer_environment_is_pinned_and_installed_by_make(name: str) -> None:
     assert name in peers.split()
 
 
-def test_every_goal_names_a_known_peer() -> None:
+def test_every_goal_refers_to_a_known_peer() -> None:
     assert (TUNED_PEER, PLAIN_PEER) == ("mosec-tuned", "sync")
     assert {*MIN_RATIO_TO_PEER, TUNED_PEER, PLAIN_PEER} <= set(PEERS)
 
 
-def test_peer_that_is_not_installed_says_how_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_peer_reports_install_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("benchmarks.servers.peer_catalog.ENVIRONMENTS", tmp_path)
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "install.log").write_text("Collecting ray\nERROR: No matching distribution found\n")

@@ -24,7 +24,7 @@ def printing_process(tmp_path: Path) -> Iterator[RunningServer]:
         server.stop()
 
 
-def test_start_fails_with_last_answer_and_output(printing_process: RunningServer) -> None:
+def test_start_fails_with_last_response_and_output(printing_process: RunningServer) -> None:
     with stub_server(lambda _: (503, {"status": "loading"})) as url, pytest.raises(StartFailed) as caught:
         wait_until_ready(printing_process, url, timeout_s=0.1)
     assert '503 {"status": "loading"}' in str(caught.value)

@@ -1,11 +1,21 @@
 """API keys of the tests."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from app import api_keys
 
-# Each is a pair of the key and its entry in the settings. Alice has two keys, as during a key rotation.
-ALICE, ALICE_2, BOB, EXPIRED, ADMIN = (api_keys.generate(name) for name in ("alice", "alice", "bob", "carol", "root"))
+
+class ApiKey(NamedTuple):
+    """A key, and the entry that configures it."""
+
+    key: str
+    entry: str
+
+
+# Alice has two keys, as during a key rotation.
+ALICE, ALICE_2, BOB, EXPIRED, ADMIN = (
+    ApiKey(*api_keys.generate(name)) for name in ("alice", "alice", "bob", "carol", "root")
+)
 
 
 def parse_keys(*settings: str) -> Any:
@@ -13,6 +23,6 @@ def parse_keys(*settings: str) -> Any:
     return api_keys.parse(",".join(settings))
 
 
-def bearer(key: tuple[str, str]) -> dict[str, str]:
+def bearer(key: ApiKey) -> dict[str, str]:
     """Build the authorization header."""
-    return {"authorization": f"Bearer {key[0]}"}
+    return {"authorization": f"Bearer {key.key}"}

@@ -15,9 +15,10 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.middleware.auth import Authenticator, AuthMiddleware
 from app.settings import Settings
-from tests.app.api.app_client import PRICES, AppClient, running_app
-from tests.app.api.middleware.auth_keys import ADMIN, ALICE, ALICE_2, BOB, EXPIRED, bearer, parse_keys
+from tests.app.api.app_client import AppClient, running_app
+from tests.app.api.middleware.auth_keys import ADMIN, ALICE, ALICE_2, BOB, EXPIRED, ApiKey, bearer, parse_keys
 from tests.conftest import version_of
+from tests.prices import PRICES
 
 PUBLIC_OPERATIONS = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
 
@@ -30,12 +31,12 @@ def keyed_client(shipped: Path) -> Iterator[AppClient]:
         Settings(
             models_dir=shipped,
             api_keys=parse_keys(
-                ALICE[1],
-                f"{ALICE_2[1]}:{expires}",
-                BOB[1],
-                f"{EXPIRED[1]}:2024-02-29",
+                ALICE.entry,
+                f"{ALICE_2.entry}:{expires}",
+                BOB.entry,
+                f"{EXPIRED.entry}:2024-02-29",
             ),
-            admin_keys=parse_keys(ADMIN[1]),
+            admin_keys=parse_keys(ADMIN.entry),
         )
     ) as client:
         yield client
@@ -44,7 +45,7 @@ def keyed_client(shipped: Path) -> Iterator[AppClient]:
 @pytest.fixture(scope="module")
 def admin_keyed_client(shipped: Path) -> Iterator[AppClient]:
     """A server with an admin key and without API keys."""
-    with running_app(Settings(models_dir=shipped, admin_keys=parse_keys(ADMIN[1]), models_poll_s=0)) as client:
+    with running_app(Settings(models_dir=shipped, admin_keys=parse_keys(ADMIN.entry), models_poll_s=0)) as client:
         yield client
 
 
@@ -66,13 +67,13 @@ def fill_path(path: str) -> str:
         ({"authorization": ""}, "an API key is required"),
         ({"authorization": "Bearer"}, "an API key is required"),
         ({"authorization": "Bearer "}, "an API key is required"),
-        ({"authorization": ALICE[0]}, "an API key is required"),
-        ({"authorization": f"Basic {ALICE[0]}"}, "an API key is required"),
-        ({"x-api-key": ALICE[0]}, "an API key is required"),
+        ({"authorization": ALICE.key}, "an API key is required"),
+        ({"authorization": f"Basic {ALICE.key}"}, "an API key is required"),
+        ({"x-api-key": ALICE.key}, "an API key is required"),
         ({"authorization": "Bearer pc_wrong"}, "is not valid"),
-        ({"authorization": f"Bearer {ALICE[0]}x"}, "is not valid"),
-        ({"authorization": f"Bearer {ALICE[0].swapcase()}"}, "is not valid"),
-        ({"authorization": f"Bearer {ALICE[1].partition(':')[2]}"}, "is not valid"),
+        ({"authorization": f"Bearer {ALICE.key}x"}, "is not valid"),
+        ({"authorization": f"Bearer {ALICE.key.swapcase()}"}, "is not valid"),
+        ({"authorization": f"Bearer {ALICE.entry.partition(':')[2]}"}, "is not valid"),
         ({b"authorization": b"Bearer \xff\xfe"}, "is not valid"),
         (bearer(EXPIRED), "expired on 2024-02-29"),
     ],
@@ -92,12 +93,12 @@ def test_invalid_key_returns_401_with_reason(keyed_client: AppClient, headers: d
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer "])
 def test_bearer_scheme_is_case_insensitive(keyed_client: AppClient, scheme: str) -> None:
-    headers = {"authorization": f"{scheme} {ALICE[0]}"}
+    headers = {"authorization": f"{scheme} {ALICE.key}"}
     assert keyed_client.post("/predict", json={"prices": PRICES}, headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("key", [ALICE, ALICE_2, BOB, ADMIN], ids=["first", "second", "bob", "admin"])
-def test_every_key_can_forecast(keyed_client: AppClient, key: tuple[str, str]) -> None:
+def test_every_key_can_forecast(keyed_client: AppClient, key: ApiKey) -> None:
     for method, path, body in (("POST", "/predict", {"prices": PRICES}), ("GET", "/models", None)):
         assert keyed_client.request(method, path, json=body, headers=bearer(key)).status_code == 200
 
@@ -110,7 +111,7 @@ def test_all_operations_except_probes_require_a_key(keyed_client: AppClient) -> 
         assert (response.status_code == 401) is (path not in PUBLIC_OPERATIONS), (method, path)
 
 
-def test_all_other_paths_except_pages_require_a_key(keyed_client: AppClient) -> None:
+def test_non_public_paths_require_a_key(keyed_client: AppClient) -> None:
     for path in ("/", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui-bundle.js", "/health/ready"):
         assert keyed_client.get(path).status_code in {200, 307}, path
     hidden = {getattr(route, "path", "") for route in keyed_client.app.fastapi.routes}
@@ -149,7 +150,7 @@ def test_path_variants_do_not_bypass_the_admin_check(keyed_client: AppClient, in
     assert keyed_client.get("/models", headers=bearer(BOB)).json() == models
 
 
-def test_admin_keys_alone_restrict_only_admin_operations(admin_keyed_client: AppClient) -> None:
+def test_with_admin_keys_only_other_operations_are_open(admin_keyed_client: AppClient) -> None:
     for method, path in operations(admin_keyed_client):
         # The server does not know this key.
         response = admin_keyed_client.request(method, fill_path(path), headers=bearer(ALICE))
@@ -160,7 +161,7 @@ def test_admin_keys_alone_restrict_only_admin_operations(admin_keyed_client: App
     assert admin_keyed_client.post("/models/default/load", json=body, headers=bearer(ADMIN)).status_code == 200
 
 
-def test_no_keys_leave_all_operations_open(client: AppClient) -> None:
+def test_without_keys_all_operations_are_open(client: AppClient) -> None:
     for method, path in operations(client):
         assert client.request(method, fill_path(path)).status_code not in {401, 403}, path
 
@@ -172,16 +173,16 @@ def test_keys_appear_in_no_response_or_log(keyed_client: AppClient, caplog: pyte
     def send_keys() -> None:
         for key, path in itertools.product((ALICE, EXPIRED, ADMIN), ("/predict", "/nowhere", "/models/default/load")):
             for scheme in ("Bearer", "Basic"):
-                response = keyed_client.post(path, json={}, headers={"authorization": f"{scheme} {key[0]}"})
+                response = keyed_client.post(path, json={}, headers={"authorization": f"{scheme} {key.key}"})
                 responses.append(f"{response.headers}{response.text}")
 
-    lines = keyed_client.logged(send_keys)
+    lines = keyed_client.capture_request_log(send_keys)
     assert len(lines) == 18
     output = "".join(responses) + str(lines) + caplog.text
-    for key, setting in (ALICE, EXPIRED, ADMIN):
+    for key, entry in (ALICE, EXPIRED, ADMIN):
         assert key not in output
         assert key.removeprefix("pc_") not in output
-        assert setting.rpartition(":")[2] not in output
+        assert entry.rpartition(":")[2] not in output
 
 
 def test_keys_are_compared_in_constant_time(keyed_client: AppClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,8 +194,8 @@ def test_keys_are_compared_in_constant_time(keyed_client: AppClient, monkeypatch
 
     original_compare = hmac.compare_digest
     monkeypatch.setattr("app.api_keys.hmac.compare_digest", recording_compare)
-    configured = [bytes.fromhex(setting.rpartition(":")[2]) for _, setting in (ALICE, ALICE_2, BOB, EXPIRED, ADMIN)]
-    for key, status in ((ALICE[0], 200), (ADMIN[0], 200), (EXPIRED[0], 401), ("wrong", 401)):
+    configured = [bytes.fromhex(each.entry.rpartition(":")[2]) for each in (ALICE, ALICE_2, BOB, EXPIRED, ADMIN)]
+    for key, status in ((ALICE.key, 200), (ADMIN.key, 200), (EXPIRED.key, 401), ("wrong", 401)):
         compared.clear()
         assert keyed_client.get("/models", headers={"authorization": f"Bearer {key}"}).status_code == status
         assert compared == [(digest, hashlib.sha256(key.encode()).digest()) for digest in configured]
@@ -209,6 +210,6 @@ def test_non_http_scope_passes_through() -> None:
     async def unused(*_: object) -> Any:
         raise AssertionError
 
-    middleware = AuthMiddleware(app, Authenticator(parse_keys(ALICE[1]), ()), 0, 0)
+    middleware = AuthMiddleware(app, Authenticator(parse_keys(ALICE.entry), ()), 0, 0)
     asyncio.run(middleware({"type": "lifespan"}, unused, unused))
     assert scope_types == ["lifespan"]

@@ -7,7 +7,8 @@ import pytest
 
 from app import api_keys
 from app.settings import Settings
-from tests.app.api.app_client import PRICES, AppClient, running_app
+from tests.app.api.app_client import AppClient, running_app
+from tests.prices import PRICES
 
 ALLOWED_ORIGIN, OTHER_ORIGIN = "https://prices.example", "https://elsewhere.example"
 KEY, KEY_SETTING = api_keys.generate("alice")

@@ -1,4 +1,4 @@
-"""Tests of the fast path: it responds like FastAPI and leaves all other requests to it."""
+"""Tests of the fast path: it responds like FastAPI, and passes all other requests on to FastAPI."""
 
 import json
 from typing import Any
@@ -10,7 +10,8 @@ from app.api import predict
 from app.api.middleware.request_context import RequestContextMiddleware
 from app.api.middleware.security_headers import SecurityHeadersMiddleware
 from app.main import Application
-from tests.app.api.app_client import JSON_HEADERS, PRICES, AppClient, batch_body
+from tests.app.api.app_client import JSON_HEADERS, AppClient, batch_body
+from tests.prices import PRICES
 
 
 def comparable_response(
@@ -75,7 +76,7 @@ def test_unexpected_error_is_logged_and_not_exposed(
     assert "Traceback" in caplog.text
 
 
-def test_client_app_is_an_application(client: AppClient) -> None:
+def test_app_client_wraps_full_application(client: AppClient) -> None:
     assert isinstance(client.app, Application)
 
 

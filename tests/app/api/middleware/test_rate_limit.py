@@ -18,9 +18,10 @@ from app.api_keys import Key
 from app.errors import RateLimited, TooManyWindows
 from app.observability.metrics import Metrics
 from app.settings import Settings
-from tests.app.api.app_client import PRICES, running_app
+from tests.app.api.app_client import running_app
 from tests.app.api.middleware.auth_keys import ALICE, ALICE_2, BOB, bearer, parse_keys
 from tests.fakes import ManualClock
+from tests.prices import PRICES
 
 # ClientLimiter
 
@@ -142,8 +143,8 @@ def rate_limited(app: RecordingApp, clock: ManualClock, *settings: str, requests
 
 def test_keys_of_one_client_share_its_rate() -> None:
     app, clock = RecordingApp(), ManualClock(1e5)
-    middleware = rate_limited(app, clock, ALICE[1], ALICE_2[1], BOB[1], requests_per_s=2)
-    alice, alice_2, bob = ("/models", ALICE[0]), ("/models", ALICE_2[0]), ("/models", BOB[0])
+    middleware = rate_limited(app, clock, ALICE.entry, ALICE_2.entry, BOB.entry, requests_per_s=2)
+    alice, alice_2, bob = ("/models", ALICE.key), ("/models", ALICE_2.key), ("/models", BOB.key)
     responses = get_all(middleware, alice, alice_2, alice, alice_2, bob, bob, bob)
     assert [response.status_code for response in responses] == [200, 200, 429, 429, 200, 200, 429]
     assert app.clients == ["alice", "alice", "bob", "bob"]
@@ -153,8 +154,8 @@ def test_keys_of_one_client_share_its_rate() -> None:
 
 def test_limited_client_is_accepted_after_retry_after() -> None:
     clock = ManualClock()
-    middleware = rate_limited(RecordingApp(), clock, ALICE[1], requests_per_s=0.1)
-    alice = ("/models", ALICE[0])
+    middleware = rate_limited(RecordingApp(), clock, ALICE.entry, requests_per_s=0.1)
+    alice = ("/models", ALICE.key)
     _, response = get_all(middleware, alice, alice)
     problem = response.json()
     assert (response.status_code, problem["type"]) == (429, "urn:pricecast:rate-limited")
@@ -166,11 +167,11 @@ def test_limited_client_is_accepted_after_retry_after() -> None:
 
 def test_public_paths_and_invalid_keys_do_not_count() -> None:
     app = RecordingApp()
-    middleware = rate_limited(app, ManualClock(), ALICE[1], requests_per_s=1)
-    public = get_all(middleware, *[(path, ALICE[0]) for path in ("/health/ready", "/docs", "/")] * 3)
+    middleware = rate_limited(app, ManualClock(), ALICE.entry, requests_per_s=1)
+    public = get_all(middleware, *[(path, ALICE.key) for path in ("/health/ready", "/docs", "/")] * 3)
     assert {response.status_code for response in public} == {200}
     assert {response.status_code for response in get_all(middleware, *[("/models", "wrong")] * 9)} == {401}
-    assert get_all(middleware, ("/models", ALICE[0]))[0].status_code == 200
+    assert get_all(middleware, ("/models", ALICE.key))[0].status_code == 200
     assert app.clients == [None] * 9 + ["alice"]
 
 

@@ -13,7 +13,7 @@ from tests.app.api.app_client import AppClient
 
 
 def send_through_middleware(*messages: Message) -> list[Message]:
-    """Return the messages that the middleware makes of an application's messages."""
+    """Send messages through the middleware, and return the messages that reach the server."""
     forwarded: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,14 +6,12 @@ from typing import Any
 import httpx
 import numpy as np
 
-from app.api.schemas import EXAMPLE_PRICES
 from app.artifact.transform import F64
-from tests.app.api.app_client import MAX_HORIZON, AppClient
+from tests.app.api.app_client import EXAMPLE_WINDOW, MAX_HORIZON, AppClient
 
 JSON_LENGTH_HEADER = "inference-header-content-length"
 INFER_PATH = "/v2/models/default/infer"
-PRICES: list[float] = [float(str(price)) for price in EXAMPLE_PRICES]
-ROWS = np.array([PRICES, PRICES[::-1], [price * 1000 for price in PRICES]])  # (3, 60)
+ROWS = np.array([EXAMPLE_WINDOW, EXAMPLE_WINDOW[::-1], [price * 1000 for price in EXAMPLE_WINDOW]])  # (3, 60)
 
 
 def json_request(rows: F64 = ROWS, **fields: Any) -> dict[str, Any]:
@@ -64,10 +62,10 @@ def error_message(response: httpx.Response, status: int = 400) -> str:
     return str(body["error"])
 
 
-def predict_quantiles(client: AppClient, horizon: int = MAX_HORIZON) -> F64:
-    """Forecast ROWS with /predict/batch and return the quantiles, of shape (B, H, Q)."""
+def predict_quantiles(client: AppClient | httpx.Client, rows: F64 = ROWS, horizon: int = MAX_HORIZON) -> F64:
+    """Forecast windows (B, W) with /predict/batch, and return the quantiles, of shape (B, H, Q)."""
     levels = client.get("/models/default").json()["levels"]
-    body = {"series": [{"prices": row} for row in ROWS.tolist()], "horizon": horizon, "levels": levels}
+    body = {"series": [{"prices": row} for row in rows.tolist()], "horizon": horizon, "levels": levels}
     quantiles = []
     for forecast in client.post("/predict/batch", json=body).json()["forecasts"]:
         bounds = [forecast["intervals"][str(level)] for level in levels]

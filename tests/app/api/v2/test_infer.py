@@ -22,6 +22,7 @@ from tests.app.api.v2.infer_requests import (
     read_outputs,
 )
 from tests.conftest import version_of
+from tests.prices import random_walk_windows
 from tests.strategies import seeds
 
 
@@ -47,8 +48,7 @@ def test_response_has_id_only_if_the_request_has(client: AppClient) -> None:
 def test_json_and_binary_tensors_give_the_same_forecast(
     client: AppClient, seed: int, count: int, horizon: int, datatype: str
 ) -> None:
-    steps = np.random.default_rng(seed).normal(scale=0.01, size=(count, 60))
-    rows = (100 * np.exp(steps.cumsum(axis=1))).astype(datatype).astype(np.float64)
+    rows = random_walk_windows(count, seed).astype(datatype).astype(np.float64)
     parameters = {"horizon": horizon}
     flat = read_outputs(client.post(INFER_PATH, json=json_request(rows, parameters=parameters)))
     tensor = {"name": "prices", "shape": list(rows.shape), "datatype": "FP64", "data": rows.tolist()}

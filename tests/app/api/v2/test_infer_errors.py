@@ -144,7 +144,7 @@ def test_invalid_json_length_header_returns_400(client: AppClient, header: str, 
     assert message in error_message(client.post(INFER_PATH, json=json_request(), headers={JSON_LENGTH_HEADER: header}))
 
 
-def test_body_size_encoding_and_timeout_header_are_checked(client: AppClient) -> None:
+def test_infer_shares_body_and_timeout_checks(client: AppClient) -> None:
     assert error_message(client.post(INFER_PATH, content=b" " * (2**20 + 1)), 413)
     assert error_message(client.post(INFER_PATH, json=json_request(), headers={"content-encoding": "br"}), 415)
     assert "X-Request-Timeout-Ms" in error_message(

@@ -112,7 +112,7 @@ def test_load_and_unload_call_on_version_selected(models: Path) -> None:
         assert selections == ["selected", "selected"]
 
 
-def test_load_of_broken_version_changes_nothing(models: Path) -> None:
+def test_v2_load_of_broken_version_changes_nothing(models: Path) -> None:
     broken = publish_variant(models, "default", 2.0, is_current=False)
     (models / "default" / broken / "model.onnx").write_bytes(b"nothing")
     with running_app(Settings(models_dir=models)) as client:

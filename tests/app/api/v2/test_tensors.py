@@ -93,7 +93,7 @@ def test_json_numbers_are_converted_to_their_datatype() -> None:
     assert read_input(request_input(data=ones), b"", WINDOW, MAX_WINDOWS).tolist() == [[1.0, 2.5, 0.1], [4.0, 5.0, 6.0]]
     single = read_input(request_input(data=[*ones[:5], 1e39], datatype="FP32"), b"", WINDOW, MAX_WINDOWS)
     assert single[0, 2] == np.float32(0.1)
-    assert single[1, 2] == np.inf, "which no model takes"
+    assert single[1, 2] == np.inf, "no model accepts infinity"
 
 
 def test_raw_binary_request_has_as_many_windows_as_fit() -> None:

@@ -13,16 +13,16 @@ import tritonclient.http as triton  # type: ignore[import-untyped]  # it ships n
 from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
 from app import __version__
-from app.artifact.transform import F64
 from benchmarks.model_variants import publish_variant
+from tests.app.api.v2.infer_requests import predict_quantiles
 from tests.conftest import MODELS, version_of
+from tests.prices import random_walk_windows
 from tests.server_process import running_server
 
 pytestmark = pytest.mark.slow
 
 CONCURRENCY = 8
-RNG = np.random.default_rng(11)
-ROWS: F64 = 100 * np.exp(RNG.normal(scale=0.01, size=(20, 60)).cumsum(axis=1))  # (20, 60)
+ROWS = random_walk_windows(20, seed=11)  # (20, 60)
 
 
 @pytest.fixture(scope="module")
@@ -50,22 +50,6 @@ def client(server: httpx.Client) -> Iterator[Any]:
 def tensor(rows: npt.NDArray[Any] = ROWS, *, is_binary: bool = True, name: str = "prices") -> Any:
     infer_input = triton.InferInput(name, list(rows.shape), "FP32" if rows.dtype == np.float32 else "FP64")
     return infer_input.set_data_from_numpy(rows, binary_data=is_binary)
-
-
-def predict_quantiles(server: httpx.Client, rows: npt.NDArray[Any] = ROWS, horizon: int | None = None) -> F64:
-    """Forecast the rows with /predict/batch and return the quantiles, of shape (B, H, Q)."""
-    model = server.get("/models/default").json()
-    body = {
-        "series": [{"prices": row} for row in rows.astype(np.float64).tolist()],
-        "horizon": horizon or model["horizon"],
-        "levels": model["levels"],
-    }
-    quantiles = []
-    for forecast in server.post("/predict/batch", json=body).json()["forecasts"]:
-        bounds = [forecast["intervals"][str(level)] for level in model["levels"]]
-        lower, upper = [each["lower"] for each in reversed(bounds)], [each["upper"] for each in bounds]
-        quantiles.append(np.array([*lower, forecast["forecast"], *upper]).T)
-    return np.stack(quantiles)
 
 
 def client_error(call: Callable[[], Any]) -> tuple[str, str]:
@@ -110,14 +94,14 @@ def test_client_infer_matches_predict_in_every_encoding(
     assert [output["name"] for output in response["outputs"]] == ["quantiles", "forecast"]
     quantiles = result.as_numpy("quantiles")
     assert quantiles.dtype == np.float64
-    np.testing.assert_allclose(quantiles, predict_quantiles(server, rows), rtol=1e-5)
+    np.testing.assert_allclose(quantiles, predict_quantiles(server, rows.astype(np.float64)), rtol=1e-5)
     np.testing.assert_array_equal(result.as_numpy("forecast"), quantiles[:, :, quantiles.shape[2] // 2])
 
 
 def test_client_without_outputs_gets_all_as_binary(client: Any, server: httpx.Client) -> None:
     result = client.infer("default", [tensor()], parameters={"horizon": 2})
     assert result.as_numpy("forecast").shape == (len(ROWS), 2)
-    np.testing.assert_allclose(result.as_numpy("quantiles"), predict_quantiles(server, horizon=2), rtol=1e-5)
+    np.testing.assert_allclose(result.as_numpy("quantiles"), predict_quantiles(server, ROWS, horizon=2), rtol=1e-5)
     assert all("binary_data_size" in output["parameters"] for output in result.get_response()["outputs"])
 
 
@@ -130,13 +114,13 @@ def test_client_can_compress_requests(client: Any, server: httpx.Client, algorit
         request_compression_algorithm=algorithm,
         response_compression_algorithm=algorithm,
     )
-    np.testing.assert_allclose(result.as_numpy("quantiles"), predict_quantiles(server), rtol=1e-5)
+    np.testing.assert_allclose(result.as_numpy("quantiles"), predict_quantiles(server, ROWS), rtol=1e-5)
 
 
 def test_concurrent_client_requests_get_their_own_rows(client: Any, server: httpx.Client) -> None:
     requests = [client.async_infer("default", [tensor(ROWS[i : i + 1])]) for i in range(CONCURRENCY)]
     quantiles = np.concatenate([request.get_result().as_numpy("quantiles") for request in requests])
-    np.testing.assert_allclose(quantiles, predict_quantiles(server)[:CONCURRENCY], rtol=1e-5)
+    np.testing.assert_allclose(quantiles, predict_quantiles(server, ROWS)[:CONCURRENCY], rtol=1e-5)
 
 
 def test_client_gets_warnings_as_parameter(client: Any) -> None:
@@ -151,11 +135,7 @@ def test_client_raises_errors_with_reason(client: Any) -> None:
     invalid_row = np.where(np.arange(60) == 17, np.nan, ROWS[:1])
     invalid_calls: list[tuple[Callable[[], Any], str, str]] = [
         (lambda: client.infer("nope", [tensor()]), "404", "no such model is served"),
-        (
-            lambda: client.infer("default", [tensor()], "99"),
-            "404",
-            "this version of the model 'default' is not served",
-        ),
+        (lambda: client.infer("default", [tensor()], "99"), "404", "is not served; served versions: "),
         (lambda: client.infer("default", [tensor(ROWS[:, 1:])]), "400", "/inputs/0/shape: must be [B, 60]"),
         (lambda: client.infer("default", [integers]), "400", "/inputs/0/datatype: must be FP64 or FP32"),
         (lambda: client.infer("default", [tensor(name="x")]), "400", "/inputs/0/name: unknown input"),

@@ -1,4 +1,4 @@
-"""The GPU engine on whatever device Keras has: it agrees with ONNX Runtime, regardless of padding."""
+"""The Keras engine, on the available device: it agrees with ONNX Runtime, and padding has no effect."""
 
 import importlib.util
 import os
@@ -24,7 +24,7 @@ from app.errors import ArtifactError
 from app.inference.engines.onnx import OnnxEngine
 from app.inference.forecaster import load_forecaster
 from tests.app.artifact.artifact_files import current_path, reseal_manifest
-from tests.server_process import ROOT
+from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from app.inference.engines.keras import KerasEngine
@@ -234,7 +234,7 @@ def test_compile_network_uses_full_precision_on_each_backend(
 
 
 @pytest.mark.usefixtures("keras")
-def test_compile_network_unknown_backend_is_refused() -> None:
+def test_compile_network_unknown_backend_is_rejected() -> None:
     from app.inference.engines.keras import compile_network
 
     with pytest.raises(ValueError, match="Keras backend 'openvino' is not supported; set KERAS_BACKEND to jax, "):
@@ -250,12 +250,12 @@ def test_keras_device_is_known() -> None:
 
 @pytest.mark.usefixtures("keras")
 @pytest.mark.parametrize("name", ["default", "tutorial"])
-def test_load_forecaster_shipped_model_reproduces_golden(shipped: Path, name: str) -> None:
+def test_load_forecaster_on_keras_reproduces_golden(shipped: Path, name: str) -> None:
     loaded = load_forecaster(store.read_artifact(current_path(shipped, name)), "keras")
     assert loaded.engine.name == "keras"
 
 
-def load_failure(path: Path) -> ArtifactError:
+def load_error(path: Path) -> ArtifactError:
     """Reseal the artifact in `path`, and return the error that loading it raises."""
     reseal_manifest(path)
     with pytest.raises(ArtifactError) as caught:
@@ -269,21 +269,21 @@ def load_failure(path: Path) -> ArtifactError:
 def test_load_forecaster_broken_network_hides_its_path(models: Path, content: bytes) -> None:
     path = current_path(models, "default")
     (path / "model.keras").write_bytes(content)
-    error = load_failure(path)
+    error = load_error(path)
     assert error.reason.startswith("the network cannot be loaded: ")
     assert str(models) not in error.reason
 
 
-def test_load_forecaster_network_with_code_is_refused(keras: Any, models: Path, artifact: Artifact) -> None:
+def test_load_forecaster_network_with_code_is_rejected(keras: Any, models: Path, artifact: Artifact) -> None:
     shape = artifact.transform.input_shape(artifact.manifest.window)
     path = current_path(models, "default")
     keras.Sequential([keras.Input(shape), keras.layers.Lambda(lambda x: x)]).save(path / "model.keras")
-    reason = load_failure(path).reason
+    reason = load_error(path).reason
     assert "the network cannot be loaded" in reason
     assert "Lambda" in reason
 
 
-def test_load_forecaster_other_shape_is_refused(keras: Any, models: Path, artifact: Artifact) -> None:
+def test_load_forecaster_mismatched_shape_is_rejected(keras: Any, models: Path, artifact: Artifact) -> None:
     window = artifact.manifest.window
     steps, features = artifact.transform.input_shape(window)
     path = current_path(models, "default")
@@ -292,15 +292,15 @@ def test_load_forecaster_other_shape_is_refused(keras: Any, models: Path, artifa
         f"the network takes {steps + 1} steps of {features} features; "
         f"a window of {window} prices is encoded as {steps} steps of {features}"
     )
-    assert load_failure(path).reason == expected
+    assert load_error(path).reason == expected
 
 
-def test_load_forecaster_other_weights_are_refused(keras: Any, models: Path) -> None:
+def test_load_forecaster_mismatched_keras_weights_are_rejected(keras: Any, models: Path) -> None:
     path = current_path(models, "default")
     network = keras.saving.load_model(path / "model.keras", compile=False)
     network.set_weights([weights * 1.01 for weights in network.get_weights()])
     network.save(path / "model.keras")
-    assert "the golden forecasts are not reproduced: they differ by " in load_failure(path).reason
+    assert "the golden forecasts are not reproduced: they differ by " in load_error(path).reason
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

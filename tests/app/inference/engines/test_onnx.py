@@ -13,6 +13,7 @@ from app.artifact import store
 from app.artifact.arrays import F32
 from app.artifact.store import Artifact
 from app.inference.engines.onnx import OnnxEngine, _cores
+from tests.conftest import version_of
 from tests.strategies import seeds
 
 MAX_ROWS = 257  # not a power of two, and above the block sizes that a kernel is likely to use
@@ -21,7 +22,7 @@ MAX_ROWS = 257  # not a power of two, and above the block sizes that a kernel is
 @pytest.fixture(scope="module", params=["default", "tutorial"])
 def artifact(shipped: Path, request: pytest.FixtureRequest) -> Artifact:
     name = str(request.param)
-    return store.read_version(shipped, name, store.current_version(shipped, name))
+    return store.read_version(shipped, name, version_of(name))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def inputs(engine: OnnxEngine) -> F32:
 
 
 @pytest.fixture(scope="module")
-def one_by_one(engine: OnnxEngine, inputs: F32) -> F32:
+def single_row_outputs(engine: OnnxEngine, inputs: F32) -> F32:
     """Return (N, outputs), each row computed in a separate call."""
     return np.concatenate([engine.run(inputs[row : row + 1]) for row in range(MAX_ROWS)])
 
@@ -61,18 +62,18 @@ def test_run_returns_flat_finite_outputs(artifact: Artifact, engine: OnnxEngine,
 @settings(max_examples=15, deadline=None)
 @given(rows=st.one_of(st.sampled_from([1, 2, 63, 64, 65, 256, MAX_ROWS]), st.integers(1, MAX_ROWS)), seed=seeds)
 def test_run_outputs_do_not_depend_on_batch(
-    engine: OnnxEngine, inputs: F32, one_by_one: F32, rows: int, seed: int
+    engine: OnnxEngine, inputs: F32, single_row_outputs: F32, rows: int, seed: int
 ) -> None:
     chosen = np.random.default_rng(seed).permutation(MAX_ROWS)[:rows]
-    np.testing.assert_allclose(engine.run(inputs[chosen]), one_by_one[chosen], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(engine.run(inputs[chosen]), single_row_outputs[chosen], rtol=1e-5, atol=1e-5)
 
 
-def test_run_concurrent_calls_agree(engine: OnnxEngine, inputs: F32, one_by_one: F32) -> None:
+def test_run_concurrent_calls_agree(engine: OnnxEngine, inputs: F32, single_row_outputs: F32) -> None:
     pieces = [slice(start, start + 1 + start % 17) for start in range(0, MAX_ROWS - 20, 3)]
     with ThreadPoolExecutor(4) as threads:
         outputs = list(threads.map(lambda piece: engine.run(inputs[piece]), pieces))
     for piece, computed in zip(pieces, outputs, strict=True):
-        np.testing.assert_allclose(computed, one_by_one[piece], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(computed, single_row_outputs[piece], rtol=1e-5, atol=1e-5)
 
 
 def test_run_does_not_change_inputs(engine: OnnxEngine, inputs: F32) -> None:
@@ -114,7 +115,7 @@ def test_cores_are_limited_by_container_quota(
 
 
 @pytest.mark.parametrize("change", ["nothing", "garbage", "half", "text"])
-def test_onnx_engine_broken_model_is_refused(artifact: Artifact, change: str) -> None:
+def test_onnx_engine_broken_model_is_rejected(artifact: Artifact, change: str) -> None:
     content = {
         "nothing": b"",
         "garbage": b"\xff" * 100,

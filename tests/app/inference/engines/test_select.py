@@ -8,7 +8,7 @@ import pytest
 
 from app.inference.engines import select
 from app.inference.engines.select import EngineSelection, select_engine
-from tests.server_process import ROOT
+from tests.conftest import ROOT
 
 
 def keras_on_jax_is_installed(name: str) -> bool:

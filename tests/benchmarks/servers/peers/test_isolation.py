@@ -10,6 +10,6 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"app", "numpy"
 """
 
 
-def test_packages_of_peer_servers_import_nothing_else() -> None:
+def test_peer_packages_do_not_import_app_numpy_or_training() -> None:
     found = subprocess.run([sys.executable, "-c", PRINT_IMPORTED], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.split() == []

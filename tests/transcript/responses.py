@@ -1,7 +1,7 @@
-"""Reduces answers to what must not change, and compares them.
+"""Reduces responses to the parts that must not change, and compares them.
 
 Wording may change: details, titles, summaries and reasons are reduced to whether there is any text. Everything that a
-program could depend on is kept: statuses, headers, kinds of problem, pointers, ids, numbers, names of fields.
+program could depend on is kept: statuses, headers, problem types, pointers, ids, numbers and names of fields.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from tests.transcript.requests import Request
+from tests.transcript.request_list import Request
 
 TOLERANCE = 1e-6  # relative; CPUs differ in the order of float32 operations
 DIGITS = 9  # significant, of recorded floats
@@ -30,40 +30,40 @@ WORDING = {"detail", "reason", "summary"}
 POINTER = re.compile(r"(/\S*?): ")  # at the front of each message of an error under /v2
 
 
-class Answer(NamedTuple):
-    """What a server answered. Names of headers are in lower case."""
+class Response(NamedTuple):
+    """A response. Names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-def reduce_answer(request: Request, answer: Answer) -> dict[str, Any]:
-    """Reduce an answer to what is recorded."""
-    headers = {name: answer.headers[name] for name in KEPT_HEADERS if name in answer.headers}
-    headers |= {name: PRESENT for name in PRESENT_HEADERS if name in answer.headers}
+def reduce_response(request: Request, response: Response) -> dict[str, Any]:
+    """Reduce a response to the parts that are recorded."""
+    headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+    headers |= {name: PRESENT for name in PRESENT_HEADERS if name in response.headers}
     if "location" in headers:
         headers["location"] = urlsplit(headers["location"]).path  # the rest is the server's address
-    if "allow" in answer.headers:
-        headers["allow"] = ", ".join(sorted(answer.headers["allow"].split(", ")))  # a set, in any order
+    if "allow" in response.headers:
+        headers["allow"] = ", ".join(sorted(response.headers["allow"].split(", ")))  # a set, in any order
     sent = [value for name, value in request.headers.items() if name.lower() in ("x-request-id", "traceparent")]
-    if sent and answer.headers["x-request-id"] in sent[0]:
-        headers["x-request-id"] = answer.headers["x-request-id"]
-    reduced: dict[str, Any] = {"status": answer.status, "headers": headers}
-    if answer.body and (body := _reduce_body(request, answer)) is not None:
+    if sent and response.headers["x-request-id"] in sent[0]:
+        headers["x-request-id"] = response.headers["x-request-id"]
+    reduced: dict[str, Any] = {"status": response.status, "headers": headers}
+    if response.body and (body := _reduce_body(request, response)) is not None:
         reduced["body"] = body
     return reduced
 
 
-def _reduce_body(request: Request, answer: Answer) -> Any:
-    media_type = answer.headers.get("content-type", "").partition(";")[0]
+def _reduce_body(request: Request, response: Response) -> Any:
+    media_type = response.headers.get("content-type", "").partition(";")[0]
     if media_type == "application/problem+json":
-        return _reduce_problem(json.loads(answer.body), answer)
+        return _reduce_problem(json.loads(response.body), response)
     if media_type == "application/octet-stream":
-        return _reduce_tensors(answer)
+        return _reduce_tensors(response)
     if media_type != "application/json" or request.path == "/openapi.json":
         return None
-    content = json.loads(answer.body)
+    content = json.loads(response.body)
     if request.path.startswith("/v2") and isinstance(content, dict) and "error" in content:
         pointers = [found[1] for part in content["error"].split("; ") if (found := POINTER.match(part))]
         return {"fields": sorted(content), "pointers": pointers}
@@ -73,20 +73,20 @@ def _reduce_body(request: Request, answer: Answer) -> Any:
     return _outline(content) if request.is_outlined else content
 
 
-def _reduce_problem(problem: dict[str, Any], answer: Answer) -> dict[str, Any]:
-    assert problem["status"] == answer.status
-    assert problem["request_id"] == answer.headers["x-request-id"]
+def _reduce_problem(problem: dict[str, Any], response: Response) -> dict[str, Any]:
+    assert problem["status"] == response.status
+    assert problem["request_id"] == response.headers["x-request-id"]
     reduced: dict[str, Any] = {"fields": sorted(problem), "type": problem["type"]}
     if "errors" in problem:
         reduced["errors"] = [[each["pointer"], *([each["id"]] if "id" in each else [])] for each in problem["errors"]]
     return reduced
 
 
-def _reduce_tensors(answer: Answer) -> dict[str, Any]:
+def _reduce_tensors(response: Response) -> dict[str, Any]:
     """Decode the JSON and the little-endian doubles that follow it."""
-    length = int(answer.headers["inference-header-content-length"])
-    head = json.loads(answer.body[:length])
-    rest = answer.body[length:]
+    length = int(response.headers["inference-header-content-length"])
+    head = json.loads(response.body[:length])
+    rest = response.body[length:]
     for output in head["outputs"]:
         if size := output.get("parameters", {}).get("binary_data_size"):
             output["bytes"] = list(struct.unpack(f"<{size // 8}d", rest[:size]))
@@ -122,7 +122,7 @@ def _outline(value: Any) -> Any:
 
 
 def differences(recorded: Any, found: Any, place: str = "") -> Iterator[str]:
-    """Compare two reduced answers, and describe each place where they differ."""
+    """Compare two reduced responses, and describe each place where they differ."""
     if isinstance(recorded, dict) and isinstance(found, dict):
         for key in sorted(recorded.keys() | found.keys()):
             if key not in found:

@@ -1,4 +1,4 @@
-"""The requests of the transcript, in the order in which each server gets them."""
+"""The requests of the transcript, in the order in which each server receives them."""
 
 import hashlib
 import json
@@ -10,11 +10,11 @@ ServerName = Literal["open", "keyed", "limited", "unready"]
 Sending = Literal["whole", "chunked", "stalled"]
 
 JSON = {"Content-Type": "application/json"}
-BODY_LIMIT_BYTES = 65_536  # of every server of the transcript
+BODY_LIMIT_BYTES = 65_536  # of every server
 BATCH_LIMIT = 64  # series in one request
 ALLOWED_ORIGIN = "https://allowed.example"
 
-KEYS = {"shop": "pc_transcript-shop", "former": "pc_transcript-former", "boss": "pc_transcript-boss"}
+KEYS = {name: f"pc_transcript-{name}" for name in ("client", "expired", "admin")}
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Request:
     """One request.
 
     Attributes:
-        name: Unique; also the key of the recorded answer.
-        server: Which server gets it.
-        sending: `chunked` announces no length. `stalled` sends the headers and `body`, and then nothing more, though
-            the headers announce more.
-        is_outlined: Whether only the outline of the answer is recorded, because the answer is long.
+        name: Unique name, also the key of the recorded response.
+        server: The server that receives it.
+        sending: `chunked` sends no Content-Length. `stalled` sends the headers and `body` and then stops, although
+            the headers promise a longer body.
+        is_outlined: Whether only an outline of the response is recorded, because the response is long.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Request:
     is_outlined: bool = False
 
 
-class Requests:
+class RequestList:
     """Collects the requests of one server and gives each a unique name."""
 
     def __init__(self, server: ServerName) -> None:
@@ -52,7 +52,7 @@ class Requests:
 
     def post(self, name: str, path: str, content: Any, headers: Mapping[str, str] | None = None) -> None:
         """Add a POST request with a JSON body."""
-        self.send(name, "POST", path, encoded(content), headers={**JSON, **(headers or {})})
+        self.send(name, "POST", path, encode_json(content), headers={**JSON, **(headers or {})})
 
     def send(
         self,
@@ -70,8 +70,8 @@ class Requests:
         self.all.append(Request(name, self._server, method, path, headers or {}, body, sending, is_outlined))
 
 
-def encoded(content: Any) -> bytes:
-    """Encode as JSON. NaN and infinities become `NaN` and `Infinity`, which the service must refuse."""
+def encode_json(content: Any) -> bytes:
+    """Encode as JSON. NaN and infinities become `NaN` and `Infinity`, which the service must reject."""
     return json.dumps(content).encode()
 
 
@@ -90,16 +90,20 @@ def all_requests() -> list[Request]:
     """Generate every request. Those of one server are in the order in which they must be sent."""
     from tests.transcript import forecast_requests, infer_requests, service_requests  # they import this module
 
-    in_order = Requests("open")
-    forecast_requests.add_forecasts(in_order)
-    forecast_requests.add_content_errors(in_order)
-    forecast_requests.add_other_errors(in_order)
-    forecast_requests.add_batches(in_order)
-    forecast_requests.add_batch_errors(in_order)
-    infer_requests.add_inferences(in_order)
-    infer_requests.add_infer_errors(in_order)
-    service_requests.add_pages(in_order)
-    service_requests.add_models(in_order)
-    service_requests.add_repository(in_order)
-    others = [service_requests.keyed(), service_requests.limited(), service_requests.unready()]
-    return [request for requests in (in_order, *others) for request in requests.all]
+    open_requests = RequestList("open")
+    forecast_requests.add_forecasts(open_requests)
+    forecast_requests.add_content_errors(open_requests)
+    forecast_requests.add_other_errors(open_requests)
+    forecast_requests.add_batches(open_requests)
+    forecast_requests.add_batch_errors(open_requests)
+    infer_requests.add_inferences(open_requests)
+    infer_requests.add_infer_errors(open_requests)
+    service_requests.add_pages(open_requests)
+    service_requests.add_models(open_requests)
+    service_requests.add_repository(open_requests)
+    others = [
+        service_requests.keyed_requests(),
+        service_requests.limited_requests(),
+        service_requests.unready_requests(),
+    ]
+    return [request for requests in (open_requests, *others) for request in requests.all]

@@ -1,4 +1,4 @@
-"""The evidence of the shipped default model, measured again with the code that serves it.
+"""The accuracy of the shipped default model, measured with the code that serves it.
 
 The series are the last fifth of the sample stocks, and the unseen series, which no recipe trains on. The bounds are the
 requirements for a default model.
@@ -13,35 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.artifact.manifest import Manifest, interval_columns
-from app.artifact.store import Artifact
 from app.artifact.transform import F64
 from app.evaluation import baselines, scores
-from app.inference.forecaster import Forecaster, load_forecaster
+from app.inference.forecaster import Forecaster
+from tests.models.coverage_bounds import HORIZONS, TOLERANCES, coverage_tolerance
+from tests.prices import random_walk_windows
 from training.data import sample_stocks, unseen_series
 from training.data.series import Series
 
 TEST_SHARE = 0.2  # the last rows of each stock: the test block, or a part of it
 STOCKS = ("AAPL", "GOOG", "IBM", "MSFT")
-HORIZONS = (1, 5, 20)
-TOLERANCES = {80: 4.0, 95: 2.0}  # by level, in percentage points of coverage one step ahead
-# Known exceptions: these intervals cover too much, by at most so many points. The limit keeps them from getting worse.
+# Known exceptions: these intervals cover too much, by at most this many percentage points. The limits keep them from
+# getting worse.
 TOO_WIDE = {("sp500", 20, 80): 8.0, ("nasdaq", 20, 80): 7.0, ("nasdaq", 20, 95): 3.5, ("vix", 20, 80): 11.0}
 BATCH_ROWS = 1000
-
-
-@pytest.fixture(scope="module")
-def manifest(default: Artifact) -> Manifest:
-    return default.manifest
-
-
-@pytest.fixture(scope="module")
-def forecaster(default: Artifact) -> Forecaster:
-    return load_forecaster(default, "onnx")
-
-
-def coverage_tolerance(level: int, horizon: int) -> float:
-    """Return by how many percentage points the coverage of a level may be off."""
-    return TOLERANCES[level] * (1 if horizon == 1 else 1.5)
 
 
 @dataclass(frozen=True)
@@ -167,6 +152,5 @@ def _mean(values: Sequence[float]) -> float:
 @settings(max_examples=50, deadline=None)
 @given(st.floats(1e-6, 1e6), st.integers(0, 2**32 - 1))
 def test_forecasts_scale_with_the_price(forecaster: Forecaster, factor: float, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    windows = 100 * np.exp(rng.normal(scale=0.02, size=(3, 60)).cumsum(axis=1))
+    windows = random_walk_windows(3, seed, volatility=0.02)
     np.testing.assert_allclose(forecaster.forecast(factor * windows), factor * forecaster.forecast(windows), rtol=1e-6)
