@@ -18,7 +18,7 @@ from training.evaluation.significance import diebold_mariano
 from training.reports.comparison_charts import plot_models
 from training.reports.plot_style import save_png
 from training.reports.score_tables import levels_of
-from training.reports.tables import MISSING, Table, format_number, format_percent, format_ratio, format_share
+from training.reports.tables import MISSING, Table, format_number, format_percent, format_proportion, format_ratio
 
 NOTE = (
     "n: forecasts of each model, from the same origins. RMSE ratio: to the last price, in log returns; pinball/RW: "
@@ -93,7 +93,7 @@ def comparison_table(backtests: Mapping[str, Sequence[Backtest]], scores: Mappin
 def _interval_cells(score: Score, backtest: Backtest, first: Backtest, levels: Sequence[int]) -> list[str]:
     walk = next((row for row in score.interval_baselines if row.baseline == EWMA), None)
     return [
-        *(format_share(score.coverage_interval.get(str(level))) for level in levels),
+        *(format_proportion(score.coverage_interval.get(str(level))) for level in levels),
         MISSING if walk is None else format_ratio(walk.pinball_ratio, walk.low, walk.high),
         *_quantile_cells(backtest, first, score.horizon),
         format_percent(score.crps),

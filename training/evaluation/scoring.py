@@ -7,7 +7,7 @@ import numpy as np
 from app.artifact.evidence import DirectionalAccuracy, Fold, Proportion, Score, VolatilityTercile
 from app.artifact.transform import F64
 from app.evaluation import baselines, scores
-from app.evaluation.intervals import binomial_share
+from app.evaluation.binomial import binomial_proportion
 from training.evaluation.backtest import Backtest, HorizonForecasts, price_moves, scored_horizons
 from training.evaluation.baseline_comparison import BaselineComparison
 from training.evaluation.significance import clark_west, diebold_mariano
@@ -88,7 +88,7 @@ def _direction(forecasts: HorizonForecasts) -> DirectionalAccuracy | None:
     is_up = actual[is_counted] > 0
     hits = int(((predicted[is_counted] > 0) == is_up).sum())
     majority = 100 * max(float(is_up.mean()), 1 - float(is_up.mean()))
-    return DirectionalAccuracy(steps=steps, hit_rate=binomial_share(hits, steps, "wilson"), majority=majority)
+    return DirectionalAccuracy(steps=steps, hit_rate=binomial_proportion(hits, steps, "wilson"), majority=majority)
 
 
 def _coverage(forecasts: HorizonForecasts) -> dict[str, Proportion]:
@@ -97,7 +97,7 @@ def _coverage(forecasts: HorizonForecasts) -> dict[str, Proportion]:
     for level in forecasts.levels:
         lower, upper = forecasts.interval(level)
         hits = int(((lower <= forecasts.outcome) & (forecasts.outcome <= upper)).sum())
-        shares[str(level)] = binomial_share(hits, len(forecasts.outcome))
+        shares[str(level)] = binomial_proportion(hits, len(forecasts.outcome))
     return shares
 
 

@@ -5,7 +5,7 @@ from arch.bootstrap import StationaryBootstrap
 from scipy import stats
 
 from app.artifact.transform import F64
-from app.evaluation.intervals import CONFIDENCE
+from app.evaluation.binomial import CONFIDENCE
 from app.evaluation.scores import loss_ratio
 
 BOOTSTRAP_DRAWS = 1000

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.artifact.evidence import Score
 from training.evaluation.summary import SUMMARY_LEVELS, rmse_ratio
-from training.reports.tables import MISSING, Table, format_number, format_percent, format_ratio, format_share
+from training.reports.tables import MISSING, Table, format_number, format_percent, format_proportion, format_ratio
 
 
 def overview_table(scores: Sequence[Score]) -> Table:
@@ -69,7 +69,7 @@ def _direction_table(scores: Sequence[Score]) -> Table:
         if s.direction is None:
             row += ["0", "no direction", MISSING]
         else:
-            row += [str(s.direction.steps), format_share(s.direction.hit_rate), f"{s.direction.majority:.1f}"]
+            row += [str(s.direction.steps), format_proportion(s.direction.hit_rate), f"{s.direction.majority:.1f}"]
         rows.append(row)
     note = (
         "copy: as in the overview. r: correlation of the forecasts with the last and with the next price. steps: those "
@@ -100,7 +100,7 @@ def _interval_table(scores: Sequence[Score]) -> Table:
     head = ["instrument", "h", *(f"{level}%" for level in levels), "pinball", "CRPS", *(f"W{lv}" for lv in levels)]
     rows = []
     for s in scores:
-        row = [*_key(s), *(format_share(s.coverage_interval.get(str(level))) for level in levels)]
+        row = [*_key(s), *(format_proportion(s.coverage_interval.get(str(level))) for level in levels)]
         row += [format_percent(s.pinball), format_percent(s.crps)]
         rows.append([*row, *(format_percent(s.winkler.get(str(level))) for level in levels)])
     note = (
@@ -135,7 +135,7 @@ def _volatility_table(scores: Sequence[Score]) -> Table:
     for s in scores:
         for t in s.coverage_by_volatility:
             row = [*_key(s), t.volatility, format_percent(t.greatest), str(t.origins)]
-            rows.append([*row, *(format_share(t.coverage.get(str(level))) for level in levels)])
+            rows.append([*row, *(format_proportion(t.coverage.get(str(level))) for level in levels)])
     note = "Thirds of the windows by their EWMA volatility. up to: highest volatility, in percent per step."
     return Table("Coverage by volatility", note, head, rows)
 

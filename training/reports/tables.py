@@ -47,7 +47,7 @@ def format_percent(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.3f}"
 
 
-def format_share(share: Proportion | None) -> str:
+def format_proportion(share: Proportion | None) -> str:
     """Format a percentage with its confidence interval."""
     return MISSING if share is None else f"{share.percent:.1f} [{share.low:.1f}, {share.high:.1f}]"
 
