@@ -52,7 +52,7 @@ def test_train_process_prints_figures_and_publishes(csv: Path, tmp_path: Path) -
     assert (process.returncode, "Traceback" in process.stderr) == (0, False), process.stderr
     lines = process.stdout.splitlines()
     assert lines[0].startswith("prices: 430 prices; rows sorted by date, oldest first")
-    assert lines[1] == "380 windows to train on; 0 to validate"
+    assert lines[1] == "380 training windows; 0 validation windows"
     assert [line.split("  ")[0] for line in lines[2:4]] == ["epoch 1/2", "epoch 2/2"]
     head, row = lines.index("") + 1, lines.index("") + 2
     assert lines[head].split()[:4] == ["instrument", "h", "n", "RMSE"]

@@ -26,19 +26,19 @@ def test_recorded_recipe_has_no_directories(tmp_path: Path) -> None:
 
 
 def test_instrument_has_first_and_last_date() -> None:
-    found = provenance.instrument_of(make_series([1.0, 2.0, 3.0], "made", daily_dates("2001-01-30", 3)))
+    found = provenance.instrument_record(make_series([1.0, 2.0, 3.0], "made", daily_dates("2001-01-30", 3)))
     assert (found.name, found.source, found.rows) == ("made", "made.csv, column Close", 3)
     assert (str(found.first_date), str(found.last_date)) == ("2001-01-30", "2001-02-01")
-    undated = provenance.instrument_of(make_series([1.0, 2.0]))
+    undated = provenance.instrument_record(make_series([1.0, 2.0]))
     assert (undated.first_date, undated.last_date) == (None, None)
 
 
 def test_paths_are_one_instrument() -> None:
     one, other = random_walk(2, 50, 1)
-    assert provenance.simulated_instruments([], is_resampled=False) == []
-    (found,) = provenance.simulated_instruments([one, other], is_resampled=True)
+    assert provenance.simulated_instrument_records([], is_resampled=False) == []
+    (found,) = provenance.simulated_instrument_records([one, other], is_resampled=True)
     assert (found.name, found.source, found.rows) == ("synthetic", SIMULATED.format(2) + ANEW, 100)
-    assert found.sha256 != provenance.simulated_instruments([other, one], is_resampled=True)[0].sha256
+    assert found.sha256 != provenance.simulated_instrument_records([other, one], is_resampled=True)[0].sha256
 
 
 def test_libraries_include_pricecast_and_backend() -> None:

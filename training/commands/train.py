@@ -111,8 +111,8 @@ def train_and_publish(
             training_ranges=training_ranges,
             recipe=provenance.recipe_record(recipe),
             data=[
-                *map(provenance.instrument_of, prepared.real_series),
-                *provenance.simulated_instruments(prepared.simulated_series, prepared.resampled is not None),
+                *map(provenance.instrument_record, prepared.real_series),
+                *provenance.simulated_instrument_records(prepared.simulated_series, prepared.resampled is not None),
             ],
             evidence=evidence,
             curve=curve,
