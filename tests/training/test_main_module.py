@@ -231,7 +231,7 @@ def test_evaluate_unknown_model_or_file_is_status_2(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (["12"] * 30, "error: odd: 30 prices are too few: a window of 60 and "),
+        (["12"] * 30, "error: odd: 30 prices are too few for a window of 60 and a horizon of "),
         (["10", "11", "0", *["12"] * 300], "error: odd, price 3: a price must be positive for this model"),
     ],
     ids=["too few", "not positive"],

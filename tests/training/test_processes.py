@@ -57,7 +57,7 @@ def test_train_process_prints_figures_and_publishes(csv: Path, tmp_path: Path) -
     head, row = lines.index("") + 1, lines.index("") + 2
     assert lines[head].split()[:4] == ["instrument", "h", "n", "RMSE"]
     assert lines[row].split()[:3] == ["prices", "1", "30"]
-    assert any(line.endswith("Measured on 30 unseen steps of prices.") for line in lines)
+    assert any(line.endswith("Measured on 30 test steps of prices.") for line in lines)
     assert lines[-1] == f"published {out / 'mine' / '1'}"
 
     manifest = store.read_version(out, "mine", "1").manifest

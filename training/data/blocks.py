@@ -86,7 +86,7 @@ def split_blocks(
         return training, evaluation
     blocks = split_by_path(simulated, split, window, horizon, stride)
     if not blocks.train or not blocks.test:
-        raise DataError("synthetic", f"{len(simulated)} paths are too few, or too short, to train and to test on")
+        raise DataError("synthetic", f"{len(simulated)} paths are too few or too short to train and test")
     return blocks, blocks
 
 
@@ -136,7 +136,7 @@ def split_by_time(
         longest = max(len(each.prices) for each in series)
         raise DataError(
             ", ".join(each.name for each in series),
-            f"{longest} prices are too few to train and to test on windows of {window} and {horizon} steps ahead",
+            f"{longest} prices are too few to train and test with a window of {window} and a horizon of {horizon}",
         )
     return blocks
 

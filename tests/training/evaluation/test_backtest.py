@@ -110,8 +110,8 @@ def test_samples_from_returns_every_sample_of_later_rows(first: int, horizon: in
 @pytest.mark.parametrize(
     ("rows", "first", "message"),
     [
-        (60, 0, "made: 60 prices are too few: a window of 60 and 1 steps ahead"),
-        (100, 100, "made: 100 prices are too few: a window of 60 and 1 steps ahead from price 101 on"),
+        (60, 0, "made: 60 prices are too few for a window of 60 and a horizon of 1"),
+        (100, 100, "made: 100 prices are too few for a window of 60 and a horizon of 1, starting at price 101"),
     ],
 )
 def test_samples_from_too_few_prices_raises_data_error(rows: int, first: int, message: str) -> None:

@@ -21,7 +21,7 @@ def test_fitting_half_shares_no_future_with_scored_origins() -> None:
     assert half is not None
     assert half.rows == 400
     assert half.futures[-1, -1] == test.samples.series.prices[399]
-    assert test.samples.futures[half.start, 0] == test.samples.series.prices[400]
+    assert test.samples.futures[half.first_scored, 0] == test.samples.series.prices[400]
     assert len(half.windows) == 400 - 60 - 5 + 1
     assert half.windows[0, 0] == test.samples.series.prices[0]
 
@@ -31,7 +31,7 @@ def test_fitting_half_block_in_second_half_is_scored_whole() -> None:
     block = blocks.split_by_time([series], SplitConfig(test=0.2), 60, 1).test[0]
     half = fitting_half(run_backtest(gaussian_forecaster(), block, [0.5], []))
     assert half is not None
-    assert half.start == 0
+    assert half.first_scored == 0
     assert half.rows == 400
 
 

@@ -26,7 +26,7 @@ def test_summary_significant_skill_states_its_size() -> None:
     )
     assert found.point_skill == "some"
     assert found.summary.startswith(
-        "The median beats repeating the last price: skill 5.0%, RMSE ratio 0.975. Measured on 200 unseen steps of made,"
+        "The median beats repeating the last price: skill 5.0%, RMSE ratio 0.975. Measured on 200 test steps of made,"
     )
 
 
@@ -95,7 +95,7 @@ def test_summary_mentions_80_and_95_intervals_only() -> None:
         "No point skill was found, so the median repeats the last price. "
         "The 80% intervals contained the next price 82.0% of the time. "
         "The 95% intervals contained the next price 95.0% of the time. "
-        "Measured on 140 unseen steps of made, other."
+        "Measured on 140 test steps of made, other."
     )
 
 
@@ -107,7 +107,7 @@ def test_summary_uses_one_step_scores_and_keeps_all() -> None:
     assert found.scores == [first, later]
     assert found.point_skill == "none"
     assert "80.0%" in found.summary
-    assert "Measured on 100 unseen steps of made." in found.summary
+    assert "Measured on 100 test steps of made." in found.summary
 
 
 def test_summary_separates_unseen_instruments() -> None:
@@ -121,7 +121,7 @@ def test_summary_separates_unseen_instruments() -> None:
         "No point skill was found, so the median repeats the last price. "
         "The 80% intervals contained the next price 81.0% of the time. "
         "The 95% intervals contained the next price 95.0% of the time. "
-        "Measured on 100 unseen steps of made. "
+        "Measured on 100 test steps of made. "
         "On 50 steps of instruments that the model was not trained on (one, two), "
         "the 80% intervals contained 72.5% of the next prices and the 95% intervals contained 95.0% of the next prices."
     )
@@ -151,10 +151,12 @@ def test_summary_pinball_ratio_is_the_median() -> None:
     ]
     assert summarize(scores, is_centered_on_last_price=True).summary.endswith(
         "The pinball loss is 0.990 times that of a random walk with EWMA volatility and 1.020 times that of a GARCH-t "
-        "model fitted to each instrument (medians; below 1 is better)."
+        "model fitted to each instrument (medians over instruments; below 1 is better)."
     )
     alone = summarize(scores[2:], is_centered_on_last_price=True).summary
-    assert alone.endswith("is 1.500 times that of a random walk with EWMA volatility (medians; below 1 is better).")
+    assert alone.endswith(
+        "is 1.500 times that of a random walk with EWMA volatility (medians over instruments; below 1 is better)."
+    )
 
 
 def test_summary_unseen_instruments_without_levels() -> None:

@@ -22,7 +22,7 @@ def test_plot_models_with_levels(scores: list[Score]) -> None:
     assert len(axes) == 2 * 3
     assert [label.get_text() for label in axes[0].get_yticklabels()] == ["walk-1", "walk-2"]
     assert [each.get_title("left") for each in axes[2:4]] == [
-        *("coverage of the 95% interval − 95", "RMSE over the last price's, 3 steps ahead")
+        *("coverage of the 95% interval − 95", "RMSE / RMSE of the last price, 3 steps ahead")
     ]
     expected = [s.coverage_interval["95"].percent - 95 for s in scores if s.horizon == 1]
     assert [y for _, y in dots(axes[2])] == pytest.approx(expected * 2)
