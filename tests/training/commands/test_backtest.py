@@ -18,13 +18,13 @@ from training.reports import report
 
 @pytest.fixture
 def few_bootstrap_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Estimate rough intervals, for tests that do not read their values."""
+    """Estimate rough bootstrap intervals, for tests that do not check their values."""
     monkeypatch.setattr(significance, "BOOTSTRAP_DRAWS", 20)
 
 
 @pytest.fixture
 def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write empty files instead of charts, for tests that do not open them."""
+    """Create empty files instead of charts, for tests that do not open them."""
     monkeypatch.setattr(report, "save_png", lambda figure, path: path.touch())
 
 
@@ -76,7 +76,7 @@ def test_backtest_model_prints_tables_and_writes_report(default_model: Published
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_bootstrap_draws", "no_charts")
-def test_backtest_model_draws_losses_if_recorded(default_model: PublishedModel, tmp_path: Path) -> None:
+def test_backtest_model_plots_training_losses_if_recorded(default_model: PublishedModel, tmp_path: Path) -> None:
     chosen = EvaluationData("walk", [make_series(random_walk(1, 200, 1)[0].prices)])
     for curve, has_chart in ((None, False), (Curve(loss=[2.0, 1.0], validation=[], best=1), True)):
         out = backtest_model(
@@ -130,7 +130,7 @@ def test_backtest_series_mentions_training_file_of_same_name(default_model: Publ
         (np.r_[np.arange(1.0, 101.0), 0.0], "made, price 101: a price must be positive for this model"),
     ],
 )
-def test_backtest_model_unusable_prices_are_refused(
+def test_backtest_model_unusable_prices_are_rejected(
     default_model: PublishedModel, prices: list[float], message: str
 ) -> None:
     with pytest.raises(DataError) as caught:

@@ -1,4 +1,4 @@
-"""Tests of training runs: what is published is what was trained, calibrated and evaluated."""
+"""Tests of training runs: the published artifact is the network that was trained, calibrated and evaluated."""
 
 import json
 import re
@@ -39,8 +39,8 @@ FILES = {
     *("real-vs-predicted.png", "error.png", "loss.png"),
 }
 LEVEL_CHARTS = {"fan.png", "coverage.png", "pit.png"}
-SIMULATED = "{} simulated paths"
-ANEW = ", with new training paths for every epoch"
+SIMULATED_SOURCE = "{} simulated paths"
+NEW_PATHS_NOTE = ", with new training paths for every epoch"
 
 
 def strings_in(value: object) -> list[str]:
@@ -192,7 +192,11 @@ def test_train_on_simulated_paths_only(tmp_path: Path) -> None:
         f"{20 * per_path} training windows, with new simulated ones for every epoch; 0 validation windows"
     ]
     (provenance,) = manifest.data
-    assert (provenance.name, provenance.source, provenance.rows) == ("synthetic", SIMULATED.format(20) + ANEW, 2000)
+    assert (provenance.name, provenance.source, provenance.rows) == (
+        "synthetic",
+        SIMULATED_SOURCE.format(20) + NEW_PATHS_NOTE,
+        2000,
+    )
     assert (provenance.first_date, provenance.last_date) == (None, None)
     for score in published.evidence.scores:
         assert (score.instrument, score.origins, score.first_date) == ("synthetic", 4 * per_path, None)
@@ -236,7 +240,7 @@ def test_train_echo_state_does_not_resample_simulated_paths(tmp_path: Path) -> N
     published, printed = train_quick(used, tmp_path, "echo")
     assert "every epoch" not in printed[0]
     (simulated,) = store.read_artifact(published.path).manifest.data
-    assert simulated.source == SIMULATED.format(20)
+    assert simulated.source == SIMULATED_SOURCE.format(20)
 
 
 def test_training_ranges_cover_the_training_block() -> None:

@@ -39,14 +39,14 @@ def log_returns(series: list[Series]) -> Floats:
 
 
 def autocorrelation(values: Floats, lag: int) -> Floats:
-    centred = values - values.mean(axis=1, keepdims=True)  # (P, N)
-    found: Floats = np.sum(centred[:, lag:] * centred[:, :-lag], axis=1) / np.sum(centred**2, axis=1)  # (P,)
+    centered = values - values.mean(axis=1, keepdims=True)  # (P, N)
+    found: Floats = np.sum(centered[:, lag:] * centered[:, :-lag], axis=1) / np.sum(centered**2, axis=1)  # (P,)
     return found
 
 
 def excess_kurtosis(values: Floats) -> Floats:
-    centred = values - values.mean(axis=1, keepdims=True)  # (P, N)
-    found: Floats = np.mean(centred**4, axis=1) / np.mean(centred**2, axis=1) ** 2 - 3  # (P,)
+    centered = values - values.mean(axis=1, keepdims=True)  # (P, N)
+    found: Floats = np.mean(centered**4, axis=1) / np.mean(centered**2, axis=1) ** 2 - 3  # (P,)
     return found
 
 

@@ -48,8 +48,8 @@ def test_fitting_half_unsuitable_series_is_none() -> None:
     )
     assert fitting_half(replace(test, samples=early, forecasts=test.forecasts[:50])) is None
     paths = simulator.simulate_paths(10, 900, 1)
-    _, judged = blocks.split_blocks([], paths, SplitConfig(test=0.2), 60, 1)
-    assert fitting_half(run_backtest(gaussian_forecaster(), judged.test[0], [0.5], [])) is None
+    _, evaluation_blocks = blocks.split_blocks([], paths, SplitConfig(test=0.2), 60, 1)
+    assert fitting_half(run_backtest(gaussian_forecaster(), evaluation_blocks.test[0], [0.5], [])) is None
     negative = make_samples(make_series(prices - 100), 60, 1)
     assert fitting_half(Backtest(negative, negative.windows[:, -1:, None], [0.5], [])) is None
 
