@@ -96,7 +96,8 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 def _add_evaluation_options(parser: argparse.ArgumentParser, is_required: bool) -> None:
     """Add the options that `backtest` and `compare` share."""
     prices = parser.add_mutually_exclusive_group(required=is_required)
-    prices.add_argument("--csv", type=Path, help="Evaluate on a CSV file of prices.")
+    recipes_note = "" if is_required else " With --recipes, also train on it."
+    prices.add_argument("--csv", type=Path, help=f"Evaluate on a CSV file of prices.{recipes_note}")
     prices.add_argument(
         "--sample", action="store_true", help="Evaluate on the test block of the (first) model's sample stocks."
     )

@@ -36,7 +36,7 @@ from training.data.simulation_parameters import Floats, SimulationParameters, dr
 BURN_IN_STEPS = 500  # 1.5 times the longest memory of garch_t; all other components start from their stationary state
 MAX_RELATIVE_VOLATILITY = 30.0  # limits m_t; heavy-tailed, nearly integrated paths would diverge without it
 MAX_LOG_RETURN = 1.0  # limits the size of one step; 690 such steps in one direction would overflow float64
-CONSTANT_VOLATILITY = 0.01  # per step, for random walks and autoregressive paths
+CONSTANT_VOLATILITY = 0.01  # volatility per step of random walks and autoregressive paths
 
 
 def simulate_paths(paths: int, length: int, seed: int) -> list[Series]:

@@ -79,7 +79,7 @@ def _add_recurrent(network: keras.Model, config: NetworkConfig, units: int, retu
     if config.forget_bias is not None:
         bias[units : 2 * units] = config.forget_bias  # Keras orders the gates input, forget, cell, output
     layer.set_weights([kernel, config.recurrent_scale * recurrent, bias])
-    if penalty.activity_l1 or penalty.activity_l2:  # in a layer, because SimpleRNN ignores activity_regularizer
+    if penalty.activity_l1 or penalty.activity_l2:  # SimpleRNN ignores activity_regularizer
         network.add(layers.ActivityRegularization(penalty.activity_l1, penalty.activity_l2))
     if config.dropout:
         network.add(layers.Dropout(config.dropout))
