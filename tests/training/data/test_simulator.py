@@ -114,7 +114,7 @@ def test_simulators_too_few_paths_or_prices_are_rejected(
 
 @pytest.mark.parametrize("coefficient", [-1.0, 1.0, 1.5, float("nan")])
 def test_autoregressive_explosive_coefficient_is_rejected(coefficient: float) -> None:
-    with pytest.raises(ValueError, match="between -1 and 1"):
+    with pytest.raises(ValueError, match="greater than -1 and less than 1"):
         autoregressive(1, 10, 1, coefficient)
 
 
