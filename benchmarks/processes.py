@@ -119,7 +119,7 @@ def prevent_orphans() -> None:
 
 
 def environment_without_settings() -> dict[str, str]:
-    """Return this process's environment variables except settings of the service, which would change its behaviour."""
+    """Return this process's environment variables except settings of the service, which would change its behavior."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PRICECAST_")}
 
 

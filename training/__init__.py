@@ -1,1 +1,1 @@
-"""The offline trainer: from recipes and price history to published artifacts."""
+"""The offline trainer: turns recipes and price histories into published artifacts."""

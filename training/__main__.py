@@ -1,6 +1,6 @@
-"""`python -m training`: train models, and evaluate published ones.
+"""`python -m training`: train models, and evaluate published models.
 
-Keras, SciPy and Matplotlib are imported only by the commands that need them, after the options have been checked.
+The commands import Keras, SciPy and Matplotlib only when they run, after their options have been checked.
 """
 
 import argparse
@@ -12,23 +12,23 @@ from pathlib import Path
 
 from app.artifact import store
 from app.errors import ArtifactError
-from training.commands.parser import EPOCHS, parse_options
+from training.commands.parser import COMPARISON_EPOCHS, parse_options
 from training.data.series import DataError
 from training.recipe_files import COMPARISON_STOCK, RecipeError, comparable_recipes, load_recipe
 
 MODELS = Path("models")
-INTERRUPTED = 130  # exit status of a process that Ctrl-C ended, as shells report it
+INTERRUPTED = 130  # the exit status that shells report for a process ended by Ctrl-C
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: The arguments after the program's name; by default those of this process.
+        arguments: The arguments after the program's name. None takes those of this process.
 
     Returns:
-        The exit status: 0 on success, 1 if the trained network must not be published, 2 if the input is unusable, and
-        130 if the command was interrupted.
+        The exit status: 0 on success, 1 if the trained network cannot be published, 2 if the input is invalid, and 130
+        if the command was interrupted.
     """
     options = parse_options(arguments)
     commands = {"train": _train, "gradients": _gradients, "backtest": _backtest, "compare": _compare}
@@ -64,11 +64,11 @@ def _train(options: argparse.Namespace) -> int:
 
     display = progress_display(recipe.training.epochs)
     try:
-        published = train.train_and_publish(recipe, name, options.out, display, _print_line)
+        result = train.train_and_publish(recipe, name, options.out, display, _print_line)
     except train.NetworkError as error:
         return _report_error(str(error), 1)
-    overview = overview_table(published.evidence.scores).to_text()
-    print(f"\n{overview}\n\n{published.evidence.summary}\n\npublished {published.path}")
+    overview = overview_table(result.evidence.scores).to_text()
+    print(f"\n{overview}\n\n{result.evidence.summary}\n\npublished {result.path}")
     return 0
 
 
@@ -108,7 +108,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _compare_recipes(options: argparse.Namespace) -> int:
-    epochs = EPOCHS if options.epochs is None else options.epochs
+    epochs = COMPARISON_EPOCHS if options.epochs is None else options.epochs
     compared = comparable_recipes(options.recipes, epochs, options.csv, options.column, options.test_csv)
     out = options.out or Path("backtests") / f"recipes-{options.csv.stem if options.csv else COMPARISON_STOCK}"
     for name in compared:
@@ -123,7 +123,7 @@ def _compare_recipes(options: argparse.Namespace) -> int:
 
 
 def _silence_tensorflow() -> None:
-    """Hide TensorFlow's start-up messages, unless the environment asks for them."""
+    """Hide TensorFlow's start-up messages, unless the environment sets the log level."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -137,5 +137,5 @@ def _report_error(message: str, status: int) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM cleans up as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up on SIGTERM as on Ctrl-C
     sys.exit(main())

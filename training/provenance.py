@@ -1,4 +1,4 @@
-"""What an artifact's manifest records about its origin: the recipe, the price series and the library versions."""
+"""The provenance that a manifest records: the recipe, the price series and the library versions."""
 
 import platform
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "scikit-learn", "joblib")
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of Pricecast, Python and the libraries that training uses, and the Keras backend."""
+    """Return the versions of Pricecast, Python and the libraries that training uses, and the Keras backend's name."""
     backend = keras.backend.backend()
     return {
         "pricecast": __version__,
@@ -33,7 +33,7 @@ def library_versions() -> dict[str, str]:
 
 
 def recipe_record(recipe: Recipe) -> dict[str, Any]:
-    """The complete recipe, with file names instead of local paths."""
+    """Return the complete recipe as JSON values, with file names instead of local paths."""
     content = recipe.model_dump(mode="json")
     for key in ("csv", "test_csv"):
         if content["data"][key]:
@@ -41,8 +41,8 @@ def recipe_record(recipe: Recipe) -> dict[str, Any]:
     return content
 
 
-def instrument_of(series: Series) -> Instrument:
-    """The manifest entry of a price series."""
+def instrument_record(series: Series) -> Instrument:
+    """Return the manifest entry of a price series."""
     return Instrument(
         name=series.name,
         source=series.source,
@@ -53,12 +53,12 @@ def instrument_of(series: Series) -> Instrument:
     )
 
 
-def simulated_instruments(simulated: Sequence[Series], is_resampled: bool) -> list[Instrument]:
-    """One manifest entry for all simulated paths together, or none if there are no paths.
+def simulated_instrument_records(simulated: Sequence[Series], is_resampled: bool) -> list[Instrument]:
+    """Return one manifest entry for all simulated paths together, or an empty list if there are none.
 
     Args:
         simulated: The paths that were simulated before training.
-        is_resampled: Whether the training block got new paths for every epoch.
+        is_resampled: Whether the training block used new paths for every epoch.
     """
     if not simulated:
         return []

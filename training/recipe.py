@@ -18,13 +18,20 @@ PenaltyWeight = Annotated[float, Field(ge=0, le=1e6)]
 
 # Keys of NetworkConfig that only gradient descent uses. An echo state network must leave them at their defaults.
 GRADIENT_DESCENT_KEYS = (
-    *("dropout", "head", "recurrent_dropout", "activation", "kernel", "recurrent", "recurrent_scale"),
-    *("truncate", "penalty"),
+    "dropout",
+    "head",
+    "recurrent_dropout",
+    "activation",
+    "kernel",
+    "recurrent",
+    "recurrent_scale",
+    "truncate",
+    "penalty",
 )
 
 
 def _changed_keys(config: FrozenSchema) -> list[str]:
-    """The optional keys whose values differ from their defaults."""
+    """Return the optional keys whose values differ from their defaults."""
     fields = type(config).model_fields.items()
     return [key for key, field in fields if not field.is_required() and getattr(config, key) != field.default]
 
@@ -33,23 +40,24 @@ class DataConfig(FrozenSchema):
     """The price series to train and evaluate on. All configured sources are used together."""
 
     stocks: list[str] = Field([], description="Names of sample stocks in bokeh_sampledata.")
-    csv: Path | None = Field(None, description="CSV file of prices. Excludes `stocks`.")
+    csv: Path | None = Field(None, description="CSV file of prices. Mutually exclusive with `stocks`.")
     test_csv: Path | None = Field(
-        None, description="CSV file of the prices that directly follow `csv`. They form the test block."
+        None, description="CSV file of the prices that directly follow those of `csv`. They form the test block."
     )
     column: str = Field("adj_close", description="Price column of the stocks and of the CSV files.")
     synthetic_paths: int = Field(
         0,
         ge=0,
         le=100_000,
-        description="Number of simulated paths. The training block gets new paths for every epoch.",
+        description="Number of simulated paths. The training block uses new paths for every epoch.",
     )
     synthetic_length: int = Field(500, ge=100, le=100_000, description="Number of prices in a simulated path.")
     synthetic_stride: int = Field(
         1, ge=1, le=1000, description="Steps between the origins of consecutive windows of a simulated path."
     )
     unseen: list[str] = Field(
-        [], description="Names of series that the model is evaluated on and never trained on; see `unseen_series`."
+        [],
+        description="Names of series, listed in `unseen_series`, that the model is evaluated on but not trained on.",
     )
 
     @model_validator(mode="after")
@@ -64,7 +72,7 @@ class DataConfig(FrozenSchema):
 
 
 class SplitConfig(FrozenSchema):
-    """Fractions of the time axis. The blocks follow the training block in this order, with gaps between them."""
+    """Fractions of the time axis for the blocks after the training block, in this order. Gaps separate all blocks."""
 
     validation: Fraction = 0.0
     calibration: Fraction = 0.0
@@ -83,7 +91,10 @@ class SplitConfig(FrozenSchema):
 
 
 class PenaltyConfig(FrozenSchema):
-    """Weights of the penalties that every recurrent layer adds to the loss: sums of absolute values or of squares."""
+    """Weights of the penalties that every recurrent layer adds to the loss.
+
+    An L1 penalty is the sum of absolute values, an L2 penalty the sum of squares.
+    """
 
     kernel_l1: PenaltyWeight = Field(0.0, description="L1 penalty on the kernel, the weights of the inputs.")
     kernel_l2: PenaltyWeight = Field(0.0, description="L2 penalty on the kernel, the weights of the inputs.")
@@ -99,10 +110,14 @@ class ReservoirConfig(FrozenSchema):
     spectral_radius: float = Field(
         0.9, gt=0, le=10, description="Spectral radius of the recurrent kernel: its largest absolute eigenvalue."
     )
-    leak: float = Field(1.0, gt=0, le=1, description="Leaking rate: the fraction of the state replaced at each step.")
-    input_scale: float = Field(0.5, gt=0, le=100, description="Input weights are uniform between ± this value.")
+    leak: float = Field(1.0, gt=0, le=1, description="Leaking rate: the fraction of the state that each step replaces.")
+    input_scale: float = Field(
+        0.5, gt=0, le=100, description="Maximum absolute value of the input weights, which are uniform."
+    )
     sparsity: float = Field(0.9, ge=0, le=0.99, description="Fraction of the recurrent weights that are 0.")
-    washout: int = Field(0, ge=0, description="Number of first steps of each window left out of the readout's fit.")
+    washout: int = Field(
+        0, ge=0, description="Number of steps at the start of each window that the readout is not fitted to."
+    )
     ridge: float = Field(
         1e-3, gt=0, le=1e6, description="Ridge penalty per sample on the squared weights of the readout."
     )
@@ -167,7 +182,7 @@ class NetworkConfig(FrozenSchema):
             (self.reservoir and self.cell != "echo_state", "reservoir requires cell = 'echo_state'"),
             (
                 self.truncate and self.structure == "one_to_many",
-                "truncate requires another structure than 'one_to_many', which does not step through the window",
+                "truncate does not support structure = 'one_to_many', which does not step through the window",
             ),
             (
                 self.reservoir_or_default.washout and not self.has_output_per_step,
@@ -192,7 +207,7 @@ class NetworkConfig(FrozenSchema):
 
 
 class TrainingConfig(FrozenSchema):
-    """The loss, the optimizer and the stopping rule."""
+    """The loss, the optimizer and early stopping."""
 
     loss: Literal["mse", "pinball"]
     optimizer: Literal["adam"] = "adam"
@@ -204,13 +219,15 @@ class TrainingConfig(FrozenSchema):
             "decays to 1% of it."
         ),
     )
-    batch: int = Field(32, ge=1, description="Windows per batch.")
+    batch: int = Field(32, ge=1, description="Number of windows per batch.")
     epochs: int = Field(ge=1, le=10_000)
     clip_norm: float | None = Field(None, gt=0, description="Maximum norm of the whole gradient.")
     clip_weight_norm: float | None = Field(None, gt=0, description="Maximum norm of the gradient of each weight array.")
     clip_value: float | None = Field(None, gt=0, description="Maximum absolute value of each gradient component.")
     patience: int | None = Field(
-        None, ge=1, description="Epochs without a lower validation loss before training stops. None trains all epochs."
+        None,
+        ge=1,
+        description="Number of epochs without a lower validation loss before training stops. None trains all epochs.",
     )
 
     @property
@@ -226,13 +243,13 @@ class TrainingConfig(FrozenSchema):
 
 
 class CalibrationConfig(FrozenSchema):
-    """How the published forecasts are centred."""
+    """The center of the published forecasts."""
 
     center: Literal["network", "last_price", "auto"] = Field(
         "network",
         description=(
-            "Source of the median. `auto` uses the network's median if it has skill on the validation block, and "
-            "otherwise the last price."
+            "Source of the median. `auto` uses the network's median if it has skill on the validation block, and the "
+            "last price otherwise."
         ),
     )
 

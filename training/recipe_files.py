@@ -1,4 +1,4 @@
-"""Loading recipes: the shipped ones by name, others from a TOML file."""
+"""Loads shipped recipes by name, and other recipes from TOML files."""
 
 import tomllib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from training.recipe import Recipe
 RECIPES_DIR = Path(__file__).parent / "recipes"
 
 COMPARISON_STOCK = "GOOG"  # the sample stock that recipes are compared on unless a CSV file is given
-MAX_COMPARISON_HORIZON = 5
+MAX_COMPARISON_HORIZON = 5  # steps ahead
 
 
 class RecipeError(Exception):
@@ -20,7 +20,7 @@ class RecipeError(Exception):
 
 
 def recipe_names() -> list[str]:
-    """The names of the shipped recipes."""
+    """Return the names of the shipped recipes in alphabetical order."""
     return sorted(path.stem for path in RECIPES_DIR.glob("*.toml"))
 
 
@@ -29,7 +29,8 @@ def load_recipe(name_or_path: str, **overrides: Any) -> Recipe:
 
     Args:
         name_or_path: The name of a shipped recipe, or a path that ends with `.toml`.
-        overrides: Top-level values that replace those of the file. A dictionary replaces single keys of a table.
+        overrides: Values that replace top-level values of the file. A dictionary replaces only the keys it contains of
+            a table.
 
     Raises:
         RecipeError: There is no such recipe, or it is invalid.
@@ -65,15 +66,15 @@ def comparable_recipes(
     column: str | None = None,
     test_csv: Path | None = None,
 ) -> dict[str, Recipe]:
-    """Load recipes and make them comparable: same prices, same number of epochs, at most five steps ahead.
+    """Load recipes and make them comparable: same prices, same number of epochs, and a horizon of at most five.
 
     Args:
-        references: Names or paths of recipes. `all` stands for all shipped recipes.
-        epochs: Epochs to train each recipe for, without early stopping. None keeps the epochs and patience of each
-            recipe. An echo state network, which is solved in closed form, always keeps its single epoch.
+        references: Names or paths of recipes. `all` selects every shipped recipe.
+        epochs: Number of epochs to train each recipe for, without early stopping. None keeps each recipe's epochs and
+            patience. An echo state network is solved in closed form and always keeps its single epoch.
         csv: CSV file of prices. None selects a sample stock.
         column: Price column of the CSV files.
-        test_csv: CSV file of the prices that follow `csv`, to test on.
+        test_csv: CSV file of the prices that follow those of `csv`. They form the test block.
 
     Returns:
         The recipes by name.
@@ -100,21 +101,21 @@ def comparable_recipes(
 
 
 def _first_problem(error: ValidationError) -> str:
-    """The place and the message of the first problem, on one line."""
+    """Return the key and the message of the first problem, on one line."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = f"unknown key; allowed keys: {', '.join(_allowed_keys(first['loc'][:-1]))}"
-    return f"{place}: {message}" if place else message
+    return f"{key}: {message}" if key else message
 
 
-def _allowed_keys(place: tuple[int | str, ...]) -> list[str]:
-    """The keys allowed in the table at this place. Those of the transform depend on its kind."""
+def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that are allowed in the table at this location. Those of the transform depend on its kind."""
     tables: list[Any] = [Recipe]
-    for step in place:
+    for step in location:
         annotations = [field.annotation for table in tables if (field := table.model_fields.get(str(step)))]
         candidates = [each for annotation in annotations for each in (annotation, *get_args(annotation))]
         tables = [each for each in candidates if hasattr(each, "model_fields")] or tables
-    of_kind = [table for table in tables if getattr(table.model_fields.get("kind"), "default", None) in place]
-    return list((of_kind or tables)[0].model_fields)
+    same_kind = [table for table in tables if getattr(table.model_fields.get("kind"), "default", None) in location]
+    return list((same_kind or tables)[0].model_fields)

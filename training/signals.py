@@ -13,8 +13,8 @@ DEFERRED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def defer_signals() -> Iterator[Callable[[], None]]:
     """Defer SIGINT and SIGTERM until the block ends, or until the yielded function is called.
 
-    Python raises KeyboardInterrupt between any two instructions. If native code of a Keras backend or the garbage
-    collector runs those instructions, the exception is lost or the process ends with a segmentation fault.
+    Python raises KeyboardInterrupt between any two instructions. If the native code of a Keras backend or the garbage
+    collector runs these instructions, the exception is lost, or the process ends with a segmentation fault.
 
     Outside the main thread, where Python never handles signals, this does nothing.
 

@@ -1,1 +1,1 @@
-"""Forecast scores, binomial confidence intervals and baselines that need no fitting; NumPy only."""
+"""Scores of forecasts, binomial confidence intervals, and baselines that need no fitting. Requires only NumPy."""

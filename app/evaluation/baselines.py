@@ -1,4 +1,4 @@
-"""Baselines that need no fitting: each forecasts from one window alone."""
+"""Baselines that need no fitting, because they forecast from a single window."""
 
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -8,7 +8,7 @@ import numpy as np
 from app.artifact.transform import F64
 
 LAST_PRICE, EWMA = "last price", "EWMA volatility"  # names of these baselines in the evidence
-DECAY = 0.94  # RiskMetrics (1996), for daily data
+EWMA_DECAY = 0.94  # RiskMetrics (1996) value for daily returns
 MEAN_PRICES = 20  # number of prices that `mean_price` averages
 
 
@@ -23,19 +23,19 @@ def mean_price(windows: F64, horizon: int) -> F64:
 
 
 def ewma_volatility(windows: F64) -> F64:
-    """Estimate the volatility per step of (N, W) windows.
+    """Estimate the one-step volatility of (N, W) windows.
 
     Returns:
         (N,) exponentially weighted root mean squares of the log returns.
     """
     returns = np.diff(np.log(windows), axis=1)  # (N, W-1)
-    weights = DECAY ** np.arange(returns.shape[1] - 1, -1, -1)
+    weights = EWMA_DECAY ** np.arange(returns.shape[1] - 1, -1, -1)
     volatility: F64 = np.sqrt(returns**2 @ (weights / weights.sum()))
     return volatility
 
 
 def historical_volatility(windows: F64) -> F64:
-    """Return the (N,) standard deviations of the log returns of (N, W) windows, per step."""
+    """Return the (N,) standard deviations of the one-step log returns of (N, W) windows."""
     volatility: F64 = np.diff(np.log(windows), axis=1).std(axis=1, ddof=1)
     return volatility
 
@@ -45,7 +45,8 @@ def random_walk(windows: F64, volatility: F64, horizon: int, quantiles: Sequence
 
     Args:
         windows: (N, W) prices.
-        volatility: (N,) standard deviations of the one-step log return; they grow with the square root of the horizon.
+        volatility: (N,) standard deviations of the one-step log return. They are scaled by the square root of the
+            number of steps.
         horizon: Number of steps ahead.
         quantiles: Q probabilities.
 

@@ -1,4 +1,7 @@
-"""Scores of point forecasts, quantiles and intervals; every array holds N forecasts, oldest first."""
+"""Scores of point forecasts, quantiles and intervals.
+
+Unless stated otherwise, arrays have the shape (N,), one element for each forecast, oldest first.
+"""
 
 from collections.abc import Sequence
 
@@ -19,9 +22,9 @@ def mae(forecast: F64, outcome: F64) -> float:
 
 
 def loss_ratio(loss: F64 | float, baseline_loss: F64 | float) -> F64:
-    """Return loss / baseline loss, elementwise.
+    """Return loss / baseline loss for each element.
 
-    Where the baseline loss is 0, the ratio is 1 if the loss is 0 too, and 2 otherwise.
+    If a baseline loss is 0, the ratio is 1 if the loss is 0 too, and 2 otherwise.
     """
     loss, baseline_loss = np.asarray(loss), np.asarray(baseline_loss)
     is_positive = baseline_loss > 0
@@ -32,8 +35,8 @@ def loss_ratio(loss: F64 | float, baseline_loss: F64 | float) -> F64:
 def skill(loss: F64, baseline_loss: F64) -> float:
     """Return 1 − mean loss / mean baseline loss.
 
-    A skill of 1 is perfect, 0 is no better than the baseline, below 0 is worse. If the baseline has no loss, the skill
-    is 0 without loss and −1 with any.
+    A skill of 1 is perfect, 0 equals the baseline, and a negative skill is worse. If the mean baseline loss is 0, the
+    skill is 0 if the mean loss is 0 too, and −1 otherwise.
     """
     return 1 - float(loss_ratio(float(np.mean(loss)), float(np.mean(baseline_loss))))
 
@@ -41,7 +44,8 @@ def skill(loss: F64, baseline_loss: F64) -> float:
 def copy_ratio(forecast: F64, last: F64, outcome: F64) -> float:
     """Return MAE(forecast, last price) / MAE(outcome, last price).
 
-    It measures how far forecasts move away from the last price; 0 repeats it. If no price moves, it is 0.
+    The ratio measures how far forecasts move away from the last price. It is 0 if forecasts repeat the last price, or
+    if no price moves.
     """
     movement = mae(outcome, last)
     return mae(forecast, last) / movement if movement else 0.0
@@ -54,12 +58,12 @@ def correlation(a: F64, b: F64) -> float:
 
 
 def coverage(lower: F64, upper: F64, outcome: F64) -> float:
-    """Return the percentage of outcomes inside their interval, ends included."""
+    """Return the percentage of outcomes inside their interval, including its ends."""
     return float(100 * np.mean((lower <= outcome) & (outcome <= upper)))
 
 
 def pinball(forecast: F64, outcome: F64, quantiles: Sequence[float], scale: F64 | float = 1.0) -> float:
-    """Return the mean of `pinball_losses`."""
+    """Return the pinball loss averaged over forecasts and quantiles; see `pinball_losses`."""
     return float(np.mean(pinball_losses(forecast, outcome, quantiles, scale)))
 
 
@@ -70,7 +74,7 @@ def pinball_losses(forecast: F64, outcome: F64, quantiles: Sequence[float], scal
         forecast: (N, Q) quantile forecasts.
         outcome: (N,) outcomes.
         quantiles: Q probabilities.
-        scale: (N,) divisors of the losses, or one for all.
+        scale: (N,) divisors of the losses, or one divisor for all.
 
     Returns:
         (N, Q) losses.
@@ -84,18 +88,21 @@ def pinball_losses(forecast: F64, outcome: F64, quantiles: Sequence[float], scal
 def crps(losses: F64, quantiles: Sequence[float]) -> F64:
     """Return (N,) continuous ranked probability scores from (N, Q) pinball losses.
 
-    The score is twice the integral of the pinball loss over all probabilities (Laio & Tamea, 2007), by the trapezoidal
-    rule over the given quantiles and both ends, where the loss is 0. If the outermost quantiles are far from 0 and 1,
-    the score is too small; that affects every forecaster with the same quantiles alike.
+    The score is twice the integral of the pinball loss over all probabilities (Laio & Tamea, 2007). The trapezoidal
+    rule uses the given quantiles, and a loss of 0 at the probabilities 0 and 1. If the outermost quantiles are far from
+    0 and 1, the score is too small, but equally so for every forecaster with the same quantiles.
     """
     ends = np.zeros((len(losses), 1))
-    whole = np.concatenate([ends, losses, ends], axis=1)  # (N, Q+2)
-    score: F64 = 2 * np.trapezoid(whole, [0.0, *quantiles, 1.0], axis=1)
+    padded = np.concatenate([ends, losses, ends], axis=1)  # (N, Q+2)
+    score: F64 = 2 * np.trapezoid(padded, [0.0, *quantiles, 1.0], axis=1)
     return score
 
 
 def winkler(lower: F64, upper: F64, outcome: F64, level: int) -> F64:
-    """Return (N,) interval scores (Winkler, 1972): width + 2/α · distance of the outcome from the interval."""
+    """Return (N,) interval scores (Winkler, 1972): width + 2/α · distance of the outcome from the interval.
+
+    The level is in percent, and α = 1 − level / 100.
+    """
     distance = np.maximum(lower - outcome, 0) + np.maximum(outcome - upper, 0)
     score: F64 = upper - lower + 2 / (1 - level / 100) * distance
     return score

@@ -50,7 +50,7 @@ def write_recipe(folder: Path, *changes: tuple[str, str], text: str = COMPLETE) 
 
 
 def rejection(name_or_path: str, **overrides: Any) -> str:
-    """The error message, checked to be one plain line."""
+    """Return the error message, which must be a single line without traces of pydantic."""
     with pytest.raises(RecipeError) as caught:
         load_recipe(name_or_path, **overrides)
     message = str(caught.value)

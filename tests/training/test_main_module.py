@@ -60,7 +60,7 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_train_bad_input_is_one_line_and_status_2(
+def test_train_bad_input_prints_one_line_and_returns_2(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", *arguments, "--out", str(tmp_path / "models")]) == 2
@@ -68,7 +68,7 @@ def test_train_bad_input_is_one_line_and_status_2(
     assert not (tmp_path / "models").exists() or list((tmp_path / "models").iterdir()) == []
 
 
-def test_train_invalid_recipe_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_invalid_recipe_file_prints_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for content in ("window = ", 'description = "x"\nwindow = 3\n', 'description = "x"\ndata = 3\n'):
         path = tmp_path / "mine.toml"
         path.write_text(content)
@@ -83,21 +83,21 @@ def test_train_unknown_column_is_named(csv: Path, tmp_path: Path, capsys: pytest
 
 def test_train_price_not_positive_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prices = ["10", "11", "0", *["12"] * 300]
-    (tmp_path / "odd.csv").write_text("\n".join(["Close", *prices]))
-    arguments = ["--csv", str(tmp_path / "odd.csv"), "--column", "Close", "--out", str(tmp_path / "models")]
+    (tmp_path / "mine.csv").write_text("\n".join(["Close", *prices]))
+    arguments = ["--csv", str(tmp_path / "mine.csv"), "--column", "Close", "--out", str(tmp_path / "models")]
     market = tmp_path / "market.toml"
     market.write_text((RECIPES / "quick.toml").read_text().replace("synthetic_paths = 6", "synthetic_paths = 0"))
     assert main(["train", str(market), *arguments]) == 2
-    assert error_line(capsys).startswith("error: odd, price 3: a price must be positive for this model")
+    assert error_line(capsys).startswith("error: mine, price 3: a price must be positive for this model")
 
 
-def test_train_out_is_a_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_file_as_out_directory_prints_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert main(["train", QUICK, "--out", str(tmp_path / "file")]) == 2
     assert "file" in error_line(capsys)
 
 
-def test_train_diverged_network_is_status_1(
+def test_train_diverged_network_returns_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diverge(network: keras.Model, *_: object) -> Curve:
@@ -110,7 +110,7 @@ def test_train_diverged_network_is_status_1(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_train_interrupted_is_status_130(
+def test_train_interrupted_returns_130(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -123,7 +123,7 @@ def test_train_interrupted_is_status_130(
 
 
 @pytest.mark.parametrize("constant", ["later", "always"])
-def test_train_constant_prices_is_published_or_refused(
+def test_train_constant_prices_are_published_or_rejected(
     constant: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """If prices are constant, no forecast can beat the last price."""
@@ -220,7 +220,7 @@ def test_compare_recipes_interrupted_reports_saved_runs(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_evaluate_unknown_model_or_file_is_status_2(
+def test_evaluate_unknown_model_or_file_returns_2(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*arguments, "--models", str(MODELS), "--out", str(tmp_path / "out")]) == 2
@@ -231,22 +231,22 @@ def test_evaluate_unknown_model_or_file_is_status_2(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (["12"] * 30, "error: odd: 30 prices are too few: a window of 60 and "),
-        (["10", "11", "0", *["12"] * 300], "error: odd, price 3: a price must be positive for this model"),
+        (["12"] * 30, "error: mine: 30 prices are too few for a window of 60 and a horizon of "),
+        (["10", "11", "0", *["12"] * 300], "error: mine, price 3: a price must be positive for this model"),
     ],
     ids=["too few", "not positive"],
 )
 @pytest.mark.parametrize("verb", ["backtest", "compare"])
-def test_evaluate_unusable_prices_is_status_2(
+def test_evaluate_unusable_prices_returns_2(
     verb: str, content: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "odd.csv").write_text("\n".join(["Close", *content]))
-    arguments = ["--csv", str(tmp_path / "odd.csv"), "--column", "Close", "--models", str(MODELS)]
+    (tmp_path / "mine.csv").write_text("\n".join(["Close", *content]))
+    arguments = ["--csv", str(tmp_path / "mine.csv"), "--column", "Close", "--models", str(MODELS)]
     assert main([verb, "default", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert error_line(capsys).startswith(message)
 
 
-def test_backtest_out_is_a_file_is_one_line(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_backtest_file_as_out_directory_prints_one_line(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--csv", str(csv), "--column", "Open", "--models", str(MODELS), "--out", str(csv)]
     assert main(["backtest", "default", *arguments]) == 2
     assert error_line(capsys) == f"error: {csv}: File exists"

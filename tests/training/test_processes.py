@@ -1,4 +1,4 @@
-"""Tests of `python -m training` as a process: its output, its interruption, and what it imports."""
+"""Tests of `python -m training` as a process: its output, its interruption and its imports."""
 
 import json
 import signal
@@ -52,12 +52,12 @@ def test_train_process_prints_figures_and_publishes(csv: Path, tmp_path: Path) -
     assert (process.returncode, "Traceback" in process.stderr) == (0, False), process.stderr
     lines = process.stdout.splitlines()
     assert lines[0].startswith("prices: 430 prices; rows sorted by date, oldest first")
-    assert lines[1] == "380 windows to train on; 0 to validate"
+    assert lines[1] == "380 training windows; 0 validation windows"
     assert [line.split("  ")[0] for line in lines[2:4]] == ["epoch 1/2", "epoch 2/2"]
     head, row = lines.index("") + 1, lines.index("") + 2
     assert lines[head].split()[:4] == ["instrument", "h", "n", "RMSE"]
     assert lines[row].split()[:3] == ["prices", "1", "30"]
-    assert any(line.endswith("Measured on 30 unseen steps of prices.") for line in lines)
+    assert any(line.endswith("Measured on 30 test steps of prices.") for line in lines)
     assert lines[-1] == f"published {out / 'mine' / '1'}"
 
     manifest = store.read_version(out, "mine", "1").manifest
@@ -142,7 +142,7 @@ def test_interrupted_training_publishes_nothing(interrupted: dict[str, Interrupt
     assert not process.out.exists() or list(process.out.iterdir()) == []
 
 
-def test_interrupted_comparison_can_be_repeated(
+def test_interrupted_comparison_continues_when_repeated(
     interrupted: dict[str, Interrupted],
     csv: Path,
     capsys: pytest.CaptureFixture[str],
@@ -165,7 +165,7 @@ def test_interrupted_comparison_can_be_repeated(
 
 # Imports
 
-RUN_LINES = """
+RUN_LINES_SCRIPT = """
 import io, sys
 from contextlib import redirect_stderr
 from training.__main__ import main
@@ -181,7 +181,7 @@ for line in sys.stdin:
 """
 
 
-class Answer(NamedTuple):
+class CommandResult(NamedTuple):
     """The outcome of one command line."""
 
     status: str
@@ -189,16 +189,16 @@ class Answer(NamedTuple):
     error: str  # last line on standard error
 
 
-def run_lines(lines: Collection[str], out: Path) -> dict[str, Answer]:
+def run_lines(lines: Collection[str], out: Path) -> dict[str, CommandResult]:
     """Run command lines one after the other in the same process, which imports the package only once."""
     stdin = "".join(f"{line} --out {out}\n" if line.startswith("train ") else f"{line}\n" for line in lines)
-    process = run_python("-c", RUN_LINES, stdin=stdin)
+    process = run_python("-c", RUN_LINES_SCRIPT, stdin=stdin)
     assert process.returncode == 0, process.stderr
-    answers = [Answer(*line.split("|")) for line in process.stdout.splitlines()]
-    return dict(zip(lines, answers, strict=True))
+    results = [CommandResult(*line.split("|")) for line in process.stdout.splitlines()]
+    return dict(zip(lines, results, strict=True))
 
 
-def test_mistyped_commands_fail_before_keras_is_imported(tmp_path: Path) -> None:
+def test_mistyped_commands_fail_before_importing_keras(tmp_path: Path) -> None:
     expected = {
         "train tutorail": "error: no recipe is called 'tutorail'",
         "train gone.toml": "error: gone.toml: ",
@@ -213,26 +213,26 @@ def test_mistyped_commands_fail_before_keras_is_imported(tmp_path: Path) -> None
         "": "python -m training: error: the following arguments are required: verb",
         "train tutorial --seed one": "python -m training train: error: argument --seed: invalid int value: 'one'",
     }
-    for line, answer in run_lines(expected, tmp_path / "models").items():
-        assert (line, answer.status) == (line, "2")
-        assert answer.error.startswith(expected[line])
-        assert (line, answer.is_keras_imported) == (line, "False")
+    for line, result in run_lines(expected, tmp_path / "models").items():
+        assert (line, result.status) == (line, "2")
+        assert result.error.startswith(expected[line])
+        assert (line, result.is_keras_imported) == (line, "False")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_invalid_model_names_fail_before_keras_is_imported(tmp_path: Path) -> None:
+def test_invalid_model_names_fail_before_importing_keras(tmp_path: Path) -> None:
     mine = tmp_path / "Mine.toml"
     mine.write_text((RECIPES / "quick.toml").read_text())
     lines = ["train tutorial --name Tutorial", f"compare --recipes lstm {mine}"]
-    for answer in run_lines(lines, tmp_path / "models").values():
-        assert answer.status == "2"
-        assert "a model name has 1 to 64 characters: lower-case letters, digits, - and _" in answer.error
-        assert answer.is_keras_imported == "False"
+    for result in run_lines(lines, tmp_path / "models").values():
+        assert result.status == "2"
+        assert "a model name has 1 to 64 characters: lower-case letters, digits, - and _" in result.error
+        assert result.is_keras_imported == "False"
 
 
 # Evaluation
 
-EVALUATE = """
+EVALUATION_SCRIPT = """
 import sys
 from training.__main__ import main
 
@@ -249,14 +249,14 @@ class Evaluation(NamedTuple):
 
     backtest: list[str]
     compare: list[str]
-    imported: str  # backends of Keras
+    imported: str  # the Keras modules and backends that were imported
     out: Path
 
 
 @pytest.fixture(scope="module")
 def evaluation(csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     out = tmp_path_factory.mktemp("evaluation") / "out"
-    process = run_python("-c", EVALUATE, DEFAULT, TUTORIAL, csv, out)
+    process = run_python("-c", EVALUATION_SCRIPT, DEFAULT, TUTORIAL, csv, out)
     assert (process.returncode, process.stderr) == (0, "")
     lines = process.stdout.splitlines()
     end = lines.index("status 0")

@@ -206,7 +206,7 @@ def test_recipe_contradicting_keys_are_rejected(tmp_path: Path, changes: list[tu
         ('cell = "gru"\nrecurrent = "identity"', "network: recurrent = 'identity' requires cell = 'rnn'"),
         ('cell = "gru"\nforget_bias = 2', "network: forget_bias requires cell = 'lstm'"),
         ("reservoir.leak = 0.5", "network: reservoir requires cell = 'echo_state'"),
-        ('structure = "one_to_many"\ntruncate = 5', "network: truncate requires another structure"),
+        ('structure = "one_to_many"\ntruncate = 5', "network: truncate does not support structure = 'one_to_many'"),
         (
             'cell = "echo_state"\nreservoir.washout = 5',
             "network: reservoir.washout requires structure = 'many_to_many'",

@@ -66,16 +66,16 @@ def test_load_recipe_unknown_key_is_named(tmp_path: Path, old: str, new: str, ke
 @pytest.mark.parametrize(
     ("old", "new", "allowed"),
     [
-        ("[data]", "[odd]\n[data]", "description, seed, window, "),
-        ("[network]", "[network]\npenalty.odd = 1", "kernel_l1, kernel_l2, "),
-        ("[network]", "[network]\nreservoir.odd = 1", "spectral_radius, leak, "),
-        ('kind = "log_return"', 'kind = "log_return"\nodd = 1', "kind, decay, winsor, "),
-        ('kind = "log_return"', 'kind = "minmax_price"\nodd = 1', "kind"),
+        ("[data]", "[unknown]\n[data]", "description, seed, window, "),
+        ("[network]", "[network]\npenalty.unknown = 1", "kernel_l1, kernel_l2, "),
+        ("[network]", "[network]\nreservoir.unknown = 1", "spectral_radius, leak, "),
+        ('kind = "log_return"', 'kind = "log_return"\nunknown = 1', "kind, decay, winsor, "),
+        ('kind = "log_return"', 'kind = "minmax_price"\nunknown = 1', "kind"),
     ],
 )
 def test_load_recipe_unknown_key_lists_the_allowed_keys(tmp_path: Path, old: str, new: str, allowed: str) -> None:
     message = rejection(write_recipe(tmp_path, (old, new)))
-    assert f"odd: unknown key; allowed keys: {allowed}" in message
+    assert f"unknown: unknown key; allowed keys: {allowed}" in message
     assert not message.endswith(", ")
 
 

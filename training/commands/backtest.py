@@ -18,22 +18,22 @@ PrintLine = Callable[[str], None]
 
 
 class EvaluationData(NamedTuple):
-    """The series to evaluate on, and a name for them."""
+    """The series to evaluate on."""
 
-    name: str
+    name: str  # name for the data in titles and directory names
     series: list[Series]
 
 
 def load_evaluation_data(
-    model: PublishedModel, csv: Path | None, column: str | None, is_unseen: bool
+    model: PublishedModel, csv: Path | None, column: str | None, use_unseen: bool
 ) -> EvaluationData:
-    """Load a CSV file, the series that no recipe trains on, or else the sample stocks of the model's recipe.
+    """Load a CSV file, the series that no shipped recipe trains on, or the sample stocks of the model's recipe.
 
     Args:
         model: The model whose recipe names the sample stocks.
-        csv: A file of prices.
+        csv: A CSV file of prices, which takes precedence.
         column: The price column of the file.
-        is_unseen: Whether to load the unseen series if there is no file.
+        use_unseen: Whether to load the unseen series instead of the sample stocks.
 
     Raises:
         DataError: The data cannot be read, or the recipe names no sample stocks.
@@ -41,7 +41,7 @@ def load_evaluation_data(
     if csv is not None and column is not None:
         series = read_csv(csv, column)
         return EvaluationData(series.name, [series])
-    if is_unseen:
+    if use_unseen:
         return EvaluationData("unseen", load_unseen_series())
     return EvaluationData("sample", model.recipe_stocks())
 
@@ -52,14 +52,14 @@ def backtest_model(model: PublishedModel, data: EvaluationData, out: Path | None
     Args:
         model: The model to evaluate.
         data: The prices to evaluate it on.
-        out: The directory of the report, by default backtests/<model>-<version>-<name of the data>.
+        out: The directory of the report. None means backtests/<model>-<version>-<name of the data>.
         print_line: Prints one line or table.
 
     Returns:
         The directory of the report.
 
     Raises:
-        DataError: There are too few prices, or one that the model does not accept.
+        DataError: There are too few prices, or the model does not accept one of them.
     """
     backtests = [backtest_series(model, series, print_line) for series in data.series]
     scores = [score for backtest in backtests for score in score_backtest(backtest)]
@@ -84,7 +84,7 @@ def backtest_series(model: PublishedModel, series: Series, print_line: PrintLine
 
 
 def find_first_test_row(model: PublishedModel, series: Series, print_line: PrintLine) -> int:
-    """Return the first row that the model may be evaluated on, and print which rows these are, and why.
+    """Return the first row that the model may be evaluated on, and print which rows are evaluated and why.
 
     Raises:
         DataError: The model does not accept one of the prices.
@@ -93,11 +93,13 @@ def find_first_test_row(model: PublishedModel, series: Series, print_line: Print
     first_row = model.first_test_row(series)
     notes = "".join(f"; {note}" for note in series.notes)
     if first_row:
-        start = "" if series.dates is None else f", from {series.dates[first_row].astype('datetime64[D]')} on"
+        start = "" if series.dates is None else f", starting on {series.dates[first_row].astype('datetime64[D]')}"
         count = len(series.prices) - first_row
-        rows = f"only the last {count} are evaluated{start}: {model.reference} was trained on earlier ones"
+        rows = f"only the last {count} are evaluated{start}: {model.reference} was trained on earlier prices"
     elif model.has_seen_source(series):
-        rows = f"all are evaluated, but {model.reference} was trained on a file with the same name and other content"
+        rows = (
+            f"all are evaluated, but {model.reference} was trained on a file with the same name and different content"
+        )
     else:
         rows = f"all are evaluated: {model.reference} was not trained on them"
     print_line(f"{series.name}: {len(series.prices)} prices{notes}; {rows}")

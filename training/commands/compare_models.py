@@ -18,14 +18,16 @@ from training.evaluation.significance import diebold_mariano
 from training.reports.comparison_charts import plot_models
 from training.reports.plot_style import save_png
 from training.reports.score_tables import levels_of
-from training.reports.tables import MISSING, Table, format_number, format_percent, format_ratio, format_share
+from training.reports.tables import MISSING, Table, format_number, format_percent, format_proportion, format_ratio
 
 NOTE = (
-    "n: forecasts of each model, from the same origins. RMSE ratio: to the last price, in log returns; pinball/RW: "
-    "pinball loss over that of a random walk with EWMA volatility; both with a 95% stationary bootstrap interval. p: "
-    "one-sided p-value of the gain (Diebold-Mariano). RMSE/first, pinball/first: loss over that of the first "
-    "model, pinball only for models with the same levels. N%: outcomes inside that interval, in percent. CRPS, W "
-    "(Winkler score): in percent of the last price."
+    "h: horizon in steps. n: number of forecasts of each model, from the same origins. RMSE ratio: RMSE divided by "
+    "that of repeating the last price, in log returns. pinball/RW: pinball loss divided by that of a random walk with "
+    "EWMA volatility. Both ratios have a 95% confidence interval from a stationary bootstrap. RMSE/first, "
+    "pinball/first: loss divided by the first model's; pinball losses are compared only between models with the same "
+    "levels. p: one-sided p-value of the gain (Diebold-Mariano). N%: percentage of outcomes inside the N% interval, "
+    "with its exact binomial confidence interval. CRPS, W95 (Winkler score of the 95% interval): in percent of the "
+    "last price."
 )
 
 
@@ -37,14 +39,14 @@ def backtest_models(
     Args:
         models: The models to compare.
         data: The prices to evaluate them on.
-        out: The directory of the chart, by default backtests/<models>-<name of the data>.
+        out: The directory of the chart. None means backtests/<models>-<name of the data>.
         print_line: Prints one line or table.
 
     Returns:
-        The chart.
+        The file of the chart.
 
     Raises:
-        DataError: There are too few prices, or one that some model does not accept.
+        DataError: There are too few prices, or a model does not accept one of them.
     """
     backtests: dict[str, list[Backtest]] = {model.reference: [] for model in models}
     window = max(model.manifest.window for model in models)
@@ -68,8 +70,8 @@ def comparison_table(backtests: Mapping[str, Sequence[Backtest]], scores: Mappin
     """Return one row for each instrument, horizon and model.
 
     Args:
-        backtests: The backtests of each model, by its name, one for each instrument.
-        scores: The scores of each model, by its name, in the same order.
+        backtests: The backtests of each model by the model's name, one for each instrument.
+        scores: The scores of each model by the model's name, in the same order as the backtests.
     """
     levels = levels_of([score for model_scores in scores.values() for score in model_scores])
     head = ["instrument", "h", "model", "n", "RMSE ratio", "p", "RMSE/first", "p"]
@@ -91,10 +93,10 @@ def comparison_table(backtests: Mapping[str, Sequence[Backtest]], scores: Mappin
 
 
 def _interval_cells(score: Score, backtest: Backtest, first: Backtest, levels: Sequence[int]) -> list[str]:
-    walk = next((row for row in score.interval_baselines if row.baseline == EWMA), None)
+    random_walk = next((row for row in score.interval_baselines if row.baseline == EWMA), None)
     return [
-        *(format_share(score.coverage_interval.get(str(level))) for level in levels),
-        MISSING if walk is None else format_ratio(walk.pinball_ratio, walk.low, walk.high),
+        *(format_proportion(score.coverage_interval.get(str(level))) for level in levels),
+        MISSING if random_walk is None else format_ratio(random_walk.pinball_ratio, random_walk.low, random_walk.high),
         *_quantile_cells(backtest, first, score.horizon),
         format_percent(score.crps),
         format_percent(score.winkler.get("95")),
@@ -102,7 +104,7 @@ def _interval_cells(score: Score, backtest: Backtest, first: Backtest, levels: S
 
 
 def _median_cells(backtest: Backtest, first: Backtest, horizon: int) -> list[str]:
-    """Return the RMSE over the first model's, and the p-value of that gain."""
+    """Return the ratio of the RMSE to the first model's, and the p-value of the gain."""
     if backtest is first:
         return [MISSING, MISSING]
     loss, first_loss = (each.squared_errors(each.median) for each in (backtest.at(horizon), first.at(horizon)))
@@ -110,7 +112,7 @@ def _median_cells(backtest: Backtest, first: Backtest, horizon: int) -> list[str
 
 
 def _quantile_cells(backtest: Backtest, first: Backtest, horizon: int) -> list[str]:
-    """Return the pinball loss over the first model's, and the p-value of that gain, if both have the same levels."""
+    """Return the ratio of the pinball loss to the first model's, and the p-value, if both have the same levels."""
     if backtest is first or not backtest.levels or list(backtest.levels) != list(first.levels):
         return [MISSING, MISSING]
     loss, first_loss = (each.at(horizon).pinball_losses().mean(axis=1) for each in (backtest, first))

@@ -1,6 +1,6 @@
-"""The command `compare --recipes`: train recipes on the same prices and compare them.
+"""The command `compare --recipes`: train recipes on the same prices, and compare them.
 
-Each finished training run is saved, so that an interrupted comparison continues where it stopped.
+The result of each training run is saved, so that an interrupted comparison can continue where it stopped.
 """
 
 import json
@@ -25,17 +25,19 @@ from training.reports.plot_style import save_png
 from training.reports.tables import MISSING, Table, format_number, format_percent, format_ratio
 
 NOTE = (
-    "seconds: training time. RMSE: of the median and of the last price, one step ahead, in price. skill: 1 − MSE/MSE "
-    "of the last price, in log returns, with a 95% stationary bootstrap interval. pinball: pinball loss in percent of "
-    "the price. pinball/RW: over that of a random walk with EWMA volatility. Figures are means over the seeds that "
-    "gave a model."
+    "All scores are one step ahead. seeds: number of seeds with a published model. seconds: training time. RMSE, last "
+    "price: RMSE of the median and of repeating the last price, in price units. skill: 1 − MSE/MSE of repeating the "
+    "last price, in log returns, with a 95% confidence interval from a stationary bootstrap. pinball: pinball loss in "
+    "percent of the last price. pinball/RW: pinball loss divided by that of a random walk with EWMA volatility, with "
+    "the same kind of interval. Scores are means over the seeds with a published model; ±: standard deviation over "
+    "them."
 )
 
 
 class RecipeResult(FrozenSchema):
-    """The result of training one recipe with one seed, as it is saved."""
+    """The saved result of training one recipe with one seed."""
 
-    key: str  # see `result_key`
+    key: str  # digest from `result_key`
     recipe: str
     seed: int
     parameters: int
@@ -44,7 +46,13 @@ class RecipeResult(FrozenSchema):
 
 
 class RunProgress:
-    """Shows the epochs of one training run in a display of several runs, and measures the training time."""
+    """Shows the epochs of one training run in a display of several runs, and measures the training time.
+
+    Args:
+        display: The display of all runs.
+        first_epoch: Number of epochs in the runs before this one.
+        total_epochs: Number of epochs in all runs.
+    """
 
     def __init__(self, display: ProgressDisplay, first_epoch: int, total_epochs: int) -> None:
         self._display = display
@@ -75,19 +83,19 @@ def train_recipes(
     make_display: Callable[[int], ProgressDisplay],
     print_line: PrintLine,
 ) -> Path:
-    """Train each recipe with each seed, unless an earlier call has, print a table, and write a chart.
+    """Train each recipe with each seed, unless a result is saved, print a table, and write a chart.
 
-    The models are published in `out`/models, from where a service can load them.
+    The models are published in `out`/models.
 
     Args:
         recipes: The recipes to compare, by name.
-        seeds: Number of seeds, counted up from that of each recipe.
-        out: The directory of the results and of the chart.
-        make_display: Returns a display for a number of epochs.
+        seeds: Number of consecutive seeds, starting at each recipe's own.
+        out: The directory of the models, the saved results and the chart.
+        make_display: Creates a display for the given number of epochs.
         print_line: Prints one line or table.
 
     Returns:
-        The chart.
+        The file of the chart.
 
     Raises:
         DataError: The prices cannot be used.
@@ -100,7 +108,7 @@ def train_recipes(
     results = {run: read_result(out, *run, recipe) for run, recipe in runs.items()}
     remaining = {run: recipe for run, recipe in runs.items() if results[run] is None}
     if len(remaining) < len(runs):
-        print_line(f"{len(runs) - len(remaining)} of {len(runs)} training runs were finished before")
+        print_line(f"{len(runs) - len(remaining)} of {len(runs)} training runs were finished earlier")
     total_epochs = sum(recipe.training.epochs for recipe in remaining.values())
     with make_display(total_epochs) as display:
         first_epoch = 0
@@ -119,7 +127,7 @@ def read_result(out: Path, name: str, seed: int, recipe: Recipe) -> RecipeResult
     """Read the saved result of this recipe with this seed.
 
     Returns:
-        None if there is none, or if it was made from another recipe, from other prices or by other library versions.
+        None if there is no result, or if the recipe, the price files or the library versions have changed since.
     """
     try:
         result = RecipeResult.model_validate_json(_result_file(out, name, seed).read_bytes())
@@ -129,7 +137,10 @@ def read_result(out: Path, name: str, seed: int, recipe: Recipe) -> RecipeResult
 
 
 def train_recipe(name: str, recipe: Recipe, out: Path, progress: RunProgress, print_line: PrintLine) -> RecipeResult:
-    """Train and publish a recipe, and save the result."""
+    """Train and publish a recipe, and save the result.
+
+    If the network cannot be published, the result has no score.
+    """
     score, parameters = None, 0
     try:
         published = train.train_and_publish(recipe, name, out / "models", progress, lambda _: None)
@@ -158,13 +169,13 @@ def result_key(recipe: Recipe) -> str:
     inputs = {"recipe": provenance.recipe_record(recipe), "libraries": provenance.library_versions()}
     digest = sha256(json.dumps(inputs, sort_keys=True).encode())
     for path in (recipe.data.csv, recipe.data.test_csv):
-        if path is not None and path.is_file():  # training reports a missing file
+        if path is not None and path.is_file():  # a missing file is reported by training
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def scores_by_recipe(results: Sequence[RecipeResult]) -> dict[str, dict[int, Score]]:
-    """Return the scores of each recipe by seed, without those that could not be published."""
+    """Return the scores of each recipe by seed, without the seeds whose network could not be published."""
     scores: dict[str, dict[int, Score]] = {result.recipe: {} for result in results}
     for result in results:
         if result.score is not None:

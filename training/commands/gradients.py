@@ -19,10 +19,12 @@ from training.reports.plot_style import save_png
 from training.reports.tables import MISSING, Table, format_number
 
 NOTE = (
-    "∂loss/∂x: gradient of the last output's loss by the first step of the window, over that by the last step. "
-    "∂h_T/∂h_1: the same ratio for the last state. radius: spectral radius of the recurrent weights. |gradient|: norm "
-    "over all weights; |step|: the same after clipping. If the readout starts at 0, no gradient passes through it: "
-    "before training, gradients are measured with a random readout."
+    "∂loss/∂x: gradient of the last output's loss with respect to the first step of the window, divided by the "
+    "gradient with respect to the last step. ∂h_T/∂h_1: the same ratio for the gradient of the last state. verdict: "
+    "how gradients change with the distance; cut: truncation stops them; unused: the network is not trained by "
+    "gradient descent. radius: spectral radius of the recurrent weights. |gradient|: norm of the gradient over all "
+    "weights. |step|: this norm after clipping. A readout that starts at 0 would block all gradients, so they are "
+    "measured with a random readout before training."
 )
 
 
@@ -34,11 +36,11 @@ def compare_gradients(
     Args:
         recipes: The recipes to compare, by name.
         out: The directory of the chart.
-        make_display: Returns a display for a number of epochs.
+        make_display: Creates a display for the given number of epochs.
         print_line: Prints one line or table.
 
     Returns:
-        The chart.
+        The file of the chart.
 
     Raises:
         DataError: The prices cannot be used.
@@ -65,7 +67,8 @@ def probe_training(recipe: Recipe, display: ProgressDisplay, print_line: PrintLi
     """Train a recipe's network as `train` does, and measure its gradients.
 
     Returns:
-        The gradients before training, after the first epoch, and with the weights that are kept.
+        The gradients before training, after the first epoch and, if it is a later one, after the epoch whose weights
+        were kept.
     """
     keras.utils.set_random_seed(recipe.seed)
     prepared = prepare_training(recipe, print_line)
@@ -88,11 +91,16 @@ def probe_training(recipe: Recipe, display: ProgressDisplay, print_line: PrintLi
 
 
 def gradient_table(flows: Mapping[str, Sequence[GradientFlow]], recipes: Mapping[str, Recipe]) -> Table:
-    """Return one row for each recipe and moment of its training."""
+    """Return one row for each recipe and each moment at which it was measured.
+
+    Args:
+        flows: The measurements of each recipe, by its name.
+        recipes: The recipes, by name.
+    """
     head = ["recipe", "training", "∂loss/∂x", "verdict", "∂h_T/∂h_1", "radius", "|gradient|", "|step|"]
     rows = []
     for name, measured in flows.items():
-        has_descent = recipes[name].network.cell != "echo_state"  # whose readout is solved in closed form
+        has_descent = recipes[name].network.cell != "echo_state"  # echo state networks are solved in closed form
         for flow in measured:
             row = [name, flow.moment, f"{flow.ratio:.1e}", flow.verdict if has_descent else f"{flow.verdict}, unused"]
             row += [MISSING if flow.state_gradients is None else f"{first_to_last_ratio(flow.state_gradients):.1e}"]
@@ -104,7 +112,7 @@ def gradient_table(flows: Mapping[str, Sequence[GradientFlow]], recipes: Mapping
 
 
 class _FirstEpochProbe:
-    """A display that also measures the gradients after the first epoch."""
+    """A progress display that also measures the gradients after the first epoch."""
 
     def __init__(self, display: ProgressDisplay, probe: GradientProbe, flows: list[GradientFlow]) -> None:
         self._display = display

@@ -1,4 +1,4 @@
-"""The command `train`: train a recipe's network, and publish it as an artifact."""
+"""The command `train`: train the network of a recipe, and publish it as an artifact."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,21 +34,21 @@ from training.recipe import Recipe
 from training.reports import report
 from training.signals import defer_signals
 
-GOLDEN_WINDOWS = 4
-COMPARED_WINDOWS = 256  # about so many inputs on which the ONNX network is compared with the Keras network
+GOLDEN_WINDOWS = 4  # number of golden forecasts in the manifest
+COMPARED_WINDOWS = 256  # approximate number of inputs to compare the ONNX and the Keras network on
 
 
 class NetworkError(Exception):
-    """A trained network that must not be published."""
+    """A trained network that cannot be published. The message says why."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A published training run."""
+    """The result of a training run that was published."""
 
-    path: Path  # of the artifact
+    path: Path  # directory of the artifact
     evidence: Evidence
-    parameters: int
+    parameters: int  # number of parameters of the network
 
 
 def train_and_publish(
@@ -56,18 +56,18 @@ def train_and_publish(
 ) -> TrainingResult:
     """Train, calibrate and backtest a network, and publish it as the next version of a model.
 
-    If anything fails or interrupts the run, nothing is published.
+    If the run fails or is interrupted, nothing is published.
 
     Args:
         recipe: The recipe to follow.
         name: The name of the model.
         models_dir: The directory of models.
-        display: Shows the epochs.
-        print_line: Prints one line about the training data.
+        display: Shows the progress of training.
+        print_line: Prints a line about the training data.
 
     Raises:
         DataError: The prices cannot be used.
-        NetworkError: Training has diverged, or an engine could not serve the network.
+        NetworkError: Training has diverged, or an engine cannot serve the network.
     """
     keras.utils.set_random_seed(recipe.seed)
     with staging_directory(models_dir, name) as stage:
@@ -111,8 +111,8 @@ def train_and_publish(
             training_ranges=training_ranges,
             recipe=provenance.recipe_record(recipe),
             data=[
-                *map(provenance.instrument_of, prepared.real_series),
-                *provenance.simulated_instruments(prepared.simulated_series, prepared.resampled is not None),
+                *map(provenance.instrument_record, prepared.real_series),
+                *provenance.simulated_instrument_records(prepared.simulated_series, prepared.resampled is not None),
             ],
             evidence=evidence,
             curve=curve,
@@ -124,7 +124,7 @@ def train_and_publish(
 
 
 def _fit(network: keras.Model, recipe: Recipe, prepared: PreparedTraining, display: ProgressDisplay) -> Curve:
-    """Fit the network in place."""
+    """Fit the network in place, and return its losses."""
     if recipe.network.cell == "echo_state":
         return solve_echo_state(network, recipe, prepared.train, prepared.validation, display)
     trained = architectures.training_graph(network, recipe.network)
@@ -139,13 +139,13 @@ def _save_network(network: keras.Model, directory: Path, inputs: F32) -> OnnxEng
     Args:
         network: The fitted network.
         directory: The directory of the artifact.
-        inputs: (N, T, F) inputs, some of which the two formats are compared on.
+        inputs: (N, T, F) inputs. The two formats are compared on some of them.
 
     Returns:
         An engine that runs the ONNX network.
 
     Raises:
-        NetworkError: The network answers NaN, or the two formats answer differently.
+        NetworkError: The network's outputs are not finite, or differ between the two formats.
     """
     architectures.inference_copy(network).save(directory / "model.keras")
     onnx = to_onnx(network)
@@ -158,7 +158,7 @@ def _save_network(network: keras.Model, directory: Path, inputs: F32) -> OnnxEng
 def _run_backtests(
     recipe: Recipe, forecaster: Forecaster, test: Sequence[Samples], unseen: Sequence[Series]
 ) -> list[Backtest]:
-    """Backtest the test blocks, and whole series that the recipe does not train on."""
+    """Backtest the test blocks, and the whole of the series that the recipe does not train on."""
     whole = [samples_from(series, 0, recipe.window, recipe.horizon) for series in unseen]
     return [
         run_backtest(forecaster, samples, recipe.quantiles, recipe.levels, is_seen)
@@ -168,7 +168,7 @@ def _run_backtests(
 
 
 def _training_ranges(transform: Transform, train: Sequence[Samples]) -> list[TrainingRange]:
-    """Return the range of each quantity on the training block; forecasts outside it carry a warning."""
+    """Return the range of each quantity in the training block. Forecasts from windows outside it carry a warning."""
     observed = np.concatenate([transform.encode(samples.windows).observed_ranges for samples in train])  # (N, R, 2)
     lows, highs = observed[:, :, 0].min(axis=0), observed[:, :, 1].max(axis=0)
     return [
@@ -178,19 +178,22 @@ def _training_ranges(transform: Transform, train: Sequence[Samples]) -> list[Tra
 
 
 def _check_same_outputs(network: keras.Model, engine: OnnxEngine, inputs: F32) -> None:
-    """Raise NetworkError if the Keras network answers NaN, or the ONNX network answers differently."""
+    """Raise NetworkError if outputs of the Keras network are not finite, or the ONNX network's outputs differ."""
     outputs = np.asarray(network.predict(inputs, verbose=0))
     if not np.isfinite(outputs).all():
         raise NetworkError(
-            "training has diverged: the network answers NaN; a lower learning rate or clip_norm may help"
+            "training has diverged: the network's outputs are not finite; "
+            "try a lower learning_rate or gradient clipping (clip_norm)"
         )
     difference = float(np.max(np.abs(engine.run(inputs) - outputs)) / max(1.0, float(np.max(np.abs(outputs)))))
     if difference > GOLDEN_TOLERANCE:
-        raise NetworkError(f"the ONNX network differs from the Keras network by {difference:.2g}")
+        raise NetworkError(
+            f"the outputs of the ONNX network differ from those of the Keras network by {difference:.2g}"
+        )
 
 
 def _golden_forecasts(forecaster: Forecaster, backtests: Sequence[Backtest]) -> GoldenForecasts:
-    """Forecast the last windows of the first backtests."""
+    """Forecast a few of the backtests' last windows."""
     last = [
         backtest.samples.windows[-1 - i]
         for i in range(GOLDEN_WINDOWS)
@@ -203,10 +206,12 @@ def _golden_forecasts(forecaster: Forecaster, backtests: Sequence[Backtest]) -> 
 
 @defer_signals()
 def _check_loads(path: Path) -> None:
-    """Load the sealed artifact as the service does; raise NetworkError if an engine could not serve it."""
+    """Load the complete artifact as the service does. Raise NetworkError if an engine cannot serve it."""
     artifact = store.read_artifact(path)
     for engine in get_args(EngineName):
         try:
             load_forecaster(artifact, engine)
         except ArtifactError as error:
-            raise NetworkError(f"the engine {engine} cannot serve it: {error.path.name}: {error.reason}") from error
+            raise NetworkError(
+                f"the {engine} engine cannot serve the network: {error.path.name}: {error.reason}"
+            ) from error

@@ -1,4 +1,4 @@
-"""Splits series into training, validation, calibration and test blocks, and cuts each block into windows."""
+"""Splits series into training, validation, calibration and test blocks, and cuts windows from each block."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +11,11 @@ from training.data.series import DataError, Series
 from training.recipe import SplitConfig
 
 # If there are real series, this fraction of the simulated paths outside the validation block is used for calibration.
-# Training gets new paths for every epoch, so half of the first ones can be spared. Calibrating quantiles twenty steps
-# ahead takes many paths, because each path has few independent outcomes.
+# Training uses new paths for every epoch, so it does not need all of the initial ones. Calibrating quantiles twenty
+# steps ahead requires many paths, because each path has few independent outcomes.
 SIMULATED_CALIBRATION_FRACTION = 0.5
 
-EncodedSamples = tuple[F32, F64]  # inputs (N, T, F) and targets (N, H)
+EncodedSamples = tuple[F32, F64]  # inputs (N, T, F) and targets (N, H), or (N, T·H) with outputs at every step
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Samples:
 
     Attributes:
         series: The series that the windows are cut from.
-        origins: The index of the last price of each window.
+        origins: The row of the last price of each window in the series.
         windows: The W prices of each window, oldest first.
         futures: The H prices after each window.
     """
@@ -39,7 +39,7 @@ class Samples:
 
 
 class Blocks(NamedTuple):
-    """The four blocks. Each lists the samples of every series that has at least one sample in the block."""
+    """The samples in each of the four blocks, one element for each series that has samples in the block."""
 
     train: list[Samples]
     validation: list[Samples]
@@ -58,8 +58,9 @@ def split_blocks(
 ) -> tuple[Blocks, Blocks]:
     """Split all series into the blocks used for training and the blocks used for evaluation.
 
-    If there are real series, only they are used for evaluation. Simulated paths are then added to the other three
-    training blocks. Without real series, both results are the blocks of the simulated paths.
+    If there are real series, only they are used for evaluation, and the simulated paths are added to the training,
+    validation and calibration blocks used for training. Without real series, both results are the blocks of the
+    simulated paths.
 
     Args:
         real: Series of real prices.
@@ -67,11 +68,11 @@ def split_blocks(
         split: Fractions of the blocks.
         window: Prices per window.
         horizon: Steps ahead.
-        test_rows: Number of last rows that form the test block; see `split_by_time`.
+        test_rows: Number of rows at the end of each real series that form the test block; see `split_by_time`.
         stride: Steps between the origins of consecutive windows of a simulated path.
 
     Returns:
-        The training blocks and the evaluation blocks.
+        The blocks used for training, and the blocks used for evaluation.
 
     Raises:
         DataError: There are too few prices for the training block or the test block.
@@ -81,10 +82,11 @@ def split_blocks(
         calibration = SIMULATED_CALIBRATION_FRACTION * (1 - split.validation) if split.calibration else 0.0
         fractions = {"test": 0.0, "calibration": calibration}
         extra = split_by_path(simulated, split.model_copy(update=fractions), window, horizon, stride)
-        return Blocks(*(ours + theirs for ours, theirs in zip(evaluation, extra, strict=True))), evaluation
+        training = Blocks(*(real_block + path_block for real_block, path_block in zip(evaluation, extra, strict=True)))
+        return training, evaluation
     blocks = split_by_path(simulated, split, window, horizon, stride)
     if not blocks.train or not blocks.test:
-        raise DataError("synthetic", f"{len(simulated)} paths are too few, or too short, to train and to test on")
+        raise DataError("synthetic", f"{len(simulated)} paths are too few or too short to train and test")
     return blocks, blocks
 
 
@@ -94,16 +96,16 @@ def split_by_time(
     """Cut all series at the same points in time, with a gap of `window + horizon` rows between blocks.
 
     Series with dates are cut at shared dates, so that no training block overlaps in time with the test block of another
-    series. Series without dates are cut at fractions of their own length. The future of a sample lies inside its block.
-    Its window may reach back into the gap before the block. No row belongs to the samples of two blocks.
+    series. Series without dates are cut at fractions of their own length. The future of a sample is inside its block.
+    Its window may extend back into the gap before the block. No two blocks have samples that share a row.
 
     Args:
         series: Series to split.
         split: Fractions of the blocks.
         window: Prices per window.
         horizon: Steps ahead.
-        test_rows: Number of last rows of each series that form the test block, instead of `split.test`. They come from
-            a separate test file and follow the other blocks without a gap.
+        test_rows: Number of rows at the end of each series that form the test block, instead of `split.test`. They come
+            from a separate test file and follow the other blocks without a gap.
 
     Raises:
         DataError: The series are too short for a single sample in the training block or the test block.
@@ -134,7 +136,7 @@ def split_by_time(
         longest = max(len(each.prices) for each in series)
         raise DataError(
             ", ".join(each.name for each in series),
-            f"{longest} prices are too few to train and to test on windows of {window} and {horizon} steps ahead",
+            f"{longest} prices are too few to train and test with a window of {window} and a horizon of {horizon}",
         )
     return blocks
 
@@ -155,18 +157,18 @@ def split_by_path(paths: Sequence[Series], split: SplitConfig, window: int, hori
 
 
 def cut_samples(series: Series, start: int, end: int, window: int, horizon: int, stride: int = 1) -> Samples | None:
-    """Cut the samples whose futures lie in the rows from `start` up to but excluding `end`.
+    """Cut the samples whose futures are inside the rows from `start` (inclusive) to `end` (exclusive).
 
     Args:
         series: Series to cut.
-        start: First row of a future.
-        end: Row after the last row of a future.
+        start: First row that a future may contain.
+        end: Row after the last one that a future may contain.
         window: Prices per window.
         horizon: Steps ahead.
         stride: Steps between the origins of consecutive windows.
 
     Returns:
-        The samples, or None if the rows are too few for one.
+        The samples, or None if there are too few rows for one sample.
     """
     first = max(start - 1, window - 1)
     origins = np.arange(first, end - horizon, stride)
@@ -178,6 +180,7 @@ def cut_samples(series: Series, start: int, end: int, window: int, horizon: int,
 
 
 def _pool(block: Sequence[Samples]) -> Samples:
+    """Join the samples of several paths. The origins of pooled samples only number them."""
     first = block[0]
     if len(block) == 1:
         return first

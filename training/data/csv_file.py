@@ -1,7 +1,7 @@
 """Reads price series from CSV files.
 
-Formatting differences with one possible meaning are corrected and described in `Series.notes`. Anything ambiguous is
-rejected with a `DataError` that names the file and, if possible, the line.
+Variations in format that have only one possible meaning are corrected and described in `Series.notes`. Anything
+ambiguous is rejected with a `DataError` that names the file and, if possible, the line.
 """
 
 import codecs
@@ -33,7 +33,7 @@ def read_csv(path: Path, column: str) -> Series:
 
     - ISO 8601. Times with an offset are converted to UTC, times without one are taken as UTC, and fractions of a second
       are dropped.
-    - D/M/Y or M/D/Y with a four-digit year, if at least one date of the column shows which of the two it is.
+    - D/M/Y or M/D/Y with a four-digit year, if at least one date of the column shows which of the two applies.
 
     Args:
         path: CSV file.
@@ -60,12 +60,13 @@ def read_csv(path: Path, column: str) -> Series:
         prices, dates, corrections = _sort_by_date(prices, dates, [line for line, _ in priced], file)
         notes += corrections
     if len(prices) < 2:
-        raise DataError(file, f"column {header[price_at]!r} has {len(prices)} prices; at least 2 are needed")
+        raise DataError(file, f"column {header[price_at]!r} has {len(prices)} prices; at least 2 are required")
     source = f"{file}, column {header[price_at]}"
     return Series(path.stem, prices, dates, source, hashlib.sha256(content).hexdigest(), tuple(notes))
 
 
 def _decode(content: bytes, file: str) -> str:
+    """Decode UTF-8, or UTF-16 with a byte order mark."""
     mark, encoding = next((pair for pair in _BOMS if content.startswith(pair[0])), (b"", "utf-8"))
     allowed = "use UTF-8, or UTF-16 with a byte order mark"
     try:
@@ -97,7 +98,7 @@ def _parse_table(text: str, file: str) -> tuple[list[str], list[tuple[int, list[
     except csv.Error as error:
         raise DataError(f"{file}:{line}", f"cannot be split into fields ({error})") from error
     if not rows:
-        raise DataError(file, "empty; a header line and at least 2 prices are needed")
+        raise DataError(file, "empty; a header line and at least 2 prices are required")
 
     header_at, fields = rows.pop(0)
     header = [name.strip() for name in fields]
@@ -111,6 +112,7 @@ def _parse_table(text: str, file: str) -> tuple[list[str], list[tuple[int, list[
 
 
 def _find_column(header: list[str], column: str, file: str) -> int:
+    """Return the index of the only column with this name, preferring an exact match over different case."""
     exact = [at for at, name in enumerate(header) if name == column]
     found = exact or [at for at, name in enumerate(header) if name.lower() == column.strip().lower()]
     if len(found) != 1:
@@ -124,22 +126,24 @@ def _parse_price(text: str, delimiter: str, place: str) -> float:
     price = float(match[1].replace(",", "")) if match else np.nan
     if match is None or not np.isfinite(price):
         raise DataError(place, f'{text[:40]!r} is not a price; write a finite number such as 1234.5 or "1,234.5"')
-    # Semicolons are common where the comma is the decimal separator, so 1,234 may mean 1.234.
+    # Files that use a decimal comma are delimited by semicolons, so 1,234 may mean 1.234.
     if delimiter == ";" and match[1].count(",") == 1 and "." not in match[1]:
-        raise DataError(place, f"{text[:40]!r} may have a decimal or a thousands comma; write 1234 or 1.234")
+        raise DataError(place, f"the comma in {text[:40]!r} may separate decimals or thousands; write 1234 or 1.234")
     return price
 
 
 def _parse_dates(cells: list[tuple[int, str]], file: str) -> npt.NDArray[np.datetime64]:
-    """Parse cells of (line, text). Some date must show the order of day and month, which then applies to all."""
+    """Parse cells of (line, text). At least one date must show the order of day and month, which applies to all."""
     numeric = [(line, match) for line, text in cells if (match := _NUMERIC_DATE.fullmatch(text))]
     day_first = [line for line, match in numeric if int(match[1]) > 12]
     month_first = [line for line, match in numeric if int(match[1]) <= 12 < int(match[3])]
     if day_first and month_first:
         earlier, later = sorted((day_first[0], month_first[0]))
-        raise DataError(f"{file}:{later}", f"day and month are not in the same order as in line {earlier}; use one")
+        raise DataError(
+            f"{file}:{later}", f"day and month are not in the same order as in line {earlier}; use one order"
+        )
     if numeric and not day_first and not month_first:
-        raise DataError(file, "dates may be D/M/Y or M/D/Y, and none shows which; write them as YYYY-MM-DD")
+        raise DataError(file, "dates may be D/M/Y or M/D/Y, and none shows which applies; write them as YYYY-MM-DD")
     moments = [_parse_moment(text, bool(day_first), f"{file}:{line}") for line, text in cells]
     return np.array(moments, dtype="datetime64[s]")  # (N,)
 

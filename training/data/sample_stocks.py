@@ -8,7 +8,9 @@ import numpy as np
 from training.data.series import DataError, Series, read_bytes
 
 STOCKS_VERSION = "2026.1"
-STOCKS_SHA256 = "5abadf99b2d394f920120a27de6f0df129859d71d4cfb0bf661bcc99446ab1fd"  # stocks.csv.gz of that release
+STOCKS_SHA256 = (
+    "5abadf99b2d394f920120a27de6f0df129859d71d4cfb0bf661bcc99446ab1fd"  # digest of that release's stocks.csv.gz
+)
 STOCK_NAMES = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 STOCK_COLUMNS = ("open", "high", "low", "close", "adj_close")
 

@@ -14,8 +14,8 @@ class DataError(Exception):
     """Price data that cannot be used.
 
     Args:
-        place: The file, and the line if there is one ("prices.csv" or "prices.csv:17"), or the series.
-        reason: What is wrong, and what is allowed.
+        place: The file, with the line if it is known ("prices.csv" or "prices.csv:17"), or the series.
+        reason: The problem, and how to solve it.
     """
 
     def __init__(self, place: str, reason: str) -> None:
@@ -34,8 +34,8 @@ class Series:
         prices: Finite prices, oldest first.
         dates: Strictly increasing UTC dates, or None if the source has no dates.
         source: The file and the column, without directories.
-        sha256: The digest of the file as read, or of the price bytes if there is no file.
-        notes: What reading the source corrected, one sentence each.
+        sha256: The SHA-256 digest of the file, or of the bytes of `prices` if there is no file.
+        notes: Corrections made while reading the source, one phrase each.
     """
 
     name: str

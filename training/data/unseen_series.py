@@ -9,7 +9,7 @@ import numpy as np
 
 from training.data.series import DataError, Series
 
-UNSEEN_COLUMNS = {  # the column of each series
+UNSEEN_COLUMNS = {  # column of the values, by name of the series
     "sp500": "Adj Close",  # S&P 500, 1999-2018
     "nasdaq": "Adj Close",  # Nasdaq Composite, 1999-2018
     "wti": "DCOILWTICO",  # crude oil at Cushing, in US dollars, 1986-2019
@@ -23,7 +23,7 @@ def load_unseen_series(names: Sequence[str] = tuple(UNSEEN_COLUMNS)) -> list[Ser
     Rows without a positive value are dropped and counted in `Series.notes`.
 
     Raises:
-        DataError: The package is missing, or it has no such series.
+        DataError: The package is missing, or there is no series with one of the names.
     """
     if unknown := [name for name in names if name not in UNSEEN_COLUMNS]:
         raise DataError("arch.data", f"no series {unknown[0]!r}; choose from {', '.join(UNSEEN_COLUMNS)}")

@@ -1,4 +1,4 @@
-"""Backtests: forecasts of past prices, made by the forecaster that would be served, and their outcomes."""
+"""Backtests: forecasts of past prices by the forecaster that would be served, and their outcomes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +14,9 @@ from app.inference.forecaster import Forecaster
 from training.data.blocks import Samples, cut_samples
 from training.data.series import DataError, Series
 
-CHUNK_WINDOWS = 1024  # windows in one engine call
-HORIZONS = (1, 5, 10, 20)  # horizons that are scored, in addition to the longest
-MIN_RATIO = 1e-6  # of a forecast to the last price: a forecast of 0 or less has no logarithm
+CHUNK_WINDOWS = 1024  # maximum number of windows in one engine call
+HORIZONS = (1, 5, 10, 20)  # scored in addition to the longest horizon
+MIN_RATIO = 1e-6  # lower limit of forecast / last price, because a forecast of 0 or less has no logarithm
 
 Rows = slice | np.ndarray[tuple[int], np.dtype[np.bool_]]
 
@@ -29,7 +29,7 @@ class HorizonForecasts:
     outcome: F64  # (N,) prices
     last: F64  # (N,) last price of each window
     quantiles: Sequence[float]  # Q probabilities
-    levels: Sequence[int]
+    levels: Sequence[int]  # in percent, ascending
 
     @property
     def median(self) -> F64:
@@ -37,7 +37,7 @@ class HorizonForecasts:
         return self.forecasts[:, len(self.levels)]
 
     def interval(self, level: int) -> tuple[F64, F64]:
-        """Return the (N,) lower and the (N,) upper prices of the interval of this level."""
+        """Return the (N,) lower and the (N,) upper ends of the interval with this level."""
         lower, upper = interval_columns(level, self.levels)
         return self.forecasts[:, lower], self.forecasts[:, upper]
 
@@ -46,27 +46,33 @@ class HorizonForecasts:
         return replace(self, forecasts=self.forecasts[rows], outcome=self.outcome[rows], last=self.last[rows])
 
     def with_forecasts(self, forecasts: F64) -> "HorizonForecasts":
-        """Return other (N, Q) forecasts of the same outcomes."""
+        """Replace the forecasts by other (N, Q) forecasts of the same outcomes."""
         return replace(self, forecasts=forecasts)
 
     def squared_errors(self, forecast: F64) -> F64:
-        """Return the (N,) squared errors of (N,) point forecasts, in log returns, or in price as in `price_moves`."""
+        """Return the (N,) squared errors of (N,) point forecasts, in the units of `price_moves`."""
         predicted, actual = price_moves(forecast, self.outcome, self.last)
         error: F64 = (predicted - actual) ** 2
         return error
 
     def pinball_losses(self) -> F64:
-        """Return the (N, Q) pinball losses over the last price, so that high prices do not weigh more than low ones."""
+        """Return the (N, Q) pinball losses divided by the last price, so that high and low prices weigh the same.
+
+        They are in price units if a last price is not positive.
+        """
         return scores.pinball_losses(self.forecasts, self.outcome, self.quantiles, self._scale)
 
     def winkler_scores(self, level: int) -> F64:
-        """Return the (N,) Winkler scores of the interval of this level, over the last price."""
+        """Return the (N,) Winkler scores of the interval with this level, divided by the last price.
+
+        They are in price units if a last price is not positive.
+        """
         score: F64 = scores.winkler(*self.interval(level), self.outcome, level) / self._scale
         return score
 
     @property
     def _scale(self) -> F64 | float:
-        """The last prices; 1 if some are not positive."""
+        """The last prices, or 1 if any of them is not positive."""
         return self.last if (self.last > 0).all() else 1.0
 
 
@@ -77,7 +83,7 @@ class Backtest:
     samples: Samples
     forecasts: F64  # (N, H, Q) prices
     quantiles: Sequence[float]  # Q probabilities
-    levels: Sequence[int]
+    levels: Sequence[int]  # in percent, ascending
     is_seen: bool = True  # whether the model was trained on earlier prices of this series
 
     @property
@@ -98,7 +104,7 @@ class Backtest:
         )
 
     def forecast_dates(self, start: int, stop: int) -> tuple[date | None, date | None]:
-        """Return the dates of the first and of the last price forecast from the origins start ≤ i < stop.
+        """Return the first and the last date that the origins `start` (inclusive) to `stop` (exclusive) forecast.
 
         Both are None if the series has no dates.
         """
@@ -118,8 +124,8 @@ def run_backtest(
     Args:
         forecaster: The forecaster under test.
         samples: The windows to forecast from, and their outcomes.
-        quantiles: The Q probabilities that it forecasts.
-        levels: The levels of its intervals.
+        quantiles: The Q probabilities of its forecasts.
+        levels: The levels of its intervals, in percent.
         is_seen: Whether the model was trained on earlier prices of this series.
     """
     chunks = [samples.windows[i : i + CHUNK_WINDOWS] for i in range(0, len(samples), CHUNK_WINDOWS)]
@@ -128,28 +134,28 @@ def run_backtest(
 
 
 def samples_from(series: Series, first_row: int, window: int, horizon: int) -> Samples:
-    """Return every sample of a series whose future begins in `first_row` or later.
+    """Return every sample of a series whose future starts at `first_row` or later.
 
     Raises:
-        DataError: There is none.
+        DataError: There are too few prices for one sample.
     """
     samples = cut_samples(series, first_row, len(series.prices), window, horizon)
     if samples is None:
-        reason = f"{len(series.prices)} prices are too few: a window of {window} and {horizon} steps ahead"
-        raise DataError(series.name, reason + (f" from price {first_row + 1} on" if first_row else ""))
+        reason = f"{len(series.prices)} prices are too few for a window of {window} and a horizon of {horizon}"
+        raise DataError(series.name, reason + (f", starting at price {first_row + 1}" if first_row else ""))
     return samples
 
 
 def scored_horizons(horizon: int) -> list[int]:
-    """Return the horizons to score, out of 1 to `horizon`: 1, 5, 10, 20 and the longest."""
+    """Return the horizons to score: 1, 5, 10 and 20 if they are shorter than `horizon`, and `horizon` itself."""
     return sorted({h for h in HORIZONS if h < horizon} | {horizon})
 
 
 def price_moves(forecast: F64, outcome: F64, last: F64) -> tuple[F64, F64]:
     """Return the (N,) predicted and the (N,) actual moves away from the last price.
 
-    They are log returns, or price changes if some last price or outcome is not positive. A forecast below a millionth
-    of the last price counts as a millionth.
+    Moves are log returns, or price changes if any last price or outcome is not positive. Forecasts are limited to at
+    least a millionth of the last price.
     """
     if not ((outcome > 0).all() and (last > 0).all()):
         return forecast - last, outcome - last

@@ -1,4 +1,4 @@
-"""Comparison of a backtest with baselines that forecast from the same origins."""
+"""Compares a backtest with baselines that forecast from the same origins."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -14,32 +14,32 @@ from training.evaluation.backtest import Backtest, HorizonForecasts, samples_fro
 from training.evaluation.fitted_baselines import GARCH, Garch, fit_ar1, fit_drift, fit_ridge
 from training.evaluation.significance import bootstrap_ratio_intervals, diebold_mariano
 
-MIN_SAMPLES = 100  # to fit a baseline on
+MIN_SAMPLES = 100  # minimum number of samples to fit baselines to
 
 
 class BaselineForecast(NamedTuple):
-    """The forecasts of a baseline, from origin `start` of the backtest on."""
+    """The forecasts of a baseline."""
 
     name: str
-    start: int
-    forecasts: F64  # (N - start, H) prices, or (N - start, H, Q)
+    start: int  # index of the first origin of the backtest that it forecasts from
+    forecasts: F64  # (N - start, H) prices, or (N - start, H, Q) prices of quantiles
 
 
 class FittingHalf(NamedTuple):
-    """The first half of a series, which baselines are fitted to; they are scored on the second half."""
+    """The first half of a series, which baselines are fitted to. They are scored on the second half."""
 
-    windows: F64  # (M, W)
-    futures: F64  # (M, H)
+    windows: F64  # (M, W) prices
+    futures: F64  # (M, H) prices
     rows: int  # number of prices in the first half
-    start: int  # index of the first origin of the backtest whose future lies in the second half
+    first_scored: int  # index of the first origin of the backtest whose future is in the second half
 
 
 def fitting_half(backtest: Backtest) -> FittingHalf | None:
-    """Return the half of the series to fit baselines to.
+    """Return the half of the backtest's series that baselines are fitted to.
 
     Returns:
-        None if it has too few samples, if a price of the series has no logarithm, or if the samples are pooled from
-        several simulated paths.
+        None if the half has too few samples, if a price of the series has no logarithm, or if the samples are pooled
+        from several simulated paths.
     """
     samples = backtest.samples
     window, horizon = samples.windows.shape[1], samples.futures.shape[1]
@@ -54,7 +54,7 @@ def fitting_half(backtest: Backtest) -> FittingHalf | None:
 
 
 class BaselineComparison:
-    """Compares a backtest with every baseline; each baseline is fitted once, for all horizons."""
+    """Compares a backtest with every baseline. Each baseline is fitted only once, for all horizons."""
 
     def __init__(self, backtest: Backtest) -> None:
         self._backtest = backtest
@@ -64,7 +64,7 @@ class BaselineComparison:
         self._quantiles = list(_quantile_forecasts(backtest, half)) if has_intervals else []
 
     def point_baselines(self, horizon: int) -> list[PointBaseline]:
-        """Compare the median with the last price, the mean of 20 prices, drift, AR(1) and ridge."""
+        """Compare the median with the last price, the mean of 20 prices, drift, AR(1) and ridge regression."""
         rows = []
         for model, group in self._by_start(self._points, horizon):
             loss = model.squared_errors(model.median)
@@ -84,15 +84,15 @@ class BaselineComparison:
         return rows
 
     def interval_baselines(self, horizon: int) -> list[IntervalBaseline]:
-        """Compare the quantiles with random walks of historical and of EWMA volatility, and with GARCH."""
+        """Compare the quantiles with those of random walks (historical and EWMA volatility) and of GARCH."""
         rows = []
         for model, group in self._by_start(self._quantiles, horizon):
-            rivals = [model.with_forecasts(baseline.forecasts[:, horizon - 1]) for baseline in group]
+            quantile_baselines = [model.with_forecasts(baseline.forecasts[:, horizon - 1]) for baseline in group]
             loss = model.pinball_losses().mean(axis=1)
-            baseline_losses = [rival.pinball_losses().mean(axis=1) for rival in rivals]
+            baseline_losses = [forecasts.pinball_losses().mean(axis=1) for forecasts in quantile_baselines]
             ends = bootstrap_ratio_intervals(loss, np.stack(baseline_losses, axis=1), horizon)
-            for baseline, rival, baseline_loss, (low, high) in zip(
-                group, rivals, baseline_losses, ends.tolist(), strict=True
+            for baseline, forecasts, baseline_loss, (low, high) in zip(
+                group, quantile_baselines, baseline_losses, ends.tolist(), strict=True
             ):
                 rows.append(
                     IntervalBaseline(
@@ -102,11 +102,12 @@ class BaselineComparison:
                         low=low,
                         high=high,
                         p_value=diebold_mariano(loss, baseline_loss, horizon),
-                        crps_ratio=float(loss_ratio(_mean_crps(model), _mean_crps(rival))),
+                        crps_ratio=float(loss_ratio(_mean_crps(model), _mean_crps(forecasts))),
                         winkler_ratio={
                             str(level): float(
                                 loss_ratio(
-                                    float(model.winkler_scores(level).mean()), float(rival.winkler_scores(level).mean())
+                                    float(model.winkler_scores(level).mean()),
+                                    float(forecasts.winkler_scores(level).mean()),
                                 )
                             )
                             for level in model.levels
@@ -118,7 +119,7 @@ class BaselineComparison:
     def _by_start(
         self, forecasts: Sequence[BaselineForecast], horizon: int
     ) -> Iterator[tuple[HorizonForecasts, list[BaselineForecast]]]:
-        """Group baselines by their first origin: each group shares one bootstrap and the model's forecasts."""
+        """Group baselines by their first origin, so that each group shares the model's forecasts and one bootstrap."""
         for start, group in groupby(forecasts, key=lambda baseline: baseline.start):
             yield self._backtest.at(horizon).select(slice(start, None)), list(group)
 
@@ -138,7 +139,7 @@ def _point_forecasts(backtest: Backtest, half: FittingHalf | None) -> Iterator[B
         ("AR(1)", fit_ar1(half.windows, half.futures)),
         ("ridge", fit_ridge(half.windows, half.futures, scored_horizons(horizon))),
     ):
-        yield BaselineForecast(name, half.start, forecast(windows[half.start :], horizon))
+        yield BaselineForecast(name, half.first_scored, forecast(windows[half.first_scored :], horizon))
 
 
 def _quantile_forecasts(backtest: Backtest, half: FittingHalf | None) -> Iterator[BaselineForecast]:
@@ -150,6 +151,8 @@ def _quantile_forecasts(backtest: Backtest, half: FittingHalf | None) -> Iterato
     yield BaselineForecast(baselines.EWMA, 0, baselines.ewma_random_walk(windows, horizon, quantiles))
     prices = backtest.samples.series.prices
     if half is not None and np.ptp(prices[: half.rows]):
-        origins = backtest.samples.origins[half.start :]
+        origins = backtest.samples.origins[half.first_scored :]
         garch = Garch(prices, half.rows)
-        yield BaselineForecast(GARCH, half.start, garch.forecast(windows[half.start :], origins, horizon, quantiles))
+        yield BaselineForecast(
+            GARCH, half.first_scored, garch.forecast(windows[half.first_scored :], origins, horizon, quantiles)
+        )

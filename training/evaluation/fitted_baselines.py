@@ -1,4 +1,4 @@
-"""Baselines that are fitted: drift, AR(1), ridge regression and GARCH."""
+"""Baselines that are fitted to prices: drift, AR(1), ridge regression and GARCH."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,15 +12,15 @@ from app.artifact.transform import F64
 from app.evaluation import baselines
 
 GARCH = "GARCH-t"  # name of this baseline in the evidence
-RIDGE_PENALTIES = np.logspace(0, 6, 13)  # for inputs with a variance of about 1
-PERCENT = 100  # GARCH is fitted to returns in percent: the optimizer converges better
+RIDGE_PENALTIES = np.logspace(0, 6, 13)  # suitable for inputs with a variance of about 1
+PERCENT = 100  # GARCH is fitted to returns in percent, because the optimizer then converges better
 
-PointForecast = Callable[[F64, int], F64]  # (N, W) windows and H to (N, H) prices
+PointForecast = Callable[[F64, int], F64]  # forecasts (N, H) prices from (N, W) windows and H
 Origins = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def fit_drift(windows: F64, futures: F64) -> PointForecast:
-    """Fit a random walk with drift: every step adds the mean log return.
+    """Fit a random walk with drift, which adds the mean log return at every step.
 
     Args:
         windows: (N, W) prices.
@@ -55,13 +55,13 @@ def fit_ar1(windows: F64, futures: F64) -> PointForecast:
 def fit_ridge(windows: F64, futures: F64, horizons: Sequence[int]) -> PointForecast:
     """Fit a ridge regression (Hoerl & Kennard, 1970) of the log return over each horizon on the window's log returns.
 
-    Inputs and outputs are divided by the window's volatility, as for a network. The penalty is chosen by generalized
-    cross-validation (Golub, Heath & Wahba, 1979) on the same data.
+    Inputs and outputs are divided by the window's volatility, as for a network. Generalized cross-validation (Golub,
+    Heath & Wahba, 1979) on the same data chooses the penalty.
 
     Args:
         windows: (N, W) prices.
         futures: (N, H) prices that followed each window.
-        horizons: The horizons to fit; at the others, the forecast repeats the last price.
+        horizons: The horizons to fit. At other horizons, the forecast repeats the last price.
     """
     inputs, scale = _standardized_returns(windows)  # (N, W-1), (N, 1)
     models = {
@@ -81,18 +81,21 @@ def fit_ridge(windows: F64, futures: F64, horizons: Sequence[int]) -> PointForec
 
 
 def _standardized_returns(windows: F64) -> tuple[F64, F64]:
-    """Return (N, W-1) log returns over the window's volatility, and that (N, 1) volatility, or 1 if it is 0."""
+    """Return (N, W-1) log returns divided by the window's volatility, and the (N, 1) divisors.
+
+    The divisor is 1 if the volatility is 0.
+    """
     volatility = baselines.ewma_volatility(windows)[:, None]
     scale = np.where(volatility > 0, volatility, 1.0)
     return np.diff(np.log(windows), axis=1) / scale, scale
 
 
 class Garch:
-    """A zero-mean GARCH(1, 1) with Student's t (Bollerslev, 1987), fitted to the first prices of a series.
+    """A zero-mean GARCH(1, 1) with Student's t distribution (Bollerslev, 1987), fitted to the start of a series.
 
-    The parameters are then fixed, and the variance is filtered over the whole series. The variance of the return over
-    h steps is the sum of the h expected variances. Its distribution keeps the shape of the one-step distribution, so
-    its tails are slightly too heavy at long horizons.
+    With these parameters fixed, the variance is filtered over the whole series. The variance of the return over h steps
+    is the sum of the h expected variances. The distribution of this return has the shape of the one-step distribution,
+    so its tails are slightly too heavy at long horizons.
     """
 
     def __init__(self, prices: F64, fitted_rows: int) -> None:
@@ -100,7 +103,7 @@ class Garch:
 
         Args:
             prices: (N,) positive prices of the whole series.
-            fitted_rows: Number of prices, from the first on, that the parameters are fitted to.
+            fitted_rows: Number of prices at the start of the series that the parameters are fitted to.
         """
         returns = PERCENT * np.diff(np.log(prices))  # (N-1,)
         fitted = _garch_model(returns[: fitted_rows - 1]).fit(disp="off", show_warning=False)
@@ -109,7 +112,12 @@ class Garch:
         self._next_variance = self._omega + self._alpha * returns**2 + self._beta * variance  # (N-1,) after each return
 
     def standard_deviations(self, origins: Origins, horizon: int) -> F64:
-        """Return the (M, H) standard deviations of the log return over each horizon, from (M,) rows of the series."""
+        """Return the (M, H) standard deviations of the log return over each horizon.
+
+        Args:
+            origins: (M,) rows of the last known prices.
+            horizon: Number of steps ahead.
+        """
         variances = [self._next_variance[origins - 1]]
         for _ in range(horizon - 1):
             variances.append(self._omega + (self._alpha + self._beta) * variances[-1])
@@ -121,12 +129,12 @@ class Garch:
 
         Args:
             windows: (M, W) windows of the series.
-            origins: (M,) rows of their last prices.
+            origins: (M,) rows of the last prices of the windows.
             horizon: Number of steps ahead.
             quantiles: Q probabilities.
         """
         freedom = self._degrees_of_freedom
-        unit_quantiles = stats.t.ppf(quantiles, freedom) * np.sqrt(1 - 2 / freedom)  # (Q,) of variance 1
+        unit_quantiles = stats.t.ppf(quantiles, freedom) * np.sqrt(1 - 2 / freedom)  # (Q,), scaled to a variance of 1
         spread = self.standard_deviations(origins, horizon)[:, :, None] * unit_quantiles
         prices: F64 = windows[:, -1, None, None] * np.exp(spread)
         return prices

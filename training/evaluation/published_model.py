@@ -1,4 +1,4 @@
-"""A published model, loaded for evaluation."""
+"""Published models, loaded for evaluation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from training.recipe import SplitConfig
 
 
 class PublishedModel:
-    """One version of a model, as it would be served. It runs on the onnx engine, without Keras."""
+    """One version of a model, as it would be served by the onnx engine, which does not need Keras."""
 
     def __init__(self, manifest: Manifest, forecaster: Forecaster, transform: Transform) -> None:
         self.manifest = manifest
@@ -41,7 +41,7 @@ class PublishedModel:
         """Load the sample stocks that the model was trained on.
 
         Raises:
-            DataError: Its recipe names none.
+            DataError: The model's recipe names no sample stocks.
         """
         data = self.manifest.recipe["data"]
         if not data["stocks"]:
@@ -49,7 +49,7 @@ class PublishedModel:
         return load_sample_stocks(data["stocks"], data["column"])
 
     def has_seen(self, series: Series) -> bool:
-        """Return whether the model was trained on earlier prices of this file, or of this sample stock."""
+        """Return whether the model was trained on earlier prices of the same file or sample stock."""
         is_sample_stock = series.sha256 == STOCKS_SHA256  # all sample stocks are in one file
         return any(
             data.sha256 == series.sha256 and (not is_sample_stock or data.name == series.name)
@@ -57,15 +57,15 @@ class PublishedModel:
         )
 
     def has_seen_source(self, series: Series) -> bool:
-        """Return whether the model was trained on a file and column of the same name, whatever the content."""
+        """Return whether the model was trained on a file and a column with the same names, ignoring their content."""
         return any(series.source in data.source.split("; ") for data in self.manifest.data)
 
     def first_test_row(self, series: Series) -> int:
         """Return the first row of a series that the model may be evaluated on.
 
-        It is the beginning of the test block if the model was trained on the series, otherwise 0. The blocks of sample
-        stocks are cut at dates that the recipe's stocks share. If the recipe names any, every sample stock is evaluated
-        from those dates on: the model has seen how the market moved before.
+        This row is the start of the test block if the model was trained on the series, and 0 otherwise. A model trained
+        on sample stocks has seen how the market moved before their test block, so every sample stock is evaluated from
+        the first date of that block.
         """
         if series.sha256 == STOCKS_SHA256:
             if not self.manifest.recipe["data"]["stocks"]:
@@ -75,11 +75,16 @@ class PublishedModel:
         return int(self._test_blocks([series])[0].origins[0]) + 1 if self.has_seen(series) else 0
 
     def backtest(self, samples: Samples, is_seen: bool) -> Backtest:
-        """Forecast every sample; `is_seen` tells whether the model was trained on earlier prices of the series."""
+        """Forecast every sample.
+
+        Args:
+            samples: The windows to forecast from, and their outcomes.
+            is_seen: Whether the model was trained on earlier prices of the series.
+        """
         return run_backtest(self.forecaster, samples, self.manifest.quantiles, self.manifest.levels, is_seen)
 
     def reject_invalid_prices(self, series: Series) -> None:
-        """Raise DataError, with its position, for a price that the model does not accept."""
+        """Raise DataError, which names the position, for the first price that the model does not accept."""
         reject_invalid_prices(series, self._transform)
 
     def _test_blocks(self, series: Sequence[Series]) -> list[Samples]:
@@ -94,7 +99,7 @@ def open_model(models_dir: Path, reference: str) -> PublishedModel:
         reference: `name@version`, or `name` for the version that is served by default.
 
     Raises:
-        ArtifactError: There is no such model or version, or it must not be served.
+        ArtifactError: There is no such model or version, or its artifact is invalid.
     """
     name, _, version = reference.partition("@")
     store.check_model_name(models_dir, name)
@@ -108,7 +113,7 @@ def open_model(models_dir: Path, reference: str) -> PublishedModel:
 
 
 def _first_date(samples: Samples) -> np.datetime64:
-    """Return the date of the first price forecast."""
+    """Return the date of the first price that is forecast."""
     first_date: np.datetime64 = _dates(samples.series)[samples.origins[0] + 1]
     return first_date
 

@@ -1,4 +1,4 @@
-"""Scores of a backtest, in the form of the published evidence."""
+"""Scores a backtest. The scores are part of the published evidence."""
 
 from itertools import pairwise
 
@@ -7,13 +7,13 @@ import numpy as np
 from app.artifact.evidence import DirectionalAccuracy, Fold, Proportion, Score, VolatilityTercile
 from app.artifact.transform import F64
 from app.evaluation import baselines, scores
-from app.evaluation.intervals import binomial_share
+from app.evaluation.binomial import binomial_proportion
 from training.evaluation.backtest import Backtest, HorizonForecasts, price_moves, scored_horizons
 from training.evaluation.baseline_comparison import BaselineComparison
 from training.evaluation.significance import clark_west, diebold_mariano
 
 FOLDS = 5
-MIN_MOVE = 1e-9  # relative; a smaller move of the median away from the last price is rounding
+MIN_MOVE = 1e-9  # smallest relative move of the median away from the last price that is not a rounding error
 
 
 def score_backtest(backtest: Backtest, *, with_baselines: bool = True) -> list[Score]:
@@ -21,7 +21,7 @@ def score_backtest(backtest: Backtest, *, with_baselines: bool = True) -> list[S
 
     Args:
         backtest: The backtest of one series.
-        with_baselines: Whether to compare with every baseline too, which takes much longer.
+        with_baselines: Whether to add comparisons with all baselines, which takes much longer.
     """
     comparison = BaselineComparison(backtest) if with_baselines else None
     horizon = backtest.samples.futures.shape[1]
@@ -35,7 +35,14 @@ def score_backtest(backtest: Backtest, *, with_baselines: bool = True) -> list[S
 
 
 def _score(backtest: Backtest, horizon: int, random_walk: F64 | None, comparison: BaselineComparison | None) -> Score:
-    """Score one horizon; `random_walk` is its (N, Q) forecast."""
+    """Score one horizon.
+
+    Args:
+        backtest: The backtest of one series.
+        horizon: Number of steps ahead.
+        random_walk: (N, Q) forecasts of the random walk with EWMA volatility at this horizon, if there are any.
+        comparison: The comparison with all baselines, or None to omit it.
+    """
     forecasts, series, origins = backtest.at(horizon), backtest.samples.series, backtest.samples.origins
     median, outcome, last = forecasts.median, forecasts.outcome, forecasts.last
     loss, baseline_loss = forecasts.squared_errors(median), forecasts.squared_errors(last)
@@ -63,7 +70,7 @@ def _score(backtest: Backtest, horizon: int, random_walk: F64 | None, comparison
         copy_ratio=scores.copy_ratio(median, last, outcome),
         correlation_last=scores.correlation(median, last),
         correlation_next=scores.correlation(median, outcome),
-        coverage={level: share.percent for level, share in coverage.items()},
+        coverage={level: proportion.percent for level, proportion in coverage.items()},
         coverage_interval=coverage,
         coverage_by_volatility=_terciles(backtest, forecasts),
         pinball=None if pinball_losses is None else float(pinball_losses.mean()),
@@ -78,7 +85,7 @@ def _score(backtest: Backtest, horizon: int, random_walk: F64 | None, comparison
 
 
 def _direction(forecasts: HorizonForecasts) -> DirectionalAccuracy | None:
-    """Count correct directions; None if the median never leaves the last price, or no price moves."""
+    """Count correct directions. Return None if no step has both a predicted and an actual move."""
     predicted, actual = price_moves(forecasts.median, forecasts.outcome, forecasts.last)
     has_direction = np.abs(forecasts.median - forecasts.last) > MIN_MOVE * np.abs(forecasts.last)
     is_counted = has_direction & (actual != 0)
@@ -88,23 +95,23 @@ def _direction(forecasts: HorizonForecasts) -> DirectionalAccuracy | None:
     is_up = actual[is_counted] > 0
     hits = int(((predicted[is_counted] > 0) == is_up).sum())
     majority = 100 * max(float(is_up.mean()), 1 - float(is_up.mean()))
-    return DirectionalAccuracy(steps=steps, hit_rate=binomial_share(hits, steps, "wilson"), majority=majority)
+    return DirectionalAccuracy(steps=steps, hit_rate=binomial_proportion(hits, steps, "wilson"), majority=majority)
 
 
 def _coverage(forecasts: HorizonForecasts) -> dict[str, Proportion]:
-    """Return the share of outcomes inside the interval, by level, with exact binomial intervals."""
-    shares = {}
+    """Return the percentage of outcomes inside the interval, by level, with exact binomial confidence intervals."""
+    proportions = {}
     for level in forecasts.levels:
         lower, upper = forecasts.interval(level)
         hits = int(((lower <= forecasts.outcome) & (forecasts.outcome <= upper)).sum())
-        shares[str(level)] = binomial_share(hits, len(forecasts.outcome))
-    return shares
+        proportions[str(level)] = binomial_proportion(hits, len(forecasts.outcome))
+    return proportions
 
 
 def _terciles(backtest: Backtest, forecasts: HorizonForecasts) -> list[VolatilityTercile]:
-    """Return the coverage by thirds of the windows' volatility.
+    """Return the coverage in each third of the windows, grouped by volatility.
 
-    The list is empty without levels, or if the volatilities are too alike for three groups.
+    The list is empty if there are no levels, or if the volatilities are too similar to form three groups.
     """
     if not backtest.levels or not backtest.has_positive_prices:
         return []
@@ -126,7 +133,7 @@ def _terciles(backtest: Backtest, forecasts: HorizonForecasts) -> list[Volatilit
 
 
 def _folds(backtest: Backtest, forecasts: HorizonForecasts, random_walk: F64 | None) -> list[Fold]:
-    """Score five consecutive parts; the list is empty if there are fewer than five forecasts."""
+    """Score five consecutive parts. The list is empty if there are fewer than five forecasts."""
     count = len(forecasts.outcome)
     if count < FOLDS:
         return []

@@ -1,11 +1,11 @@
-"""Significance tests and confidence intervals for the difference between two forecasters."""
+"""Significance tests and confidence intervals for the comparison of two forecasters."""
 
 import numpy as np
 from arch.bootstrap import StationaryBootstrap
 from scipy import stats
 
 from app.artifact.transform import F64
-from app.evaluation.intervals import CONFIDENCE
+from app.evaluation.binomial import CONFIDENCE
 from app.evaluation.scores import loss_ratio
 
 BOOTSTRAP_DRAWS = 1000
@@ -14,13 +14,13 @@ BOOTSTRAP_DRAWS = 1000
 def diebold_mariano(loss: F64, baseline_loss: F64, horizon: int) -> float | None:
     """Test the null hypothesis that the forecasts are no better than the baseline's.
 
-    Diebold & Mariano (1995), with a Bartlett window over `horizon` − 1 lags, the small-sample correction of Harvey,
-    Leybourne & Newbold (1997), and Student's t distribution with N − 1 degrees of freedom.
+    The test of Diebold & Mariano (1995) uses a Bartlett window over `horizon` − 1 lags, the small-sample correction of
+    Harvey, Leybourne & Newbold (1997), and Student's t distribution with N − 1 degrees of freedom.
 
     Args:
         loss: (N,) losses of the forecasts.
         baseline_loss: (N,) losses of the baseline for the same outcomes.
-        horizon: Number of steps ahead; consecutive forecasts overlap by one step less.
+        horizon: Number of steps ahead. Consecutive forecasts overlap by `horizon` − 1 steps.
 
     Returns:
         The one-sided p-value, or None if the losses are equal.
@@ -36,11 +36,11 @@ def diebold_mariano(loss: F64, baseline_loss: F64, horizon: int) -> float | None
 
 
 def clark_west(forecast: F64, outcome: F64, horizon: int) -> float | None:
-    """Test the null hypothesis that the forecasts are no better than 0, which their model nests.
+    """Test the null hypothesis that the forecasts are no better than forecasting 0, which their model nests.
 
-    Clark & West (2007): if a model nests its baseline and has nothing to add, the noise of its extra parameters still
-    raises its loss. The test corrects for that: the gain is y² − (y − f)² + f². The variance has a Bartlett window over
-    `horizon` − 1 lags.
+    If a model nests its baseline and has nothing to add, the estimation noise of its extra parameters still raises its
+    loss. The test of Clark & West (2007) corrects for this: the gain is y² − (y − f)² + f². Its variance uses a
+    Bartlett window over `horizon` − 1 lags.
 
     Args:
         forecast: (N,) forecasts of a quantity that the baseline forecasts to be 0, such as a log return.
@@ -61,9 +61,9 @@ def clark_west(forecast: F64, outcome: F64, horizon: int) -> float | None:
 def bootstrap_ratio_intervals(loss: F64, baseline_losses: F64, horizon: int) -> F64:
     """Estimate 95% confidence intervals of mean loss / mean baseline loss, for K baselines.
 
-    Percentiles of a stationary bootstrap (Politis & Romano, 1994) that resamples all losses together. Losses of
-    overlapping forecasts are autocorrelated, and so is volatility: the mean block length is N^⅓, and at least two
-    horizons. The seed is fixed.
+    The ends are percentiles of a stationary bootstrap (Politis & Romano, 1994) that resamples all losses together.
+    Overlapping forecasts and clustered volatility make losses autocorrelated, so the mean block length is N^⅓, but at
+    least two horizons. The seed is fixed.
 
     Args:
         loss: (N,) losses of the forecasts.
@@ -85,7 +85,10 @@ def bootstrap_ratio_intervals(loss: F64, baseline_losses: F64, horizon: int) -> 
 
 
 def _long_run_variance(values: F64, horizon: int) -> float:
-    """Return the variance of (N,) values, with a Bartlett window over `horizon` − 1 lags (Newey & West, 1987)."""
+    """Return the long-run variance of (N,) values, with a Bartlett window over `horizon` − 1 lags.
+
+    The estimator is from Newey & West (1987).
+    """
     n = len(values)
     centered = values - values.mean()
     variance = float(centered @ centered) / n

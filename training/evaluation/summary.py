@@ -1,4 +1,4 @@
-"""A summary of the evidence in plain sentences, point skill first."""
+"""Summarizes scores as evidence: a decision on point skill, and the main figures in plain sentences."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +11,8 @@ from app.evaluation.scores import loss_ratio
 from training.evaluation.fitted_baselines import GARCH
 
 SIGNIFICANCE = 0.05
-DIGITS = 6  # significant digits of published figures
-SUMMARY_LEVELS = (80, 95)  # levels that the summary mentions
+SIGNIFICANT_DIGITS = 6  # precision of published figures
+SUMMARY_LEVELS = (80, 95)  # interval levels that the summary mentions
 SUMMARY_BASELINES = {  # interval baselines that the summary mentions
     EWMA: "a random walk with EWMA volatility",
     GARCH: "a GARCH-t model fitted to each instrument",
@@ -24,8 +24,7 @@ def summarize(scores: Sequence[Score], *, is_centered_on_last_price: bool) -> Ev
 
     Args:
         scores: The scores of every instrument at every scored horizon.
-        is_centered_on_last_price: Whether the median is fixed to the last price, because no skill was found on the
-            validation block.
+        is_centered_on_last_price: Whether the calibration sets the median to the last price.
     """
     one_step = [score for score in scores if score.horizon == 1]
     is_skilled = not is_centered_on_last_price and has_skill(one_step)
@@ -36,7 +35,7 @@ def summarize(scores: Sequence[Score], *, is_centered_on_last_price: bool) -> Ev
             f"The {level}% intervals contained the next price {_mean_coverage(seen, level):.1f}% of the time."
             for level in _summary_levels(seen)
         ]
-        sentences.append(f"Measured on {_total_origins(seen)} unseen steps of {_instruments(seen)}.")
+        sentences.append(f"Measured on {_total_origins(seen)} test steps of {_instruments(seen)}.")
     if unseen:
         sentences.append(_unseen_sentence(unseen))
     sentences += _pinball_sentence(one_step)
@@ -47,8 +46,8 @@ def summarize(scores: Sequence[Score], *, is_centered_on_last_price: bool) -> Ev
 def has_skill(scores: Sequence[Score]) -> bool:
     """Return whether the one-step median beats the last price.
 
-    The mean skill must be positive, and significant on at least one instrument. Bonferroni's correction for the number
-    of instruments is valid even if they depend on each other.
+    The mean skill must be positive, and the skill on at least one instrument must be significant. Bonferroni's
+    correction for the number of instruments is valid even if instruments depend on each other.
     """
     scores = [score for score in scores if score.horizon == 1]
     is_better = sum(score.skill for score in scores) > 0
@@ -57,16 +56,17 @@ def has_skill(scores: Sequence[Score]) -> bool:
 
 
 def is_lagged_copy(score: Score) -> bool:
-    """Return whether forecasts have no skill and correlate more with the last price than with the next one."""
+    """Return whether the forecasts have no skill, and correlate more with the last price than with the actual price."""
     return score.skill <= 0 and score.correlation_last > score.correlation_next
 
 
 def rmse_ratio(score: Score) -> float:
-    """Return RMSE(median) / RMSE(last price)."""
+    """Return RMSE(median) / RMSE(repeating the last price)."""
     return float(loss_ratio(score.rmse, score.rmse_last_price))
 
 
 def _point_sentence(one_step: Sequence[Score], is_centered_on_last_price: bool, is_skilled: bool) -> str:
+    """Describe the skill of the median."""
     ratio = float(np.mean([rmse_ratio(score) for score in one_step]))
     skill = float(np.mean([score.skill for score in one_step]))
     if is_centered_on_last_price:
@@ -89,31 +89,35 @@ def _unseen_sentence(unseen: Sequence[Score]) -> str:
     ]
     ratio = float(np.mean([rmse_ratio(score) for score in unseen]))
     finding = " and ".join(covered) or f"the RMSE of the median was {ratio:.2f} times that of repeating the last price"
-    unseen_steps = f"{_total_origins(unseen)} steps of instruments that the model was not trained on"
-    return f"On {unseen_steps} ({_instruments(unseen)}), {finding}."
+    untrained = f"{_total_origins(unseen)} steps of instruments that the model was not trained on"
+    return f"On {untrained} ({_instruments(unseen)}), {finding}."
 
 
 def _pinball_sentence(one_step: Sequence[Score]) -> list[str]:
-    """Compare the quantiles with volatility models; the list is empty if no score has such baselines."""
+    """Compare the quantiles with those of volatility models. The list is empty if no score has such baselines."""
     comparisons = []
     for name, description in SUMMARY_BASELINES.items():
         ratios = [row.pinball_ratio for score in one_step for row in score.interval_baselines if row.baseline == name]
         if ratios:
             comparisons.append(f"{np.median(ratios):.3f} times that of {description}")
-    return [f"The pinball loss is {' and '.join(comparisons)} (medians; below 1 is better)."] if comparisons else []
+    return (
+        [f"The pinball loss is {' and '.join(comparisons)} (medians over instruments; below 1 is better)."]
+        if comparisons
+        else []
+    )
 
 
 def _round(value: Any) -> Any:
-    """Round every float of a JSON document to significant digits."""
+    """Round every float in a JSON document to `SIGNIFICANT_DIGITS`."""
     if isinstance(value, dict):
         return {key: _round(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_round(each) for each in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value
 
 
 def _summary_levels(scores: Sequence[Score]) -> list[int]:
-    """Return those of SUMMARY_LEVELS that every score has."""
+    """Return the levels in `SUMMARY_LEVELS` that every score has."""
     return [level for level in SUMMARY_LEVELS if all(str(level) in score.coverage for score in scores)]
 
 

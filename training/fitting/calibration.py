@@ -1,4 +1,4 @@
-"""Calibration: the source of the median, and the offsets that give the intervals their nominal coverage."""
+"""Calibrates forecasts: chooses the median's source, and fits the offsets that give intervals their coverage."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -14,19 +14,20 @@ from training.recipe import Recipe
 
 
 def identity_calibration(horizon: int, levels: Sequence[int], center: str) -> Calibration:
-    """A calibration that leaves the network's intervals as they are, around the given center."""
+    """Return a calibration with the given center that does not change the width of the intervals."""
     return Calibration.model_validate({"center": center, "offsets": [[0.0] * len(levels)] * horizon})
 
 
 def conformal_offsets(quantiles: F64, targets: F64, levels: Sequence[int]) -> list[list[float]]:
-    """Compute the offsets that widen each interval on both sides so that it covers its level.
+    """Compute the offsets that widen each interval on both sides so that its coverage reaches its level.
 
-    The method is conformalized quantile regression (Romano, Patterson & Candès, 2019). The offsets are in the network's
-    output units, which the transform has normalized by volatility. A negative offset narrows an interval.
+    The method is conformalized quantile regression (Romano, Patterson & Candès, 2019). Offsets are in the network's
+    output units. A negative offset narrows an interval.
 
     Args:
-        quantiles: (N, H, Q) quantile forecasts on a block that was used neither for fitting nor for model selection.
-        targets: (N, H) outcomes in the same units.
+        quantiles: (N, H, Q) quantile forecasts, in output units, on a block that was used neither for fitting nor for
+            model selection.
+        targets: (N, H) outcomes, in output units.
         levels: Interval levels in ascending order. The outermost pair of quantiles belongs to the last level.
 
     Returns:
@@ -53,28 +54,28 @@ def fit_calibration(
 
     Args:
         recipe: Recipe of the network.
-        make_forecaster: Creates a forecaster of the trained network with a given calibration.
+        make_forecaster: Creates a forecaster from the trained network and a calibration.
         transform: Transform of the network.
-        validation: Validation block of the series that evaluate the model.
-        calibration: Calibration block.
+        validation: Validation block of the series that the model is evaluated on.
+        calibration: Calibration block used for training.
     """
 
-    def backtests(center: str, block: Iterable[Samples]) -> list[Backtest]:
+    def run_backtests(center: str, block: Iterable[Samples]) -> list[Backtest]:
         forecaster = make_forecaster(identity_calibration(recipe.horizon, recipe.levels, center))
         return [backtest.run_backtest(forecaster, samples, recipe.quantiles, recipe.levels) for samples in block]
 
     center = recipe.calibration.center
     if center == "auto":
-        tests = backtests("network", validation)
-        scores = [row for test in tests for row in scoring.score_backtest(test, with_baselines=False)]
+        validated = run_backtests("network", validation)
+        scores = [score for each in validated for score in scoring.score_backtest(each, with_baselines=False)]
         center = "network" if summary.has_skill(scores) else "last_price"
     if not recipe.levels:
         return identity_calibration(recipe.horizon, recipe.levels, center)
     quantiles, targets = [], []
-    for test in backtests(center, calibration):
-        encoded = transform.encode(test.samples.windows)
-        targets.append(transform.encode_targets(test.samples.futures, encoded))
-        quantiles.append(_to_output_units(transform, test.forecasts, encoded))
+    for each in run_backtests(center, calibration):
+        encoded = transform.encode(each.samples.windows)
+        targets.append(transform.encode_targets(each.samples.futures, encoded))
+        quantiles.append(_to_output_units(transform, each.forecasts, encoded))
     offsets = conformal_offsets(np.concatenate(quantiles), np.concatenate(targets), recipe.levels)
     return Calibration(center=center, offsets=offsets)
 

@@ -1,6 +1,6 @@
 """Measures how gradients flow back through time: how much the loss and the last state depend on each earlier step.
 
-A plain recurrent network multiplies its gradient by nearly the same matrix at every step back, so that the gradient
+A plain recurrent network multiplies the gradient by nearly the same matrix at each step back, so that the gradient
 vanishes or explodes with the distance (Bengio, Simard & Frasconi, 1994; Pascanu, Mikolov & Bengio, 2013).
 """
 
@@ -23,9 +23,9 @@ from training.networks import architectures, reservoir
 from training.recipe import Recipe
 from training.signals import defer_signals
 
-PROBE_WINDOWS = 64  # windows that each measurement uses
+PROBE_WINDOWS = 64  # number of windows in a measurement
 
-# Limits of `GradientFlow.ratio`. Below the lower limit, the first step matters less than a hundredth of the last one.
+# Limits of `GradientFlow.ratio`: the gradient by the first step divided by the gradient by the last step.
 VANISHING, EXPLODING = 1e-2, 30.0
 
 Verdict = Literal["vanishing", "stable", "exploding", "cut"]
@@ -36,10 +36,10 @@ class GradientFlow:
     """The gradients of a network at one moment of its training, oldest step first.
 
     Attributes:
-        moment: When they were measured.
-        loss_gradients: |∂loss/∂x_t| of the loss of the last output, averaged over windows.
-        state_gradients: Root mean square of ∂h_T/∂h_t, relative to that of ∂h_T/∂h_T. None if no recurrent layer reads
-            the window.
+        moment: When they were measured, such as "before" or "epoch 1".
+        loss_gradients: (T,) norms |∂loss/∂x_t|, averaged over windows, where the loss is that of the last output.
+        state_gradients: (T,) root mean squares of ∂h_T/∂h_t, divided by that of ∂h_T/∂h_T. None if no recurrent layer
+            reads the window.
         gradient_norm: Norm of the gradient of all weights.
         step_norm: Norm of the gradient of all weights after clipping.
         spectral_radius: Spectral radius of the recurrent weights. None if there are no recurrent weights, or if they
@@ -60,7 +60,7 @@ class GradientFlow:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether gradients vanish, are stable or explode with the distance, or are cut by truncation."""
+        """Whether gradients vanish, stay stable or explode with the distance, or are cut off by truncation."""
         gradients = self.loss_gradients
         if not np.isfinite(gradients).all():
             return "exploding"
@@ -70,14 +70,14 @@ class GradientFlow:
 
 
 def first_to_last_ratio(gradients: F64) -> float:
-    """Divide the first gradient by the last one. The ratio is infinite if only the last one is 0."""
+    """Return the first of (T,) gradients divided by the last. The ratio is infinite if only the last is 0."""
     if not gradients[-1]:
         return float("inf") if gradients[0] else 0.0
     return float(gradients[0]) / float(gradients[-1])
 
 
 def randomize_zero_readout(network: keras.Model) -> None:
-    """Draw the weights of the output layer at random if they are all 0, because then no gradient passes through it."""
+    """Draw the weights of the output layer at random if they are all 0, which would block every gradient."""
     *_, readout = (layer for layer in network.layers if isinstance(layer, layers.Dense))
     kernel, bias = readout.get_weights()
     if not kernel.any():
@@ -86,12 +86,12 @@ def randomize_zero_readout(network: keras.Model) -> None:
 
 
 class GradientProbe:
-    """Measures the gradients of a network. Leaves its weights and the state of its random generators unchanged.
+    """Measures the gradients of a network without changing its weights or the state of its random generators.
 
     Args:
         network: Network to measure.
         recipe: Recipe of the network.
-        samples: Inputs (N, T, F) and their targets, as for training. A measurement uses a few of them.
+        samples: Inputs (N, T, F) and their targets, as for training. Measurements use `PROBE_WINDOWS` of them.
     """
 
     def __init__(self, network: keras.Model, recipe: Recipe, samples: EncodedSamples) -> None:
@@ -100,54 +100,54 @@ class GradientProbe:
         self._network = network
         self._recipe = recipe
         self._training_graph = architectures.training_graph(network, recipe.network)
-        self._reader = _last_window_layer(network)
+        self._probed_layer = _last_window_layer(network)
 
     @defer_signals()
     @np.errstate(invalid="ignore")  # the weights of a diverged network are infinite
     def measure(self, moment: str) -> GradientFlow:
-        """Measure the current gradients, and label them with the moment."""
+        """Measure the gradients with the current weights, and label them with the moment."""
         count = len(self._inputs)
         config = self._recipe.training
         loss = build_loss(config, self._recipe.quantiles)
         window = keras.Input(batch_shape=self._inputs.shape)
         model = keras.Model(window, self._training_graph(window))
-        gradient_norm = step_norm = self._descend(model, self._inputs, self._targets, loss)
+        gradient_norm = step_norm = self._take_step(model, self._inputs, self._targets, loss)
         if config.clipping_keys:
-            step_norm = self._descend(model, self._inputs, self._targets, loss, **clipping_arguments(config))
+            step_norm = self._take_step(model, self._inputs, self._targets, loss, **clipping_arguments(config))
         perturbation = Perturbation()
         horizon = self._recipe.horizon
-        # Only the last output counts. In many_to_many, every earlier step also has an output of its own.
+        # Only the last output counts. In many_to_many, the earlier steps have outputs too.
         outputs = self._training_graph(perturbation(window))[:, -horizon * len(self._recipe.quantiles) :]
-        self._descend(keras.Model(window, outputs), self._inputs, self._targets[:, -horizon:], loss)
+        self._take_step(keras.Model(window, outputs), self._inputs, self._targets[:, -horizon:], loss)
         by_window = count * np.linalg.norm(gradient_of(perturbation), axis=2)  # (N, T); the loss averages over windows
         return GradientFlow(
             moment=moment,
             loss_gradients=by_window.mean(axis=0),
-            state_gradients=None if self._reader is None else self._state_gradients(self._reader),
+            state_gradients=None if self._probed_layer is None else self._state_gradients(self._probed_layer),
             gradient_norm=gradient_norm,
             step_norm=step_norm,
-            spectral_radius=None if self._reader is None else recurrent_spectral_radius(self._reader),
+            spectral_radius=None if self._probed_layer is None else recurrent_spectral_radius(self._probed_layer),
         )
 
-    def _state_gradients(self, reader: layers.RNN) -> F64:
-        """Estimate the root mean squares of the Jacobian's entries from random projections (Hutchinson, 1990)."""
+    def _state_gradients(self, probed_layer: layers.RNN) -> F64:
+        """Estimate the (T,) relative root mean squares of ∂h_T/∂h_t from random projections (Hutchinson, 1990)."""
         inputs: Any = self._inputs
-        for layer in takewhile(lambda layer: layer is not reader, self._network.layers):
-            if isinstance(layer, layers.RNN):  # the layers between recurrent layers act only during training
+        for layer in takewhile(lambda layer: layer is not probed_layer, self._network.layers):
+            if isinstance(layer, layers.RNN):  # layers between recurrent layers act only during training
                 with _restored_variables(layer):  # the random generators of dropout advance even at inference
                     inputs = layer(inputs, training=False)
         inputs = keras.ops.convert_to_numpy(inputs)  # (N, T, ·)
         window = keras.Input(batch_shape=inputs.shape)
-        perturbation = StatePerturbation(sum(state_sizes(reader.cell)))
-        last_state = layers.RNN(PerturbedCell(reader.cell))(perturbation(window))
+        perturbation = StatePerturbation(sum(state_sizes(probed_layer.cell)))
+        last_state = layers.RNN(PerturbedCell(probed_layer.cell))(perturbation(window))
         directions = np.random.default_rng(1).standard_normal(last_state.shape).astype(np.float32)
-        self._descend(keras.Model(window, last_state), inputs, directions, _projection)
+        self._take_step(keras.Model(window, last_state), inputs, directions, _projection)
         size = np.sqrt(np.mean(np.sum(gradient_of(perturbation) ** 2, axis=2), axis=0))  # (T,)
         relative: F64 = size / size[-1]
         return relative
 
-    def _descend(self, model: keras.Model, inputs: F32, targets: Any, loss: Any, **clipping: float | None) -> float:
-        """Take one step of gradient descent at rate 1, and undo it except for perturbations.
+    def _take_step(self, model: keras.Model, inputs: F32, targets: Any, loss: Any, **clipping: float | None) -> float:
+        """Take one step of gradient descent at rate 1, and restore all weights except those of perturbations.
 
         Returns:
             The norm of the step over all weights of the network.
@@ -162,7 +162,7 @@ class GradientProbe:
 
 @contextmanager
 def _restored_variables(layer: layers.Layer) -> Iterator[None]:
-    """Restore all variables at the end: weights, and the states of the random generators of dropout."""
+    """Restore all variables on exit: the weights, and the states of the random generators of dropout."""
     before = [keras.ops.copy(each.value) for each in layer.variables]
     try:
         yield
@@ -172,7 +172,7 @@ def _restored_variables(layer: layers.Layer) -> Iterator[None]:
 
 
 def _last_window_layer(network: keras.Model) -> layers.RNN | None:
-    """The last recurrent layer whose steps are those of the window."""
+    """Return the last recurrent layer whose steps are those of the window, or None if there is none."""
     found = None
     for layer in network.layers:
         if isinstance(layer, layers.RNN):
@@ -183,9 +183,9 @@ def _last_window_layer(network: keras.Model) -> layers.RNN | None:
 
 
 def recurrent_spectral_radius(layer: layers.RNN) -> float | None:
-    """The spectral radius of the recurrent weights, or of those of the candidate in a cell with gates.
+    """Return the spectral radius of the recurrent weights, or None if they are not finite.
 
-    None if the weights are not finite.
+    In a cell with gates, only the weights of the candidate count.
     """
     recurrent = np.asarray(layer.cell.get_weights()[1], dtype=np.float64)  # (U, G·U)
     if not np.isfinite(recurrent).all():
@@ -195,4 +195,5 @@ def recurrent_spectral_radius(layer: layers.RNN) -> float | None:
 
 
 def _projection(directions: Any, state: Any) -> Any:
+    """Project (N, U) states on (N, U) directions. The signature is that of a Keras loss."""
     return keras.ops.sum(directions * state, axis=-1)

@@ -16,7 +16,7 @@ class PinballLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no type
         self._quantiles = np.asarray(quantiles, dtype=np.float32)  # (Q,)
 
     def call(self, y_true: object, y_pred: object) -> object:
-        """Compute the loss of each sample, (B,)."""
+        """Compute the (B,) losses of the samples."""
         outcomes = keras.ops.expand_dims(y_true, -1)  # (B, H, 1)
         quantiles = keras.ops.reshape(y_pred, (-1, keras.ops.shape(y_true)[1], len(self._quantiles)))  # (B, H, Q)
         error = outcomes - quantiles
@@ -24,5 +24,5 @@ class PinballLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no type
 
 
 def build_loss(config: TrainingConfig, quantiles: Sequence[float]) -> keras.losses.Loss:
-    """Create the loss that the recipe names."""
+    """Create the loss that the recipe configures."""
     return PinballLoss(quantiles) if config.loss == "pinball" else keras.losses.MeanSquaredError()

@@ -1,8 +1,8 @@
 """Keras layers that add zero weights to inputs and states, to measure gradients with any backend.
 
 Keras has no API for derivatives that all of its backends support, but all of them can take an optimizer step. After one
-step of gradient descent at rate 1, a weight that started at 0 is minus the gradient with respect to what it was added
-to.
+step of gradient descent at rate 1, a weight that started at 0 equals minus the gradient with respect to the value that
+it was added to.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from app.artifact.transform import F64
 
 
 class Perturbation(layers.Layer):  # type: ignore[misc]  # Keras has no type hints
-    """Adds a weight, initially 0, to inputs (N, T, F). The weight has the shape of the whole batch."""
+    """Adds a weight, initially 0, to (N, T, F) inputs. The weight has the same shape, including the batch dimension."""
 
     def build(self, shape: tuple[int, ...]) -> None:
         """Create the weight."""
@@ -28,7 +28,7 @@ class Perturbation(layers.Layer):  # type: ignore[misc]  # Keras has no type hin
 
 
 class StatePerturbation(layers.Layer):  # type: ignore[misc]
-    """Appends a weight, initially 0, to the features of inputs (N, T, F). `PerturbedCell` adds it to its state.
+    """Appends a weight, initially 0, to the features of (N, T, F) inputs. `PerturbedCell` adds it to its states.
 
     Args:
         size: Total size of the cell's states.
@@ -39,7 +39,7 @@ class StatePerturbation(layers.Layer):  # type: ignore[misc]
         self._size = size
 
     def build(self, shape: tuple[int, ...]) -> None:
-        """Create the weight, (N, T, size)."""
+        """Create the (N, T, size) weight."""
         self.perturbation = self.add_weight(shape=(*shape[:2], self._size), initializer="zeros")
 
     def call(self, inputs: Any) -> Any:
@@ -48,7 +48,7 @@ class StatePerturbation(layers.Layer):  # type: ignore[misc]
 
 
 class PerturbedCell(layers.Layer):  # type: ignore[misc]
-    """Wraps a recurrent cell, and adds the last features of its input to its states after each step.
+    """Wraps a recurrent cell, and adds the perturbations in its input to its states after each step.
 
     Args:
         cell: Cell to wrap. Its weights are shared.
@@ -61,8 +61,8 @@ class PerturbedCell(layers.Layer):  # type: ignore[misc]
         self._sizes = state_sizes(cell)
 
     def call(self, inputs: Any, states: Sequence[Any]) -> Any:
-        """Compute one step from inputs of `StatePerturbation`."""
-        offsets = np.cumsum(self._sizes[::-1])[::-1]  # of each perturbation, from the end of the features
+        """Compute one step from an output of `StatePerturbation`."""
+        offsets = np.cumsum(self._sizes[::-1])[::-1]  # where each perturbation starts, from the end of the features
         inputs, *perturbations = keras.ops.split(
             inputs, [int(inputs.shape[-1] - offset) for offset in offsets], axis=-1
         )
@@ -72,11 +72,11 @@ class PerturbedCell(layers.Layer):  # type: ignore[misc]
 
 
 def state_sizes(cell: layers.Layer) -> list[int]:
-    """The sizes of a cell's states. An LSTM has two states, the other cells have one."""
+    """Return the sizes of a cell's states. An LSTM has two states, and the other cells have one."""
     return list(cell.state_size) if isinstance(cell.state_size, Sequence) else [cell.state_size]
 
 
 def gradient_of(layer: Perturbation | StatePerturbation) -> F64:
-    """Read the gradient (N, T, ·), up to its sign, from the weight after one step of gradient descent at rate 1."""
+    """Return the (N, T, ·) gradient with its sign reversed: the weight after one step of gradient descent at rate 1."""
     gradient: F64 = keras.ops.convert_to_numpy(layer.perturbation).astype(np.float64)
     return gradient

@@ -1,4 +1,4 @@
-"""Prepares a recipe's data for training: reads and splits the series, and scales and encodes their windows."""
+"""Prepares a recipe's data for training: loads and splits the series, and scales and encodes their windows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ from training.fitting.resampled_dataset import ResampledDataset
 from training.networks import architectures
 from training.recipe import Recipe, SplitConfig
 
-# Distance between the simulator's seeds of consecutive epochs. Recipe seeds are smaller, so that no epoch of one recipe
-# has the same paths as an epoch of a recipe with another seed.
+# Difference between the simulator's seeds of consecutive epochs. Recipe seeds are smaller, so recipes with different
+# seeds never simulate the same paths.
 EPOCH_SEED_STRIDE = 2**31
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedTraining:
-    """Everything that training a recipe needs.
+    """The data, scaler and transform for training a recipe.
 
     Attributes:
         real_series: Series of real prices.
@@ -33,10 +33,10 @@ class PreparedTraining:
         training_blocks: Blocks used for training.
         evaluation_blocks: Blocks used for evaluation.
         scaler: The fitted scikit-learn scaler.
-        transform: The transform with the fitted scale.
+        transform: The transform, which uses the scaler.
         train: Encoded training block.
         validation: Encoded validation block, or None if it is empty.
-        resampled: Dataset that replaces `train` if the simulated paths are resampled for every epoch.
+        resampled: Dataset to fit instead of `train` if the simulated paths are replaced for every epoch, or None.
     """
 
     real_series: list[Series]
@@ -51,19 +51,19 @@ class PreparedTraining:
 
     def build_network(self, recipe: Recipe) -> keras.Model:
         """Build the untrained network. With the pinball loss, it starts at the quantiles of the training targets."""
-        start_at = None
+        initial_outputs = None
         if recipe.training.loss == "pinball":
-            start_at = empirical_quantiles(self.train[1][:, -recipe.horizon :], recipe.quantiles)
+            initial_outputs = empirical_quantiles(self.train[1][:, -recipe.horizon :], recipe.quantiles)
         shape, outputs = self.transform.input_shape(recipe.window), recipe.horizon * len(recipe.quantiles)
-        return architectures.build_network(recipe.network, shape, outputs, start_at, recipe.horizon)
+        return architectures.build_network(recipe.network, shape, outputs, initial_outputs, recipe.horizon)
 
 
 def prepare_training(recipe: Recipe, print_line: Callable[[str], None]) -> PreparedTraining:
-    """Read, split, scale and encode the series of a recipe.
+    """Load, split, scale and encode the series of a recipe.
 
     Args:
         recipe: Recipe to prepare.
-        print_line: Prints one line, with the sizes of the series and of the blocks.
+        print_line: Prints a line about each real series and about the number of windows.
 
     Raises:
         DataError: The prices cannot be used.
@@ -86,14 +86,14 @@ def prepare_training(recipe: Recipe, print_line: Callable[[str], None]) -> Prepa
         resampled = build_resampled_dataset(recipe, transform, evaluation_blocks.train if real else [])
     count = resampled.samples_per_epoch if resampled else len(train[0])
     note = ", with new simulated ones for every epoch" if resampled else ""
-    print_line(f"{count} windows to train on{note}; {len(validation[0]) if validation else 0} to validate")
+    print_line(f"{count} training windows{note}; {len(validation[0]) if validation else 0} validation windows")
     return PreparedTraining(
         real, simulated, training_blocks, evaluation_blocks, scaler, transform, train, validation, resampled
     )
 
 
 def _load_series(recipe: Recipe) -> tuple[list[Series], list[Series], int | None]:
-    """Load the real series, the simulated series, and the number of last rows that come from a test file."""
+    """Load the real series, the simulated series, and the number of rows at the end that come from a test file."""
     config = recipe.data
     simulated = []
     if config.synthetic_paths:
@@ -143,7 +143,7 @@ def encode_samples(transform: Transform, block: Sequence[Samples], has_output_pe
 
 
 def _targets_per_step(transform: Transform, samples: Samples, encoded: EncodedWindows) -> F64:
-    """(N, T·H) targets after each step of a window, in the output units of the whole window."""
+    """Encode the prices after each step of a window as (N, T·H) targets, in the output units of the whole window."""
     prices = np.concatenate([samples.windows, samples.futures], axis=1)  # (N, W + H)
     horizon, window = samples.futures.shape[1], samples.windows.shape[1]
     steps = encoded.inputs.shape[1]
@@ -157,7 +157,7 @@ def _targets_per_step(transform: Transform, samples: Samples, encoded: EncodedWi
 
 
 def build_resampled_dataset(recipe: Recipe, transform: Transform, real_train: Sequence[Samples]) -> ResampledDataset:
-    """Build the dataset of the real training samples and of new simulated samples for every epoch.
+    """Build a dataset of the real training samples and of new simulated samples for every epoch.
 
     Args:
         recipe: Recipe that describes the simulated paths.
@@ -171,8 +171,8 @@ def build_resampled_dataset(recipe: Recipe, transform: Transform, real_train: Se
         paths = simulator.simulate_paths(
             config.synthetic_paths, config.synthetic_length, recipe.seed + (epoch + 1) * EPOCH_SEED_STRIDE
         )
-        everything = SplitConfig(test=0)
-        block = split_by_path(paths, everything, recipe.window, recipe.horizon, config.synthetic_stride).train
+        train_only = SplitConfig(test=0)
+        block = split_by_path(paths, train_only, recipe.window, recipe.horizon, config.synthetic_stride).train
         return [encode_samples(transform, block, has_output_per_step)]
 
     fixed = [encode_samples(transform, real_train, has_output_per_step)] if real_train else []
@@ -180,7 +180,7 @@ def build_resampled_dataset(recipe: Recipe, transform: Transform, real_train: Se
 
 
 def _check_blocks(recipe: Recipe, blocks: Blocks) -> None:
-    """Reject empty blocks before training instead of failing after it."""
+    """Reject empty blocks, so that training fails before it starts rather than at its end."""
     if recipe.levels and not blocks.calibration:
         raise DataError("the calibration block", "is empty; increase split.calibration or use more prices")
     if recipe.training.patience and not blocks.validation:
@@ -188,7 +188,7 @@ def _check_blocks(recipe: Recipe, blocks: Blocks) -> None:
 
 
 def empirical_quantiles(targets: F64, quantiles: Sequence[float]) -> F64:
-    """(H·Q,) quantiles of (N, H) targets, shifted to a median of 0.
+    """Return the (H·Q,) quantiles of (N, H) targets, shifted to a median of 0.
 
     A network with these constant outputs forecasts a random walk.
     """

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class ProgressDisplay(Protocol):
-    """Receives the progress of one training run. Training enters it as a context manager. Epochs count from 0."""
+    """Receives the progress of one training run, which enters it as a context manager. Epochs count from 0."""
 
     def __enter__(self) -> Self: ...
 
@@ -23,7 +23,7 @@ class ProgressDisplay(Protocol):
 
 
 class ProgressBar:
-    """A progress bar for terminals."""
+    """Shows a progress bar in a terminal."""
 
     def __init__(self, epochs: int) -> None:
         self._progress = Progress(
@@ -52,7 +52,7 @@ class ProgressBar:
 
 
 class ProgressLines:
-    """One line per epoch, for files and logs."""
+    """Prints one line per epoch, for files and logs."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -74,7 +74,7 @@ class ProgressLines:
 
 
 def progress_display(epochs: int) -> ProgressDisplay:
-    """Create a bar if standard output is a terminal, and lines otherwise."""
+    """Create a `ProgressBar` if standard output is a terminal, and `ProgressLines` otherwise."""
     return ProgressBar(epochs) if Console(file=sys.stdout).is_terminal else ProgressLines()
 
 

@@ -11,12 +11,12 @@ from training.data.blocks import EncodedSamples
 class ResampledDataset(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type hints
     """Shuffled batches of fixed samples and of samples that are drawn for each epoch.
 
-    No drawn sample is used in two epochs, so the network cannot memorize any.
+    Each drawn sample is used in one epoch only, so that the network cannot memorize it.
 
     Args:
         fixed: Samples used in every epoch.
-        draw: Draws the samples of epoch 0, 1, …. Their number is the same for every epoch.
-        batch_size: Samples per batch. An incomplete last batch is dropped.
+        draw: Draws the samples of an epoch, which counts from 0. Their number is the same for every epoch.
+        batch_size: Samples per batch. An incomplete last batch is dropped, unless it is the only one.
         epochs: Number of epochs to draw samples for.
         seed: Seed of the shuffling.
     """

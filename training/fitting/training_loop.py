@@ -26,15 +26,15 @@ def fit_network(
     validation: EncodedSamples | None,
     progress: ProgressDisplay,
 ) -> Curve:
-    """Train `network` in place. With `patience`, keep the weights of the epoch with the lowest validation loss.
+    """Train `network` in place. With `patience`, restore the weights of the epoch with the lowest validation loss.
 
     Args:
         network: Network to train.
         config: The training part of the recipe.
         quantiles: The Q probabilities of the outputs.
         train: Inputs (N, T, F) and their targets, or a dataset of them.
-        validation: Inputs and targets of the validation block, if there is one.
-        progress: Display of the progress.
+        validation: Inputs and targets of the validation block, or None.
+        progress: Display to report batches and epochs to.
 
     Returns:
         The losses of all epochs, and the index of the epoch whose weights were kept.
@@ -71,17 +71,17 @@ def solve_echo_state(
     validation: EncodedSamples | None,
     progress: ProgressDisplay,
 ) -> Curve:
-    """Solve the readout of an echo state network in place, and report it as one epoch.
+    """Fit the readout of an echo state network in place and in closed form, and report it as one epoch.
 
     Args:
-        network: Network whose readout is solved.
+        network: Network whose readout is fitted.
         recipe: Recipe of the network.
         train: Inputs (N, T, F) and their targets.
-        validation: Inputs and targets of the validation block, if there is one.
-        progress: Display of the progress.
+        validation: Inputs and targets of the validation block, or None.
+        progress: Display to report the epoch to.
 
     Returns:
-        The losses of the solved network.
+        The losses of the fitted network.
     """
     loss_function = build_loss(recipe.training, recipe.quantiles)
 
@@ -99,7 +99,7 @@ def solve_echo_state(
 
 
 def clipping_arguments(config: TrainingConfig) -> dict[str, float | None]:
-    """The keyword arguments of a Keras optimizer that clip gradients as the recipe says."""
+    """Return the keyword arguments that make a Keras optimizer clip gradients as configured."""
     return {
         "global_clipnorm": config.clip_norm,
         "clipnorm": config.clip_weight_norm,
@@ -108,7 +108,7 @@ def clipping_arguments(config: TrainingConfig) -> dict[str, float | None]:
 
 
 def _learning_rate(config: TrainingConfig, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """The constant learning rate, or its schedule over all steps of the training."""
+    """Return the constant learning rate, or its schedule over all steps of the training."""
     if config.schedule == "constant":
         return config.learning_rate
     warmup = max(1, steps // 50)
@@ -142,16 +142,16 @@ class ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc]  # Keras
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remember the epoch, which Keras does not pass to batch events."""
+        """Remember the epoch, because Keras does not pass it to batch callbacks."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Deliver signals and report the batch."""
+        """Deliver a pending signal, and report the batch."""
         self._deliver_pending()
         self._progress.on_batch_end(self._epoch, batch + 1, self._batches)
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Deliver signals."""
+        """Deliver a pending signal."""
         self._deliver_pending()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Exports Keras networks to ONNX with its recurrent operators, for which ONNX Runtime has fused kernels."""
+"""Exports Keras networks to ONNX, using the recurrent operators that ONNX Runtime runs as fused kernels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.artifact.transform import F64
 
-OPSET = 17  # supported by all recent runtimes, and has every operator used here
+OPSET = 17  # supported by all recent runtimes, and sufficient for every operator used here
 
-_UNSUPPORTED_OPTIONS = ("go_backwards", "stateful", "return_state")  # of recurrent layers
+_UNSUPPORTED_OPTIONS = ("go_backwards", "stateful", "return_state")  # options of recurrent layers
 
 
 class ExportError(Exception):
@@ -23,14 +23,17 @@ class ExportError(Exception):
 class _GraphBuilder:
     """Collects the nodes and weights of an ONNX graph.
 
-    `flow` is the name of the value that the next layer reads. Its shape is (T, B, F) if `is_sequence`, the order of
-    ONNX's recurrent operators, and (B, F) otherwise.
+    Attributes:
+        nodes: The nodes in the order of execution.
+        weights: The constants.
+        current_value: The name of the value that the next node reads.
+        is_sequence: Whether the shape of this value is (T, B, F), as ONNX's recurrent operators require, or (B, F).
     """
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
-        self.flow = "window"
+        self.current_value = "window"
         self.is_sequence = True
 
     def add_weight(self, name: str, value: Any, dtype: type[np.generic] = np.float32) -> str:
@@ -41,17 +44,21 @@ class _GraphBuilder:
     def add_node(
         self, operator: str, name: str, *inputs: str, outputs: tuple[str, ...] | None = None, **attributes: Any
     ) -> None:
-        """Append a node that reads the flow and `inputs`. Its last output becomes the flow."""
+        """Append a node that reads the current value and `inputs`. Its last output becomes the current value."""
         outputs = outputs or (name,)
-        self.nodes.append(helper.make_node(operator, [self.flow, *inputs], list(outputs), name=name, **attributes))
-        self.flow = outputs[-1]
+        self.nodes.append(
+            helper.make_node(operator, [self.current_value, *inputs], list(outputs), name=name, **attributes)
+        )
+        self.current_value = outputs[-1]
 
 
 def to_onnx(network: keras.Model) -> bytes:
-    """Export the network as a serialized model from `window` (B, T, F) to `outputs` (B, H·Q), for any B.
+    """Export the network as a serialized ONNX model with a dynamic batch size B.
+
+    Its input `window` has the shape (B, T, F), and its output `outputs` has the shape (B, H·Q).
 
     Raises:
-        ExportError: A layer, or one of its options, is not supported.
+        ExportError: A layer or one of its options is not supported.
     """
     graph = _GraphBuilder()
     _, steps, features = network.input_shape
@@ -89,7 +96,7 @@ def _add_rnn(graph: _GraphBuilder, layer: layers.SimpleRNN) -> None:
 
 
 def _add_gru(graph: _GraphBuilder, layer: layers.GRU) -> None:
-    """Keras and ONNX order the gates alike: update, reset, candidate."""
+    """Add a GRU layer. Keras and ONNX order the gates the same way: update, reset, candidate."""
     config = layer.get_config()
     if _has_unsupported_option(layer) or (config["activation"], config["recurrent_activation"]) != ("tanh", "sigmoid"):
         raise _unsupported_recurrent(layer, "tanh and sigmoid")
@@ -100,7 +107,7 @@ def _add_gru(graph: _GraphBuilder, layer: layers.GRU) -> None:
 
 
 def _add_lstm(graph: _GraphBuilder, layer: layers.LSTM) -> None:
-    """Keras orders the gates input, forget, cell, output. ONNX orders them input, output, forget, cell."""
+    """Add an LSTM layer. Keras orders the gates input, forget, cell, output; ONNX input, output, forget, cell."""
     config = layer.get_config()
     if _has_unsupported_option(layer) or (config["activation"], config["recurrent_activation"]) != ("tanh", "sigmoid"):
         raise _unsupported_recurrent(layer, "tanh and sigmoid")
@@ -124,9 +131,11 @@ def _unsupported_recurrent(layer: layers.RNN, activations: str) -> ExportError:
 
 
 def _weights(layer: layers.RNN, gates: int) -> list[F64]:
-    """The kernel (F, G·U), the recurrent kernel (U, G·U), and the bias (G·U,), or (2, G·U) for a GRU with reset_after.
+    """Return the weights of a recurrent layer with G gates and U units.
 
-    The bias is 0 if the layer has none.
+    Returns:
+        The (F, G·U) kernel, the (U, G·U) recurrent kernel, and the (G·U,) bias, which is 0 if the layer has none. A GRU
+        with `reset_after` has a (2, G·U) bias.
     """
     return [np.asarray(each) for each in (*layer.get_weights(), np.zeros(gates * layer.units))][:3]
 
@@ -134,7 +143,7 @@ def _weights(layer: layers.RNN, gates: int) -> list[F64]:
 def _add_recurrent(
     graph: _GraphBuilder, layer: layers.RNN, operator: str, kernel: F64, recurrent: F64, bias: F64, **attributes: Any
 ) -> None:
-    """Add a recurrent operator with the kernel (G·U, F), the recurrent kernel (G·U, U) and the bias (2·G·U,)."""
+    """Add a recurrent operator with a (G·U, F) kernel, a (G·U, U) recurrent kernel and a (2·G·U,) bias."""
     name = layer.name
     sequence, final = f"{name}.every", f"{name}.final"
     graph.add_node(
@@ -182,7 +191,7 @@ def _add_flatten(graph: _GraphBuilder, layer: layers.Flatten) -> None:
 
 
 def _skip(graph: _GraphBuilder, layer: keras.layers.Layer) -> None:
-    """Dropout and penalties act only during training."""
+    """Add nothing, because dropout and penalties act only during training."""
 
 
 _ACTIVATIONS = {"linear": None, "relu": "Relu", "tanh": "Tanh"}

@@ -1,7 +1,7 @@
 """Echo state networks (Jaeger, 2001): a fixed random reservoir, and a readout solved in closed form.
 
 A leaky reservoir, s ← (1 − leak)·s + leak·tanh(W·x + U·s), is a GRU whose gates are constant: the update gate is
-1 − leak and the reset gate is 1. Building it from a GRU layer makes it usable in Keras, ONNX and every engine.
+1 − leak and the reset gate is 1. As a GRU layer, it works in Keras, in ONNX and in every engine without further code.
 """
 
 import math
@@ -14,17 +14,17 @@ from app.artifact.transform import F32, F64
 from training.data.blocks import EncodedSamples
 from training.recipe import Recipe, ReservoirConfig
 
-SATURATING_BIAS = 40.0  # the sigmoid of this is 1 in float32
-CHUNK_WINDOWS = 512  # windows whose states are in memory at once
+SATURATING_BIAS = 40.0  # its sigmoid is 1 in float32
+CHUNK_WINDOWS = 512  # number of windows whose states are in memory at the same time
 
 
 def reservoir_layer(config: ReservoirConfig, units: int) -> layers.GRU:
-    """Create one layer that holds `config.count` reservoirs of `units` each. It is not built and has no weights."""
+    """Create one layer for `config.count` reservoirs of `units` units each. It is not built and has no weights yet."""
     return layers.GRU(config.count * units, reset_after=True, trainable=False, name="reservoir")
 
 
 def draw_reservoir(gru: layers.GRU, config: ReservoirConfig) -> None:
-    """Set the weights of a built reservoir layer at random. The seed comes from Keras's global seed."""
+    """Draw the weights of a built reservoir layer at random. Keras's global seed determines them."""
     rng = np.random.default_rng(int(keras.random.randint((), 0, 2**31 - 1)))
     kernel, recurrent, bias = (np.zeros(each.shape) for each in gru.get_weights())
     total = gru.units
@@ -40,7 +40,7 @@ def draw_reservoir(gru: layers.GRU, config: ReservoirConfig) -> None:
 
 
 def _draw_recurrent(rng: np.random.Generator, units: int, config: ReservoirConfig) -> F64:
-    """(U, U) weights with the configured sparsity and spectral radius."""
+    """Draw (U, U) recurrent weights with the configured sparsity and spectral radius."""
     while True:
         weights = rng.uniform(-1, 1, (units, units)) * (rng.random((units, units)) >= config.sparsity)
         radius = spectral_radius(weights)
@@ -50,23 +50,23 @@ def _draw_recurrent(rng: np.random.Generator, units: int, config: ReservoirConfi
 
 
 def spectral_radius(weights: F64) -> float:
-    """The largest absolute eigenvalue of a square matrix."""
+    """Return the largest absolute eigenvalue of a square matrix."""
     return float(np.abs(np.linalg.eigvals(weights)).max())
 
 
 def solve_readout(network: keras.Model, recipe: Recipe, train: EncodedSamples) -> F64:
     """Fit the readout by ridge regression on the states of the reservoirs.
 
-    `many_to_one` uses the last state of each window, `many_to_many` every state after the washout. The regression
-    estimates means. With the pinball loss, the quantiles of its residuals are added to them.
+    `many_to_one` uses the last state of each window, and `many_to_many` uses every state after the washout. The
+    regression estimates means. With the pinball loss, the quantiles of the residuals are added to the means.
 
     Args:
-        network: Echo state network whose readout is set.
+        network: Echo state network. Its readout is changed in place.
         recipe: Recipe of the network.
         train: Inputs (N, T, F), and targets (N, H) or, in `many_to_many`, (N, T·H).
 
     Returns:
-        (N, H·Q) outputs of the solved network for the inputs.
+        (N, H·Q) outputs of the fitted network for the inputs.
     """
     *_, gru, readout = network.layers
     window = keras.Input(network.input_shape[1:])
@@ -84,16 +84,16 @@ def solve_readout(network: keras.Model, recipe: Recipe, train: EncodedSamples) -
 
 
 def _solve_ridge(states: keras.Model, inputs: F32, futures: F64, config: ReservoirConfig) -> tuple[F64, F64, F64]:
-    """Solve one ridge regression with intercept per reservoir, and average them.
+    """Solve one ridge regression with intercept for each reservoir, and average their predictions.
 
     Args:
-        states: Model from windows to the states (N, T, U) after each step.
-        inputs: (N, T, F) windows.
+        states: Model from inputs to the (N, T, U) states after each step.
+        inputs: (N, T, F) inputs.
         futures: (N, S, H) targets of the last S steps of each window.
         config: Ridge penalty and number of reservoirs.
 
     Returns:
-        The kernel (U, H), the bias (H,), and the states (N, U) after the last step.
+        The (U, H) kernel, the (H,) bias, and the (N, U) states after the last step.
     """
     horizon = futures.shape[2]
     sums, products, count, last_states = 0.0, 0.0, 0, []

@@ -23,7 +23,7 @@ from training.reports.plot_style import (
 
 
 def plot_errors(scores: Sequence[Score]) -> Figure:
-    """Plot the loss ratio to each baseline, at the shortest and the longest horizon."""
+    """Plot the ratio of the model's loss to each baseline's, at the shortest and the longest horizon."""
     horizons = shortest_and_longest(scores)
     has_intervals = any(s.interval_baselines for s in scores)
     instruments = len({s.instrument for s in scores})
@@ -32,16 +32,16 @@ def plot_errors(scores: Sequence[Score]) -> Figure:
     for horizon, row in zip(horizons, grid, strict=True):
         selected = [s for s in scores if s.horizon == horizon]
         plot_ratios(row[0], {s.instrument: s.point_baselines for s in selected})
-        set_title(row[0], f"RMSE of the median over the baseline's, {steps_ahead(horizon)}")
+        set_title(row[0], f"RMSE of the median / RMSE of the baseline, {steps_ahead(horizon)}")
         if has_intervals:
             plot_ratios(row[1], {s.instrument: s.interval_baselines for s in selected})
-            set_title(row[1], f"pinball loss over the baseline's, {steps_ahead(horizon)}")
+            set_title(row[1], f"pinball loss / pinball loss of the baseline, {steps_ahead(horizon)}")
     add_legend(figure, grid[0][0])
     return figure
 
 
 def plot_coverage(scores: Sequence[Score]) -> Figure:
-    """Plot one-step coverage minus level: of every interval, and by volatility."""
+    """Plot one-step coverage minus level, for all intervals and by volatility."""
     one_step = [s for s in scores if s.horizon == 1 and s.coverage_interval]
     levels = sorted({int(level) for s in one_step for level in s.coverage_interval})
     shown = [level for level in levels if level in SUMMARY_LEVELS] or levels[-1:]
@@ -51,7 +51,7 @@ def plot_coverage(scores: Sequence[Score]) -> Figure:
         whole, {s.instrument: [(s.coverage_interval[str(level)], level) for level in levels] for s in one_step}
     )
     whole.set_xticks(range(len(levels)), [f"{level}%" for level in levels])
-    set_title(whole, "every interval, all steps")
+    set_title(whole, "all intervals, all steps")
     whole.set_ylabel("coverage − level, percentage points")
     for axes, level in zip(by_volatility, shown, strict=True):
         plot_coverage_errors(
@@ -64,7 +64,7 @@ def plot_coverage(scores: Sequence[Score]) -> Figure:
 
 
 def plot_pit(scores: Sequence[Score]) -> Figure:
-    """Plot the histogram of outcomes between quantiles over the expected one: 1 everywhere is calibrated."""
+    """Plot the PIT histogram: observed / expected outcomes between quantiles. Calibration means 1 in every bin."""
     horizons = shortest_and_longest(scores)
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     grid = figure.subplots(1, len(horizons), squeeze=False, sharey=True)[0]
@@ -79,10 +79,10 @@ def plot_pit(scores: Sequence[Score]) -> Figure:
             axes.stairs(np.array(s.pit) / 100 / width, edges, color=line_color(i), lw=0.9, label=name)
         axes.axhline(1, color=REAL, lw=1, ls="--")
         set_title(axes, steps_ahead(horizon))
-        axes.set_xlabel("probability; the bins end at the model's quantiles")
+        axes.set_xlabel("probability (bin edges: the model's quantiles)")
         axes.set_xlim(0, 1)
         style_axes(axes)
-    grid[0].set_ylabel("observed over expected outcomes")
+    grid[0].set_ylabel("observed / expected outcomes")
     add_legend(figure, grid[0])
     return figure
 
@@ -95,7 +95,7 @@ def plot_training_losses(curve: Curve) -> Figure:
     axes.plot(epochs, np.array(curve.loss, dtype=float), color=MODEL, marker=".", label="training")
     if curve.validation:
         axes.plot(epochs, np.array(curve.validation, dtype=float), color=REAL, marker=".", label="validation")
-    axes.axvline(curve.best + 1, color=BASELINE, ls=":", label="weights kept")
+    axes.axvline(curve.best + 1, color=BASELINE, ls=":", label="kept weights")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")
@@ -105,7 +105,7 @@ def plot_training_losses(curve: Curve) -> Figure:
 
 
 def shortest_and_longest(scores: Sequence[Score]) -> list[int]:
-    """Return the shortest and the longest horizon, once if they are the same."""
+    """Return the shortest and the longest horizon, or one horizon if they are the same."""
     horizons = {s.horizon for s in scores}
     return sorted({min(horizons), max(horizons)})
 

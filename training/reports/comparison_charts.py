@@ -25,7 +25,7 @@ from training.reports.score_tables import levels_of
 
 
 def plot_models(scores: Mapping[str, Sequence[Score]]) -> Figure:
-    """Compare models by instrument: loss ratios to the usual baselines, and coverage.
+    """Compare models by instrument: the ratios of their losses to those of two baselines, and their coverage.
 
     Args:
         scores: The scores of each model, by its name.
@@ -40,21 +40,21 @@ def plot_models(scores: Mapping[str, Sequence[Score]]) -> Figure:
     for horizon, (point, *intervals) in zip(horizons, grid, strict=True):
         selected = {name: [s for s in each if s.horizon == horizon] for name, each in scores.items()}
         plot_ratios(point, {name: _ratios_to(LAST_PRICE, each) for name, each in selected.items()})
-        set_title(point, f"RMSE over the last price's, {steps_ahead(horizon)}")
+        set_title(point, f"RMSE / RMSE of the last price, {steps_ahead(horizon)}")
         if intervals:
             pinball, coverage = intervals
             plot_ratios(pinball, {name: _ratios_to(EWMA, each) for name, each in selected.items()})
-            set_title(pinball, "pinball loss over an EWMA random walk's")
+            set_title(pinball, "pinball loss / that of an EWMA random walk")
             _plot_coverage(coverage, selected, level)
     add_legend(figure, grid[0][0])
     return figure
 
 
 def plot_recipes(scores: Mapping[str, Mapping[int, Score]]) -> Figure:
-    """Compare recipes one step ahead: loss ratios to the last price and to a random walk, one color a seed.
+    """Compare recipes one step ahead: the ratios of their losses to those of two baselines, with one color per seed.
 
     Args:
-        scores: The scores of each recipe, by its name and seed; recipes without scores are left out.
+        scores: The scores of each recipe, by its name and seed. Recipes without scores are omitted.
     """
     trained = {name: by_seed for name, by_seed in scores.items() if by_seed}
     seeds = sorted({seed for by_seed in trained.values() for seed in by_seed})
@@ -70,8 +70,8 @@ def plot_recipes(scores: Mapping[str, Mapping[int, Score]]) -> Figure:
             ]
             groups[f"seed {seed}"] = _ratios_to(baseline, named)
         plot_ratios(axes, groups)
-    set_title(point, "RMSE over the last price's, one step ahead")
-    set_title(pinball, "pinball loss over an EWMA random walk's")
+    set_title(point, "RMSE / RMSE of the last price, one step ahead")
+    set_title(pinball, "pinball loss / that of an EWMA random walk")
     if len(seeds) > 1:
         add_legend(figure, point)
     return figure
@@ -81,12 +81,15 @@ def plot_gradients(flows: Mapping[str, Sequence[tuple[F64, F64 | None]]]) -> Fig
     """Plot how gradients change with the distance from the last step, on a logarithmic scale.
 
     Args:
-        flows: By recipe, a pair before and a pair after training: (T,) gradients of the loss and of the last state,
-            relative to those of the last step. The second is None if no layer reads the window.
+        flows: For each recipe, a pair measured before training and a pair measured after it. A pair has the (T,)
+            gradients of the loss and those of the last state, both divided by the gradient of the last step. The latter
+            are None if no recurrent layer reads the window.
     """
     figure = Figure(figsize=(11, 7.2), layout="constrained")
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
-    for row, quantity in enumerate(("of the loss by the input of each step", "of the last state by each state")):
+    for row, quantity in enumerate(
+        ("of the loss with respect to each input", "of the last state with respect to each state")
+    ):
         for column, moment in enumerate(("before training", "after training")):
             axes = grid[row][column]
             for i, (name, by_moment) in enumerate(flows.items()):
@@ -101,13 +104,13 @@ def plot_gradients(flows: Mapping[str, Sequence[tuple[F64, F64 | None]]]) -> Fig
             set_title(axes, f"gradient {quantity}, {moment}")
             style_axes(axes)
     for axes in grid[1]:
-        axes.set_xlabel("steps before the last")
+        axes.set_xlabel("steps relative to the last")
     add_legend(figure, grid[0][0])
     return figure
 
 
 def _plot_coverage(axes: Axes, scores: Mapping[str, Sequence[Score]], level: int) -> None:
-    """Plot coverage minus level by instrument, of the models that have this level."""
+    """Plot coverage minus level by instrument, for the models that have this level."""
     key = str(level)
     selected = {name: [s for s in each if key in s.coverage_interval] for name, each in scores.items()}
     plot_coverage_errors(
@@ -120,7 +123,7 @@ def _plot_coverage(axes: Axes, scores: Mapping[str, Sequence[Score]], level: int
 
 
 def _ratios_to(baseline: str, scores: Sequence[Score]) -> list[Baseline]:
-    """Return the comparison with one baseline for each score, relabeled with the score's instrument."""
+    """Return each score's comparison with one baseline, labeled with the instrument instead of the baseline."""
     ratios: list[Baseline] = []
     for score in scores:
         rows: list[Baseline] = [*score.point_baselines, *score.interval_baselines]

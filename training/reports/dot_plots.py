@@ -8,17 +8,17 @@ from matplotlib.axes import Axes
 from app.artifact.evidence import IntervalBaseline, PointBaseline, Proportion
 from training.reports.plot_style import BASELINE, REAL, escape_mathtext, line_color, style_axes
 
-MAX_DISTANCE = 0.06  # of a ratio from 1, on the axis; larger ones are written at its edge
-MIN_DISTANCE = 0.004  # that the axis covers
+MAX_DISTANCE = 0.06  # the axis of ratios extends at most this far from 1, unless most intervals end beyond it
+MIN_DISTANCE = 0.004  # the axis extends at least about this far from 1
 
 Baseline = PointBaseline | IntervalBaseline
 
 
 def plot_ratios(axes: Axes, groups: Mapping[str, Sequence[Baseline]]) -> None:
-    """Plot the loss ratio to each baseline, one row a baseline and one color a group.
+    """Plot the loss ratio to each baseline, with one row per baseline and one color per group.
 
-    The axis extends to `MAX_DISTANCE`, or as far as necessary if most intervals end beyond it. A ratio outside the axis
-    is written at its edge.
+    The axis extends to at most `MAX_DISTANCE`, or as far as necessary if most intervals end beyond it. A ratio outside
+    the axis is written at its edge.
     """
     names = list(dict.fromkeys(baseline.baseline for group in groups.values() for baseline in group))
     limit = _axis_limit([baseline for group in groups.values() for baseline in group])
@@ -46,12 +46,12 @@ def plot_ratios(axes: Axes, groups: Mapping[str, Sequence[Baseline]]) -> None:
 
 
 def plot_coverage_errors(axes: Axes, groups: Mapping[str, Sequence[tuple[Proportion, int]]]) -> None:
-    """Plot coverage minus level, with its binomial interval: one column an item, and one color a group."""
+    """Plot coverage minus level, with its binomial confidence interval. Each group has its own color."""
     for i, (label, group) in enumerate(groups.items()):
         x = np.arange(len(group)) + _offset(i, len(groups))
-        error = [share.percent - level for share, level in group]
-        below = [share.percent - share.low for share, _ in group]
-        above = [share.high - share.percent for share, _ in group]
+        error = [coverage.percent - level for coverage, level in group]
+        below = [coverage.percent - coverage.low for coverage, _ in group]
+        above = [coverage.high - coverage.percent for coverage, _ in group]
         name = escape_mathtext(label)
         axes.errorbar(x, error, yerr=[below, above], fmt="o", ms=4, lw=1.2, color=line_color(i), label=name)
     axes.axhline(0, color=REAL, lw=1, ls="--")
@@ -59,7 +59,7 @@ def plot_coverage_errors(axes: Axes, groups: Mapping[str, Sequence[tuple[Proport
 
 
 def _axis_limit(baselines: Sequence[Baseline]) -> float:
-    """Return how far the axis extends to either side of 1."""
+    """Return how far the axis extends on both sides of 1."""
     distances = [abs(end - 1) for baseline in baselines for end in (baseline.low, baseline.high)]
     near = [distance for distance in distances if distance <= MAX_DISTANCE]
     return 1.15 * max([*(near if len(near) >= len(distances) / 2 else distances), MIN_DISTANCE])
@@ -70,5 +70,5 @@ def _ratio(baseline: Baseline) -> float:
 
 
 def _offset(i: int, count: int) -> float:
-    """Return the position of the i-th of `count` neighbors around a whole number."""
+    """Return the distance of the i-th of `count` neighbors from the whole number that they surround."""
     return 0.7 * ((i + 0.5) / count - 0.5)

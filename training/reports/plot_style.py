@@ -15,7 +15,7 @@ PNG_COLORS = 255
 
 
 def line_color(i: int) -> str:
-    """Return the color of the i-th line; colors repeat after the last."""
+    """Return the color of the i-th line. Colors repeat after the last one."""
     return LINE_COLORS[i % len(LINE_COLORS)]
 
 
@@ -44,12 +44,12 @@ def add_legend(figure: Figure, axes: Axes) -> None:
 
 
 def escape_mathtext(name: str) -> str:
-    """Escape dollar signs: Matplotlib renders text between them as a formula."""
+    """Escape dollar signs, because Matplotlib renders text between them as a formula."""
     return name.replace("$", r"\$")
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Save a figure as a PNG file with a palette, a third of the size: artifacts contain these files."""
+    """Save a figure as a PNG file with a color palette, which is a third of the size of a full-color file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     picture = Image.open(buffer).convert("RGB").quantize(PNG_COLORS, dither=Image.Dither.NONE)

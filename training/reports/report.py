@@ -11,7 +11,7 @@ from training.reports import charts, forecast_plots
 from training.reports.plot_style import BASELINE, MODEL, save_png
 from training.reports.score_tables import detail_tables, levels_of, overview_table
 
-MIN_COPY_RATIO = 0.005  # a median with a smaller copy ratio is reported to repeat the last price
+MIN_COPY_RATIO = 0.005  # below this copy ratio, the report says that the median repeats the last price
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -46,11 +46,11 @@ def write_report(
     """Write report.html and its charts.
 
     Args:
-        directory: Where to write; it must exist.
+        directory: The directory to write to, which must exist.
         title: The title of the page.
         description: A paragraph below the summary.
         backtests: The backtests that the evidence was computed from.
-        curve: The losses of the training, if they are known.
+        curve: The training and validation losses, or None to omit the section on training.
         evidence: The figures to report.
     """
     scores = evidence.scores
@@ -62,8 +62,8 @@ def write_report(
     sections = [
         _section(
             "Real and predicted prices",
-            "One step ahead. Every forecast starts from real prices, and nothing was fitted or selected on the "
-            "prices shown. " + lag_sentence(scores),
+            "All forecasts are one step ahead, from real prices. Neither fitting nor model selection used the prices "
+            "shown. " + lag_sentence(scores),
             "real-vs-predicted.png",
         )
     ]
@@ -72,15 +72,16 @@ def write_report(
         sections.append(
             _section(
                 "Intervals",
-                "Each band should contain the given percentage of the real prices. Wider bands are paler.",
+                "Each band should contain the given percentage of the real prices. Wider bands have a paler color.",
                 "fan.png",
             )
         )
     sections.append(
         _section(
             "Error against baselines",
-            "Below 1 the model is better. Lines are 95% stationary bootstrap intervals; if one crosses 1, the "
-            "difference is not significant. RMSE is in log returns, pinball loss relative to the last price.",
+            "Below 1, the model is better than the baseline. Lines are 95% confidence intervals from a stationary "
+            "bootstrap. If a line crosses 1, the difference is not significant. RMSE is measured in log returns, and "
+            "the pinball loss is divided by the last price.",
             "error.png",
         )
     )
@@ -89,15 +90,16 @@ def write_report(
         sections += [
             _section(
                 "Coverage",
-                "The percentage of real prices inside an interval minus its level, with 95% binomial intervals. Above "
-                "0 the interval is too wide, below 0 too narrow. Volatility is grouped by thirds of each instrument's "
-                "windows.",
+                "Percentage of real prices inside an interval minus the level of the interval, with 95% binomial "
+                "confidence intervals. Above 0, the interval is too wide. Below 0, it is too narrow. The charts by "
+                "volatility group the windows of each instrument into thirds.",
                 "coverage.png",
             ),
             _section(
                 "Calibration",
-                "How often real prices fell between each two quantiles (PIT), over how often they should. If the bars "
-                "are higher than 1 at the ends, intervals are too narrow; if they are lower, too wide.",
+                "Observed frequency of real prices between neighboring quantiles, divided by the expected frequency "
+                "(probability integral transform, PIT). If the outermost bars are higher than 1, the intervals are too "
+                "narrow. If they are lower, the intervals are too wide.",
                 "pit.png",
             ),
         ]
@@ -119,7 +121,7 @@ def write_report(
 
 
 def lag_sentence(scores: Sequence[Score]) -> str:
-    """Describe how the median relates to the last price: a repetition, a lagged copy, or neither."""
+    """State for which instruments the median repeats the last price, is a lagged copy of the price, or neither."""
     one_step = [s for s in scores if s.horizon == 1]
     repeating = [s for s in one_step if s.copy_ratio < MIN_COPY_RATIO]
     lagging = [s for s in one_step if s.copy_ratio >= MIN_COPY_RATIO and is_lagged_copy(s)]
@@ -127,7 +129,7 @@ def lag_sentence(scores: Sequence[Score]) -> str:
     sentences = []
     if repeating:
         sentences.append(
-            f"For {_instruments(repeating)} the median repeats the last price, so it forecasts no direction (copy "
+            f"For {_instruments(repeating)}, the median repeats the last price, so it forecasts no direction (copy "
             "ratio 0)."
         )
     if lagging:
@@ -136,14 +138,14 @@ def lag_sentence(scores: Sequence[Score]) -> str:
             for s in lagging
         )
         sentences.append(
-            f"For {_instruments(lagging)} the forecasts follow the price one step late: a lagged copy (correlations: "
-            f"{correlations})."
+            f"For {_instruments(lagging)}, the forecasts are a lagged copy of the price: they follow it one step late "
+            f"(correlations: {correlations})."
         )
     if others:
         ratio = sum(s.copy_ratio for s in others) / len(others)
         sentences.append(
-            f"For {_instruments(others)} the forecasts are not a lagged copy: their mean distance from the last price "
-            f"is {ratio:.0%} of that of the real prices."
+            f"For {_instruments(others)}, the forecasts are not a lagged copy of the price. On average, they are "
+            f"{ratio:.0%} as far from the last price as the real prices are."
         )
     return " ".join(sentences)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.artifact.evidence import Score
 from training.evaluation.summary import SUMMARY_LEVELS, rmse_ratio
-from training.reports.tables import MISSING, Table, format_number, format_percent, format_ratio, format_share
+from training.reports.tables import MISSING, Table, format_number, format_percent, format_proportion, format_ratio
 
 
 def overview_table(scores: Sequence[Score]) -> Table:
@@ -22,17 +22,18 @@ def overview_table(scores: Sequence[Score]) -> Table:
             row += [f"{s.pinball / s.pinball_random_walk:.4f}"]
         rows.append(row)
     note = (
-        "h: steps ahead. n: forecasts. RMSE: of the median and of the last price, in price; ratio: of the two. "
-        "skill: 1 − MSE/MSE of the last price, in log returns. p: one-sided p-value of the skill "
-        "(Diebold-Mariano). copy: mean distance of the forecasts from the last price over that of the outcomes; 0 "
-        "repeats the last price. N%: outcomes inside that interval, in percent. pinball/RW: pinball loss over that of "
-        "a random walk with EWMA volatility."
+        "h: horizon in steps. n: number of forecasts. RMSE, last price: RMSE of the median and of repeating the last "
+        "price, in price units. ratio: the former RMSE divided by the latter. skill: 1 − MSE/MSE of repeating the last "
+        "price, in log returns. p: one-sided p-value of the skill (Diebold-Mariano). copy: mean distance of the "
+        "forecasts from the last price divided by that of the outcomes; at 0, forecasts repeat the last price. N%: "
+        "percentage of outcomes inside the N% interval. pinball/RW: pinball loss divided by that of a random walk with "
+        "EWMA volatility."
     )
     return Table("Overview", note, head, rows)
 
 
 def detail_tables(scores: Sequence[Score]) -> list[Table]:
-    """Return all other figures; those by volatility and by fold at the shortest and the longest horizon only."""
+    """Return all other figures. Tables by volatility and by fold have only the shortest and the longest horizon."""
     ends = {horizon for score in scores for horizon in (1, max(s.horizon for s in scores if s.seen is score.seen))}
     at_ends = [score for score in scores if score.horizon in ends]
     tables = [_point_table(scores), _direction_table(scores), _point_baseline_table(scores)]
@@ -42,7 +43,7 @@ def detail_tables(scores: Sequence[Score]) -> list[Table]:
 
 
 def levels_of(scores: Sequence[Score]) -> list[int]:
-    """Return every interval level that some score has, in ascending order."""
+    """Return the interval levels of all scores, in ascending order and without duplicates."""
     return sorted({int(level) for score in scores for level in score.coverage})
 
 
@@ -54,9 +55,10 @@ def _point_table(scores: Sequence[Score]) -> Table:
         row += [f"{s.skill:+.4f}", format_number(s.skill_p_value), format_number(s.skill_p_value_nested)]
         rows.append(row)
     note = (
-        "MAE: of the median and of the last price, in price. MASE, RMSSE: errors over the one-step changes before the "
-        "first forecast. p: one-sided Diebold-Mariano test (Harvey-Leybourne-Newbold correction, Bartlett window). "
-        "p nested: one-sided Clark-West test."
+        "MAE, last price: MAE of the median and of repeating the last price, in price units. MASE, RMSSE: MAE and RMSE "
+        "divided by the size of one-step changes before the first forecast. p: p-value of a one-sided Diebold-Mariano "
+        "test (Harvey-Leybourne-Newbold correction, Bartlett window). p nested: p-value of a one-sided Clark-West "
+        "test."
     )
     return Table("Point forecasts", note, head, rows)
 
@@ -69,13 +71,14 @@ def _direction_table(scores: Sequence[Score]) -> Table:
         if s.direction is None:
             row += ["0", "no direction", MISSING]
         else:
-            row += [str(s.direction.steps), format_share(s.direction.hit_rate), f"{s.direction.majority:.1f}"]
+            row += [str(s.direction.steps), format_proportion(s.direction.hit_rate), f"{s.direction.majority:.1f}"]
         rows.append(row)
     note = (
-        "copy: as in the overview. r: correlation of the forecasts with the last and with the next price. steps: those "
-        "with a forecast direction and a price change; a median that repeats the last price forecasts no direction. "
-        "hit rate: correct directions, in percent, with Wilson's interval, which is too narrow beyond one step because "
-        "forecasts overlap. majority: hit rate of always forecasting the more frequent direction."
+        "copy: as in the overview. r last, r next: correlation of the forecasts with the last and with the actual "
+        "prices. steps: number of steps with a forecast direction and a price change; a median that repeats the last "
+        "price forecasts no direction. hit rate: percentage of correct directions, with Wilson's confidence interval, "
+        "which is too narrow beyond one step because forecasts overlap. majority: hit rate of always forecasting the "
+        "more frequent direction."
     )
     return Table("Lag and direction", note, head, rows)
 
@@ -88,9 +91,9 @@ def _point_baseline_table(scores: Sequence[Score]) -> Table:
             ratios = [format_ratio(r.rmse_ratio, r.low, r.high) for r in s.point_baselines]
             rows.append([*_key(s), *ratios, *[MISSING] * (len(names) - len(ratios))])
     note = (
-        "RMSE(model)/RMSE(baseline) in log returns, with a 95% stationary bootstrap interval; below 1 the model is "
-        "better. Drift, AR(1) and ridge are fitted to the first half of the series; they and the model are compared on "
-        "the second half."
+        "RMSE(model)/RMSE(baseline) in log returns, with a 95% confidence interval from a stationary bootstrap. Below "
+        "1, the model is better. Drift, AR(1) and ridge are fitted to the first half of the series, and compared with "
+        "the model on the second half."
     )
     return Table("Median against baselines", note, ["instrument", "h", *names], rows)
 
@@ -100,12 +103,13 @@ def _interval_table(scores: Sequence[Score]) -> Table:
     head = ["instrument", "h", *(f"{level}%" for level in levels), "pinball", "CRPS", *(f"W{lv}" for lv in levels)]
     rows = []
     for s in scores:
-        row = [*_key(s), *(format_share(s.coverage_interval.get(str(level))) for level in levels)]
+        row = [*_key(s), *(format_proportion(s.coverage_interval.get(str(level))) for level in levels)]
         row += [format_percent(s.pinball), format_percent(s.crps)]
         rows.append([*row, *(format_percent(s.winkler.get(str(level))) for level in levels)])
     note = (
-        "N%: outcomes inside that interval, in percent, with the exact binomial interval. pinball, CRPS (integrated "
-        "over the available quantiles) and W (Winkler score): in percent of the last price."
+        "N%: percentage of outcomes inside the N% interval, with its exact binomial confidence interval. pinball, CRPS "
+        "(integrated over the available quantiles) and WN (Winkler score of the N% interval): in percent of the last "
+        "price."
     )
     return Table("Intervals", note, head, rows)
 
@@ -120,10 +124,11 @@ def _interval_baseline_table(scores: Sequence[Score]) -> Table:
             row += [format_number(r.p_value), f"{r.crps_ratio:.4f}"]
             rows.append([*row, *(format_number(r.winkler_ratio.get(str(level)), 4) for level in levels)])
     note = (
-        "Loss(model)/loss(baseline); below 1 the model is better. pinball: with a 95% stationary bootstrap interval; "
-        "p: one-sided Diebold-Mariano test. W: Winkler score. GARCH(1,1)-t is fitted to the first half of the series; "
-        "it and the model are compared on the second half. Over h steps, its variance is the sum of the h expected "
-        "variances, and its distribution keeps its shape."
+        "Loss(model)/loss(baseline). Below 1, the model is better. pinball: ratio of pinball losses, with a 95% "
+        "confidence interval from a stationary bootstrap. p: p-value of a one-sided Diebold-Mariano test. WN: ratio of "
+        "the Winkler scores of the N% interval. GARCH-t, a GARCH(1,1) with Student's t distribution, is fitted to the "
+        "first half of the series, and compared with the model on the second half. Its variance over h steps is the "
+        "sum of the h expected variances, and its distribution has the same shape at every horizon."
     )
     return Table("Quantiles against baselines", note, head, rows)
 
@@ -135,8 +140,11 @@ def _volatility_table(scores: Sequence[Score]) -> Table:
     for s in scores:
         for t in s.coverage_by_volatility:
             row = [*_key(s), t.volatility, format_percent(t.greatest), str(t.origins)]
-            rows.append([*row, *(format_share(t.coverage.get(str(level))) for level in levels)])
-    note = "Thirds of the windows by their EWMA volatility. up to: highest volatility, in percent per step."
+            rows.append([*row, *(format_proportion(t.coverage.get(str(level))) for level in levels)])
+    note = (
+        "Coverage in each third of the windows, grouped by EWMA volatility. up to: highest volatility in the third, in "
+        "percent per step. N%: as in the table of intervals."
+    )
     return Table("Coverage by volatility", note, head, rows)
 
 
@@ -152,7 +160,7 @@ def _fold_table(scores: Sequence[Score]) -> Table:
             row += [f"{f.skill:+.4f}", f"{f.rmse_ratio:.4f}"]
             row += [format_number(f.coverage.get(str(level)), 1) for level in levels]
             rows.append(row + ([format_number(f.pinball_ratio, 4)] if has_levels else []))
-    return Table("Folds", "Five consecutive parts of the forecasts; columns as in the overview.", head, rows)
+    return Table("Folds", "Five consecutive parts of the forecasts. The columns are those of the overview.", head, rows)
 
 
 def _key(score: Score) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tables for the terminal and for HTML pages, and the format of their cells."""
+"""Tables for the terminal and for HTML pages, and functions that format their cells."""
 
 import html
 from typing import NamedTuple
@@ -9,15 +9,15 @@ MISSING = "-"
 
 
 class Table(NamedTuple):
-    """A table whose cells are text; `note` explains its columns."""
+    """A table whose cells are text."""
 
     title: str
-    note: str
+    note: str  # explains the columns
     head: list[str]
     rows: list[list[str]]
 
     def to_text(self) -> str:
-        """Return the head and the rows as right-aligned text; a row may have fewer cells than the head."""
+        """Return the head and the rows as right-aligned text. A row may have fewer cells than the head."""
         lines = [self.head, *self.rows]
         widths = [max(len(row[i]) for row in lines if i < len(row)) for i in range(len(self.head))]
         return "\n".join(
@@ -47,9 +47,11 @@ def format_percent(value: float | None) -> str:
     return MISSING if value is None else f"{100 * value:.3f}"
 
 
-def format_share(share: Proportion | None) -> str:
+def format_proportion(proportion: Proportion | None) -> str:
     """Format a percentage with its confidence interval."""
-    return MISSING if share is None else f"{share.percent:.1f} [{share.low:.1f}, {share.high:.1f}]"
+    if proportion is None:
+        return MISSING
+    return f"{proportion.percent:.1f} [{proportion.low:.1f}, {proportion.high:.1f}]"
 
 
 def format_ratio(ratio: float, low: float, high: float) -> str:

@@ -152,9 +152,9 @@ def test_batch_lists_every_invalid_series(client: AppClient) -> None:
     series[30] = "not a series"
     series[41]["prices"] = [*EXAMPLE_WINDOW[:-1], -1.0]
     series[99]["id"] = "s98"
-    errors = field_errors(client, "/predict/batch", {"series": series, "colour": 1})
+    errors = field_errors(client, "/predict/batch", {"series": series, "color": 1})
     assert pointers(errors) == [
-        "/colour", "/series/3/prices/59", "/series/10/prices", "/series/20/prices", "/series/30",
+        "/color", "/series/3/prices/59", "/series/10/prices", "/series/20/prices", "/series/30",
         "/series/41/prices/59", "/series/99/id",
     ]  # fmt: skip
     assert [error.get("id") for error in errors] == [None, "s3", "s10", "s20", None, "s41", "s98"]

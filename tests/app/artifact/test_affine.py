@@ -28,7 +28,7 @@ SCALERS = {
     "MinMaxScaler": MinMaxScaler(),
     "MinMaxScaler to another range": MinMaxScaler(feature_range=(-1, 3)),
     "StandardScaler": StandardScaler(),
-    "StandardScaler without centring": StandardScaler(with_mean=False),
+    "StandardScaler without centering": StandardScaler(with_mean=False),
     "MaxAbsScaler": MaxAbsScaler(),
 }
 

@@ -99,7 +99,7 @@ def test_read_artifact_altered_pickle_is_not_loaded(models: Path, monkeypatch: p
         RobustScaler().fit([[0.0], [1.0]]),
         MaxAbsScaler().fit([[0.0], [1.0]]),
         StandardScaler(),
-        StandardScaler().fit([[1.0], [2.0]]),  # centres, which log_return does not allow
+        StandardScaler().fit([[1.0], [2.0]]),  # centers, which log_return does not allow
         MinMaxScaler().fit([[1.0], [2.0]]),  # so does this one
         StandardScaler(with_mean=False).fit([[1.0, 2.0], [2.0, 1.0]]),
         scaler_with(scale_=np.array([np.nan])),

@@ -66,7 +66,7 @@ def test_log_return_output_grows_with_root_of_horizon() -> None:
     np.testing.assert_allclose(np.log(decoded[0, :, 0] / 100), 0.01 * np.sqrt([1, 2, 3, 4]), rtol=1e-9)
 
 
-def test_log_return_centring_scaler_is_rejected() -> None:
+def test_log_return_centering_scaler_is_rejected() -> None:
     scaler = StandardScaler().fit([[1.0], [2.0], [4.0]])
     with pytest.raises(ValueError, match="does not center"):
         build_transform(LogReturnParameters(), Affine.from_scaler(scaler))

@@ -66,7 +66,7 @@ def test_uvicorn_can_serve_the_factory() -> None:
     [
         ("port", "70000", "PRICECAST_PORT: "),
         ("max_queued_windows", "10", "PRICECAST_MAX_REQUEST_WINDOWS must not exceed"),
-        ("colour", "red", "unknown settings: PRICECAST_COLOUR"),
+        ("color", "red", "unknown settings: PRICECAST_COLOR"),
         ("host", "0.0.0.0", "PRICECAST_API_KEYS is empty, but PRICECAST_HOST '0.0.0.0' is not a loopback address"),
         ("api_keys", "pc_secret", "PRICECAST_API_KEYS: entry 1 is not CLIENT:SHA256"),
     ],

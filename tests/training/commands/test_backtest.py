@@ -18,24 +18,24 @@ from training.reports import report
 
 @pytest.fixture
 def few_bootstrap_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Estimate rough intervals, for tests that do not read their values."""
+    """Estimate rough bootstrap intervals, for tests that do not check their values."""
     monkeypatch.setattr(significance, "BOOTSTRAP_DRAWS", 20)
 
 
 @pytest.fixture
 def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write empty files instead of charts, for tests that do not open them."""
+    """Create empty files instead of charts, for tests that do not open them."""
     monkeypatch.setattr(report, "save_png", lambda figure, path: path.touch())
 
 
 def test_load_evaluation_data_from_each_source(default_model: PublishedModel, tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("Close\n1\n2\n3\n")
-    name, [series] = load_evaluation_data(default_model, file, "close", is_unseen=False)
+    name, [series] = load_evaluation_data(default_model, file, "close", use_unseen=False)
     assert (name, series.prices.tolist()) == ("mine", [1, 2, 3])
-    name, chosen = load_evaluation_data(default_model, None, None, is_unseen=True)
+    name, chosen = load_evaluation_data(default_model, None, None, use_unseen=True)
     assert (name, [each.name for each in chosen]) == ("unseen", list(unseen_series.UNSEEN_COLUMNS))
-    name, chosen = load_evaluation_data(default_model, None, None, is_unseen=False)
+    name, chosen = load_evaluation_data(default_model, None, None, use_unseen=False)
     assert (name, [each.name for each in chosen]) == ("sample", ["AAPL", "GOOG", "IBM", "MSFT"])
 
 
@@ -76,7 +76,7 @@ def test_backtest_model_prints_tables_and_writes_report(default_model: Published
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_bootstrap_draws", "no_charts")
-def test_backtest_model_draws_losses_if_recorded(default_model: PublishedModel, tmp_path: Path) -> None:
+def test_backtest_model_plots_training_losses_if_recorded(default_model: PublishedModel, tmp_path: Path) -> None:
     chosen = EvaluationData("walk", [make_series(random_walk(1, 200, 1)[0].prices)])
     for curve, has_chart in ((None, False), (Curve(loss=[2.0, 1.0], validation=[], best=1), True)):
         out = backtest_model(
@@ -102,11 +102,11 @@ def test_backtest_series_training_file_uses_its_test_block(
     default_model: PublishedModel,
 ) -> None:
     prices = random_walk(1, 1000, 1)[0].prices
-    for dates, start in ((daily_dates("2001-01-01", 1000), ", from 2003-03-12 on"), (None, "")):
+    for dates, start in ((daily_dates("2001-01-01", 1000), ", starting on 2003-03-12"), (None, "")):
         series = make_series(prices, "mine", dates)
         printed: list[str] = []
         test = backtest_series(with_training_data(default_model, series), series, printed.append)
-        seen = f"{default_model.reference} was trained on earlier ones"
+        seen = f"{default_model.reference} was trained on earlier prices"
         assert printed == [f"mine: 1000 prices; only the last 200 are evaluated{start}: {seen}"]
         assert test.is_seen
         assert test.samples.futures[0, 0] == prices[800]
@@ -119,18 +119,18 @@ def test_backtest_series_mentions_training_file_of_same_name(default_model: Publ
     model = with_manifest(model, data=[model.manifest.data[0].model_copy(update={"sha256": "1" * 64})])
     printed: list[str] = []
     assert not backtest_series(model, series, printed.append).is_seen
-    trained = f"{default_model.reference} was trained on a file with the same name and other content"
+    trained = f"{default_model.reference} was trained on a file with the same name and different content"
     assert printed == [f"mine: 100 prices; all are evaluated, but {trained}"]
 
 
 @pytest.mark.parametrize(
     ("prices", "message"),
     [
-        (np.arange(1.0, 31.0), "made: 30 prices are too few: a window of 60 and "),
+        (np.arange(1.0, 31.0), "made: 30 prices are too few for a window of 60 and a horizon of "),
         (np.r_[np.arange(1.0, 101.0), 0.0], "made, price 101: a price must be positive for this model"),
     ],
 )
-def test_backtest_model_unusable_prices_are_refused(
+def test_backtest_model_unusable_prices_are_rejected(
     default_model: PublishedModel, prices: list[float], message: str
 ) -> None:
     with pytest.raises(DataError) as caught:

@@ -110,7 +110,7 @@ def test_train_recipes_skips_finished_runs(trainer: FakeTrainer, tmp_path: Path)
     first, _ = compare(tmp_path)
     printed, display = compare(tmp_path)
     assert len(trainer.trained) == 2
-    assert printed[0] == "2 of 2 training runs were finished before"
+    assert printed[0] == "2 of 2 training runs were finished earlier"
     assert display.epochs == []
     assert printed_rows(printed) == printed_rows(first)
 
@@ -123,7 +123,7 @@ def test_train_recipes_continues_after_interruption(trainer: FakeTrainer, tmp_pa
     trainer.interrupt_at = None
     printed, _ = compare(tmp_path, seeds=2)
     assert trainer.trained[3:] == [("quick-tutorial", 2)]
-    assert printed[0] == "3 of 4 training runs were finished before"
+    assert printed[0] == "3 of 4 training runs were finished earlier"
 
 
 def test_train_recipes_retrains_if_inputs_changed(trainer: FakeTrainer, tmp_path: Path) -> None:

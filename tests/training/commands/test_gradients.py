@@ -1,4 +1,4 @@
-"""The command `gradients`: the measurements, the table and the picture."""
+"""The command `gradients`: the measurements, the table and the chart."""
 
 from functools import partial
 from pathlib import Path
@@ -45,8 +45,8 @@ def test_compare_gradients_measures_before_and_during_training(tmp_path: Path) -
     lines: list[str] = []
     progress = ProgressRecorder()
     recipes = {"plain": plain, "unrolled": unrolled, "echo-state": echo_state}
-    picture = gradients.compare_gradients(recipes, tmp_path / "out", lambda epochs: progress, lines.append)
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    chart = gradients.compare_gradients(recipes, tmp_path / "out", lambda epochs: progress, lines.append)
+    assert chart.read_bytes().startswith(b"\x89PNG")
     rows = [line.split() for line in lines[-1].splitlines() if line.split()[:1] and line.split()[0] in recipes]
     moments = ["before", "epoch", "epoch"]
     assert [row[:2] for row in rows] == [

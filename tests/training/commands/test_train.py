@@ -1,4 +1,4 @@
-"""Tests of training runs: what is published is what was trained, calibrated and evaluated."""
+"""Tests of training runs: the published artifact is the network that was trained, calibrated and evaluated."""
 
 import json
 import re
@@ -39,8 +39,8 @@ FILES = {
     *("real-vs-predicted.png", "error.png", "loss.png"),
 }
 LEVEL_CHARTS = {"fan.png", "coverage.png", "pit.png"}
-SIMULATED = "{} simulated paths"
-ANEW = ", with new training paths for every epoch"
+SIMULATED_SOURCE = "{} simulated paths"
+NEW_PATHS_NOTE = ", with new training paths for every epoch"
 
 
 def strings_in(value: object) -> list[str]:
@@ -105,7 +105,7 @@ def test_train_publishes_artifact_that_loads_on_both_engines(
     assert len(manifest.golden.windows) == train.GOLDEN_WINDOWS
     assert printed[0] == "AAPL: 3270 prices"
     assert re.fullmatch(
-        r"\d+ windows to train on, with new simulated ones for every epoch; \d+ to validate", printed[1]
+        r"\d+ training windows, with new simulated ones for every epoch; \d+ validation windows", printed[1]
     )
 
 
@@ -171,7 +171,7 @@ def test_train_publishes_the_tutorial_recipe(tmp_path: Path) -> None:
     used = quick_recipe("quick-tutorial")
     published, printed = train_quick(used, tmp_path, "small-tutorial")
     manifest = check_artifact(tmp_path, "small-tutorial", "1")
-    assert printed == ["GOOG: 2148 prices", f"{round(0.8 * 2148) - 20 - 21} windows to train on; 0 to validate"]
+    assert printed == ["GOOG: 2148 prices", f"{round(0.8 * 2148) - 20 - 21} training windows; 0 validation windows"]
     assert manifest.calibration == Calibration(center="network", offsets=[[]])
     assert manifest.levels == []
     assert manifest.network.units == [4, 4]
@@ -188,9 +188,15 @@ def test_train_on_simulated_paths_only(tmp_path: Path) -> None:
     published, printed = train_quick(quick_recipe("quick-simulated"), tmp_path, "simulated")
     manifest = check_artifact(tmp_path, "simulated", "1")
     per_path = 100 - 20 - 2 + 1
-    assert printed == [f"{20 * per_path} windows to train on, with new simulated ones for every epoch; 0 to validate"]
+    assert printed == [
+        f"{20 * per_path} training windows, with new simulated ones for every epoch; 0 validation windows"
+    ]
     (provenance,) = manifest.data
-    assert (provenance.name, provenance.source, provenance.rows) == ("synthetic", SIMULATED.format(20) + ANEW, 2000)
+    assert (provenance.name, provenance.source, provenance.rows) == (
+        "synthetic",
+        SIMULATED_SOURCE.format(20) + NEW_PATHS_NOTE,
+        2000,
+    )
     assert (provenance.first_date, provenance.last_date) == (None, None)
     for score in published.evidence.scores:
         assert (score.instrument, score.origins, score.first_date) == ("synthetic", 4 * per_path, None)
@@ -211,7 +217,7 @@ def test_train_on_tutorial_files_reproduces_its_baseline(google_prices: Path, tm
     published, printed = train_quick(
         load_recipe("tutorial", data=files, training={"epochs": 1, "batch": 512}), tmp_path, "google"
     )
-    assert "1198 windows to train on; 0 to validate" in printed
+    assert "1198 training windows; 0 validation windows" in printed
     (score,) = published.evidence.scores
     assert score.rmse_last_price == pytest.approx(8.42, abs=0.005)
     assert score.origins == 20
@@ -234,7 +240,7 @@ def test_train_echo_state_does_not_resample_simulated_paths(tmp_path: Path) -> N
     published, printed = train_quick(used, tmp_path, "echo")
     assert "every epoch" not in printed[0]
     (simulated,) = store.read_artifact(published.path).manifest.data
-    assert simulated.source == SIMULATED.format(20)
+    assert simulated.source == SIMULATED_SOURCE.format(20)
 
 
 def test_training_ranges_cover_the_training_block() -> None:

@@ -169,7 +169,7 @@ def test_split_by_time_too_few_prices_are_rejected(rows: int) -> None:
     with pytest.raises(DataError) as caught:
         split_by_time([numbered(rows, "short")], SplitConfig(test=0.2), window=60, horizon=5)
     assert str(caught.value) == (
-        f"short: {rows} prices are too few to train and to test on windows of 60 and 5 steps ahead"
+        f"short: {rows} prices are too few to train and test with a window of 60 and a horizon of 5"
     )
 
 
@@ -386,7 +386,7 @@ def test_split_blocks_without_real_series_evaluates_paths(stride: int) -> None:
 
 @pytest.mark.parametrize(("paths", "length"), [(1, 100), (2, 100), (20, 21), (0, 0)])
 def test_split_blocks_too_few_or_short_paths_are_rejected(paths: int, length: int) -> None:
-    with pytest.raises(DataError, match="paths are too few, or too short"):
+    with pytest.raises(DataError, match="paths are too few or too short"):
         split_blocks([], [numbered(length) for _ in range(paths)], SplitConfig(test=0.2), window=20, horizon=2)
 
 

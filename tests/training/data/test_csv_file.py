@@ -182,7 +182,7 @@ def test_read_csv_malformed_price_is_rejected(tmp_path: Path, written: str) -> N
 
 def test_read_csv_single_comma_with_semicolons_is_ambiguous(tmp_path: Path) -> None:
     assert rejection(tmp_path, "Date;Close\n2024-01-02;1.5\n2024-01-03;1,234\n") == (
-        "prices.csv:3: '1,234' may have a decimal or a thousands comma; write 1234 or 1.234"
+        "prices.csv:3: the comma in '1,234' may separate decimals or thousands; write 1234 or 1.234"
     )
     assert read(tmp_path, "Date;Close\n2024-01-02;1,234.5\n2024-01-03;1,234,567\n").prices[0] == 1234.5
 
@@ -227,7 +227,7 @@ def test_read_csv_two_prices_for_a_date_name_both_lines(tmp_path: Path) -> None:
 
 def test_read_csv_ambiguous_day_and_month_are_rejected(tmp_path: Path) -> None:
     assert rejection(tmp_path, "Date,Close\n1/2/2024,1\n2/2/2024,2\n") == (
-        "prices.csv: dates may be D/M/Y or M/D/Y, and none shows which; write them as YYYY-MM-DD"
+        "prices.csv: dates may be D/M/Y or M/D/Y, and none shows which applies; write them as YYYY-MM-DD"
     )
 
 
@@ -235,7 +235,7 @@ def test_read_csv_ambiguous_day_and_month_are_rejected(tmp_path: Path) -> None:
 def test_read_csv_mixed_day_and_month_order_is_rejected(tmp_path: Path, dates: list[str]) -> None:
     rows = "\n".join(f"{each},1" for each in ["2/1/2024", *dates])
     found = rejection(tmp_path, f"Date,Close\n{rows}\n")
-    assert found == "prices.csv:4: day and month are not in the same order as in line 3; use one"
+    assert found == "prices.csv:4: day and month are not in the same order as in line 3; use one order"
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_read_csv_malformed_date_is_rejected(tmp_path: Path, written: str) -> No
 
 @pytest.mark.parametrize("content", ["", "\ufeff", "\n \n\n", '"",""\n'])
 def test_read_csv_empty_file_is_rejected(tmp_path: Path, content: str) -> None:
-    assert rejection(tmp_path, content) == "prices.csv: empty; a header line and at least 2 prices are needed"
+    assert rejection(tmp_path, content) == "prices.csv: empty; a header line and at least 2 prices are required"
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_read_csv_empty_file_is_rejected(tmp_path: Path, content: str) -> None:
 )
 def test_read_csv_fewer_than_two_prices_are_rejected(tmp_path: Path, rows: str, count: int) -> None:
     found = rejection(tmp_path, f"Date,Close\n{rows}")
-    assert found == f"prices.csv: column 'Close' has {count} prices; at least 2 are needed"
+    assert found == f"prices.csv: column 'Close' has {count} prices; at least 2 are required"
 
 
 @pytest.mark.parametrize("first_line", ["325.25,331.27", "1/3/2012,$325.25", '2012-01-03,"1,325.25"'])

@@ -11,8 +11,8 @@ from training.data.series import DataError, Series, concatenate_series
 
 
 def test_data_error_shows_place_and_reason_and_pickles() -> None:
-    error = DataError("prices.csv:17", "is odd")
-    assert str(error) == str(pickle.loads(pickle.dumps(error))) == "prices.csv:17: is odd"
+    error = DataError("prices.csv:17", "is negative")
+    assert str(error) == str(pickle.loads(pickle.dumps(error))) == "prices.csv:17: is negative"
 
 
 def test_concatenate_series_keeps_the_provenance_of_both() -> None:

@@ -24,7 +24,7 @@ def test_draw_parameters_are_valid(drawn: SimulationParameters) -> None:
         assert np.isfinite(values).all(), field.name
     for positive in (p.volatility, p.skew, p.season_steps, p.season_sharpness):
         assert (positive > 0).all()
-    for share in (p.news, p.asymmetry, p.chance_up, p.chance_down, p.jumps_per_step, p.stale_share):
+    for share in (p.news, p.asymmetry, p.up_probability, p.down_probability, p.jumps_per_step, p.stale_probability):
         assert ((share >= 0) & (share <= 1)).all()
     for memory in (p.persistence, p.slow_persistence, p.fast_persistence):
         assert ((memory >= 0) & (memory < 1)).all()
@@ -42,7 +42,7 @@ def test_draw_parameters_are_valid(drawn: SimulationParameters) -> None:
     ("parameter", "disabled"),
     [
         *(("persistence", 0), ("asymmetry", 0), ("slow_sd", 0), ("fast_sd", 0), ("regime_ratio", 1), ("skew", 1)),
-        *(("season_amplitude", 0), ("jumps_per_step", 0), ("bounce", 0), ("tick", 0), ("stale_share", 0)),
+        *(("season_amplitude", 0), ("jumps_per_step", 0), ("bounce", 0), ("tick", 0), ("stale_probability", 0)),
         *(("degrees_of_freedom", 100), ("leverage", 0), ("excited_by_rises", 0)),
     ],
 )

@@ -39,14 +39,14 @@ def log_returns(series: list[Series]) -> Floats:
 
 
 def autocorrelation(values: Floats, lag: int) -> Floats:
-    centred = values - values.mean(axis=1, keepdims=True)  # (P, N)
-    found: Floats = np.sum(centred[:, lag:] * centred[:, :-lag], axis=1) / np.sum(centred**2, axis=1)  # (P,)
+    centered = values - values.mean(axis=1, keepdims=True)  # (P, N)
+    found: Floats = np.sum(centered[:, lag:] * centered[:, :-lag], axis=1) / np.sum(centered**2, axis=1)  # (P,)
     return found
 
 
 def excess_kurtosis(values: Floats) -> Floats:
-    centred = values - values.mean(axis=1, keepdims=True)  # (P, N)
-    found: Floats = np.mean(centred**4, axis=1) / np.mean(centred**2, axis=1) ** 2 - 3  # (P,)
+    centered = values - values.mean(axis=1, keepdims=True)  # (P, N)
+    found: Floats = np.mean(centered**4, axis=1) / np.mean(centered**2, axis=1) ** 2 - 3  # (P,)
     return found
 
 
@@ -61,7 +61,7 @@ def parameters_with(paths: int, **overrides: float) -> SimulationParameters:
     """Equal parameters for all paths. Without overrides, returns are independent, nearly normal, and 1% per step."""
     values = dict.fromkeys((each.name for each in fields(SimulationParameters)), 0.0)
     values |= {"volatility": 0.01, "degrees_of_freedom": 100.0, "skew": 1.0, "regime_ratio": 1.0}
-    values |= {"chance_up": 0.01, "chance_down": 0.02, "season_steps": 24.0, "season_sharpness": 1.0}
+    values |= {"up_probability": 0.01, "down_probability": 0.02, "season_steps": 24.0, "season_sharpness": 1.0}
     return SimulationParameters(**{name: np.full(paths, value) for name, value in (values | overrides).items()})
 
 
@@ -114,7 +114,7 @@ def test_simulators_too_few_paths_or_prices_are_rejected(
 
 @pytest.mark.parametrize("coefficient", [-1.0, 1.0, 1.5, float("nan")])
 def test_autoregressive_explosive_coefficient_is_rejected(coefficient: float) -> None:
-    with pytest.raises(ValueError, match="between -1 and 1"):
+    with pytest.raises(ValueError, match="greater than -1 and less than 1"):
         autoregressive(1, 10, 1, coefficient)
 
 
@@ -260,7 +260,7 @@ def test_season_sharp_edges_open_and_close_a_session() -> None:
 
 def test_regime_persists() -> None:
     """There are two volatilities, and the higher one lasts a third of the time."""
-    returns = returns_with({"chance_up": 0.01, "chance_down": 0.02, "regime_ratio": 8.0})
+    returns = returns_with({"up_probability": 0.01, "down_probability": 0.02, "regime_ratio": 8.0})
     smooth = np.lib.stride_tricks.sliding_window_view(returns**2, 15, axis=1).mean(axis=2) ** 0.5  # (P, N - 14)
     low = 0.01 / np.sqrt(2 / 3 + 64 / 3)
     assert np.quantile(smooth, 0.3) == pytest.approx(low, rel=0.25)
@@ -335,7 +335,7 @@ def test_noise_tick_rounds_prices(true_log_prices: Floats) -> None:
 
 
 def test_noise_stale_prices_repeat_the_step_before(true_log_prices: Floats) -> None:
-    observed = observed_with(true_log_prices, stale_share=0.3)
+    observed = observed_with(true_log_prices, stale_probability=0.3)
     is_new = observed == true_log_prices
     assert is_new[0].all()
     assert np.mean(is_new) == pytest.approx(0.7, abs=0.01)
@@ -344,7 +344,7 @@ def test_noise_stale_prices_repeat_the_step_before(true_log_prices: Floats) -> N
 
 def test_noise_applies_to_each_path_separately() -> None:
     both = parameters_with(2, tick=0.5)
-    both = replace(both, tick=np.array([0.0, 0.5]), stale_share=np.array([0.5, 0.0]))
+    both = replace(both, tick=np.array([0.0, 0.5]), stale_probability=np.array([0.5, 0.0]))
     true = np.random.default_rng(6).normal(0, 0.01, (200, 2)).cumsum(axis=0)
     observed = add_microstructure_noise(true, both, np.random.default_rng(3))
     assert set(observed[:, 0]) <= set(true[:, 0])

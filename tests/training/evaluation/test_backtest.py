@@ -89,7 +89,7 @@ def test_run_backtest_unseen_series_uses_every_sample() -> None:
 
 @pytest.mark.parametrize("outputs", [[0.3, 0.1, 0.2], [0.1, 0.3, 0.2], [0.2, 0.3, 0.1], [-0.3, -0.2, -0.1]])
 @pytest.mark.parametrize("offset", [0.0, 0.05, -0.15])
-def test_median_centered_on_last_price_equals_it_if_quantiles_cross(outputs: list[float], offset: float) -> None:
+def test_centered_median_is_last_price_if_quantiles_cross(outputs: list[float], offset: float) -> None:
     samples = random_walk_samples()
     calibration = Calibration(center="last_price", offsets=[[offset]])
     forecaster = log_return_forecaster(lambda inputs: np.tile(outputs, (len(inputs), 1)), [0.1, 0.5, 0.9], calibration)
@@ -110,8 +110,8 @@ def test_samples_from_returns_every_sample_of_later_rows(first: int, horizon: in
 @pytest.mark.parametrize(
     ("rows", "first", "message"),
     [
-        (60, 0, "made: 60 prices are too few: a window of 60 and 1 steps ahead"),
-        (100, 100, "made: 100 prices are too few: a window of 60 and 1 steps ahead from price 101 on"),
+        (60, 0, "made: 60 prices are too few for a window of 60 and a horizon of 1"),
+        (100, 100, "made: 100 prices are too few for a window of 60 and a horizon of 1, starting at price 101"),
     ],
 )
 def test_samples_from_too_few_prices_raises_data_error(rows: int, first: int, message: str) -> None:

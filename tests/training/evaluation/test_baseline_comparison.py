@@ -21,7 +21,7 @@ def test_fitting_half_shares_no_future_with_scored_origins() -> None:
     assert half is not None
     assert half.rows == 400
     assert half.futures[-1, -1] == test.samples.series.prices[399]
-    assert test.samples.futures[half.start, 0] == test.samples.series.prices[400]
+    assert test.samples.futures[half.first_scored, 0] == test.samples.series.prices[400]
     assert len(half.windows) == 400 - 60 - 5 + 1
     assert half.windows[0, 0] == test.samples.series.prices[0]
 
@@ -31,7 +31,7 @@ def test_fitting_half_block_in_second_half_is_scored_whole() -> None:
     block = blocks.split_by_time([series], SplitConfig(test=0.2), 60, 1).test[0]
     half = fitting_half(run_backtest(gaussian_forecaster(), block, [0.5], []))
     assert half is not None
-    assert half.start == 0
+    assert half.first_scored == 0
     assert half.rows == 400
 
 
@@ -48,8 +48,8 @@ def test_fitting_half_unsuitable_series_is_none() -> None:
     )
     assert fitting_half(replace(test, samples=early, forecasts=test.forecasts[:50])) is None
     paths = simulator.simulate_paths(10, 900, 1)
-    _, judged = blocks.split_blocks([], paths, SplitConfig(test=0.2), 60, 1)
-    assert fitting_half(run_backtest(gaussian_forecaster(), judged.test[0], [0.5], [])) is None
+    _, evaluation_blocks = blocks.split_blocks([], paths, SplitConfig(test=0.2), 60, 1)
+    assert fitting_half(run_backtest(gaussian_forecaster(), evaluation_blocks.test[0], [0.5], [])) is None
     negative = make_samples(make_series(prices - 100), 60, 1)
     assert fitting_half(Backtest(negative, negative.windows[:, -1:, None], [0.5], [])) is None
 

@@ -155,7 +155,7 @@ def test_garch_ignores_later_prices(prices: F64, garch: Garch) -> None:
 @pytest.mark.parametrize("kind", ["a jump", "a trend", "pegged", "wild", "up and down"])
 def test_garch_forecasts_odd_prices(kind: str) -> None:
     rng = np.random.default_rng(3)
-    odd = {
+    prices = {
         "a jump": np.where(np.arange(600) < 100, 7.75, 8.0),
         "a trend": np.exp(0.01 * np.arange(600)),
         "pegged": np.exp(0.0001 * rng.normal(size=600).cumsum()).round(3),
@@ -163,4 +163,4 @@ def test_garch_forecasts_odd_prices(kind: str) -> None:
         "up and down": np.tile([1.0, 1.01], 300),
     }[kind]
     rows = np.arange(300, 580)
-    assert np.isfinite(Garch(odd, 300).forecast(odd[rows][:, None], rows, 20, [0.01, 0.5, 0.99])).all()
+    assert np.isfinite(Garch(prices, 300).forecast(prices[rows][:, None], rows, 20, [0.01, 0.5, 0.99])).all()

@@ -24,7 +24,7 @@ def test_open_model_without_version_opens_the_current_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "said"),
+    ("reference", "message"),
     [
         ("gone", "gone: no such model; available: default, tutorial"),
         ("default@99", f"default: no version '99'; available: {version_of('default')}"),
@@ -32,13 +32,13 @@ def test_open_model_without_version_opens_the_current_one() -> None:
         ("../default", "a model name has 1 to 64 characters: lower-case letters, digits, - and _"),
     ],
 )
-def test_open_model_unknown_reference_names_the_available(reference: str, said: str) -> None:
+def test_open_model_unknown_reference_lists_available_ones(reference: str, message: str) -> None:
     with pytest.raises(ArtifactError) as caught:
         open_model(MODELS, reference)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_open_model_directory_without_models_is_refused(tmp_path: Path) -> None:
+def test_open_model_directory_without_models_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no such model"):
         open_model(tmp_path, "default")
     with pytest.raises(ArtifactError, match="the models directory does not exist"):
@@ -88,7 +88,7 @@ def test_first_test_row_of_training_file_is_its_test_block(default_model: Publis
     assert model.first_test_row(undated) == 800
 
 
-def test_has_seen_source_same_name_and_other_content(default_model: PublishedModel) -> None:
+def test_has_seen_source_ignores_content(default_model: PublishedModel) -> None:
     series = make_series(random_walk(1, 100, 1)[0].prices, "mine")
     both = Series("mine", series.prices, None, f"{series.source}; later.csv, column Close", "1" * 64)
     model = with_training_data(default_model, both)

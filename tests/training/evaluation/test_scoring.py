@@ -174,11 +174,11 @@ def test_score_without_dates_has_no_dates() -> None:
     assert (row.first_date, row.last_date) == (None, None)
 
 
-@pytest.mark.parametrize("nonsense", [0.0, -5.0, -1e9])
-def test_score_forecast_not_positive_has_very_low_skill(nonsense: float) -> None:
+@pytest.mark.parametrize("invalid", [0.0, -5.0, -1e9])
+def test_score_nonpositive_forecast_has_very_low_skill(invalid: float) -> None:
     samples = random_walk_samples()
     forecast = samples.windows[:, -1].copy()
-    forecast[7] = nonsense
+    forecast[7] = invalid
     (row,) = score_without_baselines(make_point_backtest(samples, forecast))
     assert np.isfinite(row.skill)
     assert row.skill < -10

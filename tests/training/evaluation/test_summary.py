@@ -14,23 +14,23 @@ from training.evaluation.summary import has_skill, is_lagged_copy, summarize
 SKILLED = {"skill": 0.05, "skill_p_value": 0.001, "rmse": 1.95, "copy_ratio": 0.4, "correlation_next": 0.95}
 
 
-def test_summary_centered_on_last_price_has_no_point_skill() -> None:
+def test_summarize_centered_on_last_price_has_no_point_skill() -> None:
     found = summarize([make_score(**SKILLED)], is_centered_on_last_price=True)
     assert found.point_skill == "none"
     assert found.summary.startswith("No point skill was found, so the median repeats the last price.")
 
 
-def test_summary_significant_skill_states_its_size() -> None:
+def test_summarize_significant_skill_states_its_size() -> None:
     found = summarize(
         [make_score(**SKILLED), make_score(**SKILLED, instrument="other")], is_centered_on_last_price=False
     )
     assert found.point_skill == "some"
     assert found.summary.startswith(
-        "The median beats repeating the last price: skill 5.0%, RMSE ratio 0.975. Measured on 200 unseen steps of made,"
+        "The median beats repeating the last price: skill 5.0%, RMSE ratio 0.975. Measured on 200 test steps of made,"
     )
 
 
-def test_summary_insignificant_gain_says_so() -> None:
+def test_summarize_insignificant_gain_says_so() -> None:
     found = summarize([make_score(skill=0.004, skill_p_value=0.3, rmse=1.99)], is_centered_on_last_price=False)
     assert found.point_skill == "none"
     assert found.summary.startswith(
@@ -38,7 +38,7 @@ def test_summary_insignificant_gain_says_so() -> None:
     )
 
 
-def test_summary_lagged_loss_mentions_lagged_copy() -> None:
+def test_summarize_lagged_forecasts_mention_lagged_copy() -> None:
     lagged = make_score(skill=-1.0, skill_p_value=1.0, rmse=2.9, correlation_last=0.97, correlation_next=0.9)
     found = summarize([lagged], is_centered_on_last_price=False)
     assert found.point_skill == "none"
@@ -48,7 +48,7 @@ def test_summary_lagged_loss_mentions_lagged_copy() -> None:
     )
 
 
-def test_summary_other_loss_does_not_mention_lagged_copy() -> None:
+def test_summarize_other_forecasts_omit_lagged_copy() -> None:
     wild = make_score(skill=-1.0, skill_p_value=1.0, rmse=2.9, correlation_last=0.2, correlation_next=0.3)
     lagged = make_score(skill=-1.0, skill_p_value=1.0, rmse=2.9, correlation_last=0.97, correlation_next=0.9)
     for rows in ([wild], [wild, lagged]):
@@ -58,7 +58,7 @@ def test_summary_other_loss_does_not_mention_lagged_copy() -> None:
         )
 
 
-def test_summary_small_loss_is_not_called_a_gain() -> None:
+def test_summarize_negative_skill_is_not_called_a_gain() -> None:
     """RMSE in price may be better than the last price's while the skill in log returns is negative."""
     lost = make_score(skill=-0.002, skill_p_value=0.6, rmse=1.99, correlation_last=0.9, correlation_next=0.9)
     sentences = summarize([lost], is_centered_on_last_price=False).summary
@@ -88,18 +88,18 @@ def test_is_lagged_copy_of_moving_average() -> None:
     assert "lagged copy" in summarize([row], is_centered_on_last_price=False).summary
 
 
-def test_summary_mentions_80_and_95_intervals_only() -> None:
+def test_summarize_mentions_80_and_95_intervals_only() -> None:
     covered = {"50": 49.0, "80": 81.04, "95": 94.96}
     scores = [make_score(coverage=covered), make_score(coverage=covered | {"80": 83.0}, instrument="other", origins=40)]
     assert summarize(scores, is_centered_on_last_price=True).summary == (
         "No point skill was found, so the median repeats the last price. "
         "The 80% intervals contained the next price 82.0% of the time. "
         "The 95% intervals contained the next price 95.0% of the time. "
-        "Measured on 140 unseen steps of made, other."
+        "Measured on 140 test steps of made, other."
     )
 
 
-def test_summary_uses_one_step_scores_and_keeps_all() -> None:
+def test_summarize_uses_one_step_scores_and_keeps_all() -> None:
     later = make_score(horizon=2, skill=0.9, skill_p_value=1e-9, coverage={"80": 10.0}, origins=7)
     first = make_score(coverage={"80": 80.0})
     found = summarize([first, later], is_centered_on_last_price=False)
@@ -107,10 +107,10 @@ def test_summary_uses_one_step_scores_and_keeps_all() -> None:
     assert found.scores == [first, later]
     assert found.point_skill == "none"
     assert "80.0%" in found.summary
-    assert "Measured on 100 unseen steps of made." in found.summary
+    assert "Measured on 100 test steps of made." in found.summary
 
 
-def test_summary_separates_unseen_instruments() -> None:
+def test_summarize_separates_unseen_instruments() -> None:
     covered = {"50": 49.0, "80": 81.0, "95": 95.0}
     seen = make_score(coverage=covered)
     unseen = [
@@ -121,13 +121,13 @@ def test_summary_separates_unseen_instruments() -> None:
         "No point skill was found, so the median repeats the last price. "
         "The 80% intervals contained the next price 81.0% of the time. "
         "The 95% intervals contained the next price 95.0% of the time. "
-        "Measured on 100 unseen steps of made. "
+        "Measured on 100 test steps of made. "
         "On 50 steps of instruments that the model was not trained on (one, two), "
         "the 80% intervals contained 72.5% of the next prices and the 95% intervals contained 95.0% of the next prices."
     )
 
 
-def test_summary_pinball_ratio_is_the_median() -> None:
+def test_summarize_pinball_ratio_is_the_median() -> None:
     def with_pinball_ratios(**ratios: float) -> Score:
         common: dict[str, Any] = {
             "origins": 9,
@@ -151,13 +151,15 @@ def test_summary_pinball_ratio_is_the_median() -> None:
     ]
     assert summarize(scores, is_centered_on_last_price=True).summary.endswith(
         "The pinball loss is 0.990 times that of a random walk with EWMA volatility and 1.020 times that of a GARCH-t "
-        "model fitted to each instrument (medians; below 1 is better)."
+        "model fitted to each instrument (medians over instruments; below 1 is better)."
     )
     alone = summarize(scores[2:], is_centered_on_last_price=True).summary
-    assert alone.endswith("is 1.500 times that of a random walk with EWMA volatility (medians; below 1 is better).")
+    assert alone.endswith(
+        "is 1.500 times that of a random walk with EWMA volatility (medians over instruments; below 1 is better)."
+    )
 
 
-def test_summary_unseen_instruments_without_levels() -> None:
+def test_summarize_unseen_instruments_without_levels() -> None:
     found = summarize([make_score(seen=False, rmse=2.4)], is_centered_on_last_price=False)
     assert found.summary.endswith(
         "On 100 steps of instruments that the model was not trained on (made), "
@@ -166,7 +168,7 @@ def test_summary_unseen_instruments_without_levels() -> None:
     assert "Measured on" not in found.summary
 
 
-def test_summary_rounds_floats_to_six_digits() -> None:
+def test_summarize_rounds_floats_to_six_digits() -> None:
     found = summarize(
         [make_score(rmse=1234.56789, skill=-1.23456789e-5, origins=1234567)], is_centered_on_last_price=True
     )
@@ -182,7 +184,7 @@ def test_has_skill_significant_on_one_instrument() -> None:
     assert has_skill([make_score(skill=0.05, skill_p_value=0.001), make_score(skill=-0.01, skill_p_value=0.7)])
 
 
-def test_has_skill_total_loss_is_false() -> None:
+def test_has_skill_negative_mean_skill_is_false() -> None:
     assert not has_skill([make_score(skill=0.05, skill_p_value=0.001), make_score(skill=-0.06, skill_p_value=1.0)])
 
 

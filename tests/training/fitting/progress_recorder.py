@@ -4,7 +4,7 @@ from typing import Self
 
 
 class ProgressRecorder:
-    """Records every batch and epoch. Rejects any that come while it is closed."""
+    """Records every batch and epoch. Fails if one is reported while the display is closed."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, int, int]] = []

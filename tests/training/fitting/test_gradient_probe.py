@@ -1,4 +1,4 @@
-"""The gradient probe, and what it shows: gradients vanish, explode or are kept as the tutorial describes."""
+"""The gradient probe, and what it shows: gradients vanish, explode or are preserved, as the tutorial says."""
 
 from functools import partial
 from typing import Any
@@ -82,7 +82,7 @@ def test_gradients_explode_with_large_recurrent_weights() -> None:
     ],
     ids=["orthogonal", "identity", "lstm"],
 )
-def test_gradients_are_kept_by_initialization_and_gates(remedy: dict[str, Any]) -> None:
+def test_gradients_are_preserved_by_initialization_and_gates(remedy: dict[str, Any]) -> None:
     flow = measured(remedy)
     assert 1e-2 < flow.ratio < 1e2
     assert 1e-2 < first_to_last_ratio(state_gradients(flow)) < 1e2
@@ -113,7 +113,7 @@ def test_truncation_replaces_an_explosion_by_a_cut() -> None:
 
 
 def test_loss_gradients_many_to_many_use_the_last_output_only() -> None:
-    """With the loss of all outputs, every input would matter at least to the output of its own step."""
+    """With the loss of all outputs, every input would matter at least for the output of its own step."""
     recipe = make_recipe({"structure": "many_to_many"} | SMALL_WEIGHTS)
     network = untrained(recipe)
     inputs, targets = random_samples(recipe)

@@ -54,10 +54,10 @@ def test_fit_scaler_minmax_spans_the_training_block() -> None:
 
 def test_empirical_quantiles_have_a_median_of_zero() -> None:
     targets = np.random.default_rng(1).normal(0.3, 2.0, (20_000, 2)) * [1.0, 3.0]
-    start_at = preparation.empirical_quantiles(targets, [0.1, 0.5, 0.9]).reshape(2, 3)
-    assert start_at[:, 1].tolist() == [0, 0]
-    assert start_at[0] == pytest.approx([-2.563, 0, 2.563], abs=0.1)
-    assert start_at[1] == pytest.approx(3 * start_at[0], abs=0.3)
+    initial_outputs = preparation.empirical_quantiles(targets, [0.1, 0.5, 0.9]).reshape(2, 3)
+    assert initial_outputs[:, 1].tolist() == [0, 0]
+    assert initial_outputs[0] == pytest.approx([-2.563, 0, 2.563], abs=0.1)
+    assert initial_outputs[1] == pytest.approx(3 * initial_outputs[0], abs=0.3)
 
 
 @pytest.mark.parametrize("name", ["quick", "quick-tutorial"])

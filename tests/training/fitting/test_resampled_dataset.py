@@ -53,13 +53,13 @@ def epochs_of(batches: ResampledDataset, count: int) -> list[list[list[int]]]:
     return found
 
 
-def test_epoch_has_fixed_and_drawn_samples() -> None:
+def test_resampled_dataset_epoch_has_fixed_and_drawn_samples() -> None:
     for epoch, batches in enumerate(epochs_of(dataset(size=2), 3)):
         numbers = sorted(number for batch in batches for number in batch)
         assert numbers == [*range(FIXED), *range(100 * (epoch + 1), 100 * (epoch + 1) + DRAWN)]
 
 
-def test_drawn_samples_are_in_one_epoch() -> None:
+def test_resampled_dataset_draws_samples_for_one_epoch() -> None:
     epochs = epochs_of(dataset(size=4), 3)
     drawn = [{number for batch in batches for number in batch if number >= 100} for batches in epochs]
     assert all(drawn)
@@ -67,7 +67,7 @@ def test_drawn_samples_are_in_one_epoch() -> None:
     assert not drawn[1] & drawn[2]
 
 
-def test_every_epoch_is_shuffled_differently() -> None:
+def test_resampled_dataset_shuffles_every_epoch_differently() -> None:
     batches = ResampledDataset([encoded(0, 50)], lambda _: [encoded(50, 50)], 100, 3, seed=1)
     (first,), (second,), (third,) = epochs_of(batches, 3)
     assert sorted(first) == sorted(second) == sorted(third)
@@ -76,32 +76,32 @@ def test_every_epoch_is_shuffled_differently() -> None:
     assert min(np.flatnonzero(np.array(first) >= 50)) < 25  # fixed and drawn samples are mixed
 
 
-def test_seed_determines_the_order() -> None:
+def test_resampled_dataset_seed_determines_the_order() -> None:
     one, again, other = (epochs_of(dataset(seed=seed), 2) for seed in (1, 1, 2))
     assert one == again != other
 
 
 @pytest.mark.parametrize(("size", "batches"), [(1, 16), (5, 3), (8, 2), (9, 1), (16, 1), (500, 1)])
-def test_incomplete_batch_is_dropped_unless_it_is_the_only_one(size: int, batches: int) -> None:
+def test_resampled_dataset_drops_an_incomplete_last_batch(size: int, batches: int) -> None:
     found = batch_numbers(dataset(size=size))
     assert [len(batch) for batch in found] == [min(size, FIXED + DRAWN)] * batches
     assert len({number for batch in found for number in batch}) == batches * min(size, FIXED + DRAWN)
 
 
-def test_fixed_samples_may_be_empty() -> None:
+def test_resampled_dataset_without_fixed_samples() -> None:
     assert sorted(number for batch in batch_numbers(dataset(size=2, fixed=0)) for number in batch) == [
         *range(100, 100 + DRAWN)
     ]
 
 
-def test_epoch_end_without_begin_draws_nothing() -> None:
+def test_resampled_dataset_end_without_begin_draws_nothing() -> None:
     """Keras calls `on_epoch_end` once before the first epoch."""
     batches = dataset()
     batches.on_epoch_end()
     assert epochs_of(batches, 3) == epochs_of(dataset(), 3)
 
 
-def test_last_epoch_end_draws_nothing() -> None:
+def test_resampled_dataset_last_epoch_end_draws_nothing() -> None:
     drawn: list[int] = []
 
     def record_and_draw(epoch: int) -> list[EncodedSamples]:

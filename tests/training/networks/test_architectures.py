@@ -70,13 +70,13 @@ def test_build_network_head_is_a_relu_layer_before_the_outputs() -> None:
 
 @pytest.mark.parametrize("head", [0, 4])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_build_network_start_at_is_the_output_for_every_input(dropout: float, head: int) -> None:
-    start_at = np.array([-1.3, -0.25, 0.0, 0.1, 2.7])
-    network = build_network(NetworkConfig(units=[4, 3], dropout=dropout, head=head), (6, 1), 5, start_at)
+def test_build_network_initial_outputs_hold_for_every_input(dropout: float, head: int) -> None:
+    initial_outputs = np.array([-1.3, -0.25, 0.0, 0.1, 2.7])
+    network = build_network(NetworkConfig(units=[4, 3], dropout=dropout, head=head), (6, 1), 5, initial_outputs)
     inputs = np.random.default_rng(1).normal(0, 5, (20, 6, 1)).astype(np.float32)
     for training in (False, True):
         outputs = np.asarray(network(inputs, training=training))
-        assert (outputs == start_at.astype(np.float32)).all()
+        assert (outputs == initial_outputs.astype(np.float32)).all()
 
 
 def test_build_network_seed_determines_the_weights() -> None:
@@ -112,8 +112,10 @@ def test_build_network_uses_the_configured_cell(cell: str, layer: type[layers.La
 @pytest.mark.parametrize("start", [False, True])
 @pytest.mark.parametrize("structure", ["encoder_decoder", "one_to_many"])
 def test_build_network_unrolled_steps_share_one_readout(structure: str, start: bool) -> None:
-    start_at = np.arange(12.0) if start else None  # (H·Q,) of 4 steps and 3 quantiles
-    network = build_network(network_config({"structure": structure, "units": [5], "head": 3}), (6, 2), 12, start_at, 4)
+    initial_outputs = np.arange(12.0) if start else None  # (H·Q,) of 4 steps and 3 quantiles
+    network = build_network(
+        network_config({"structure": structure, "units": [5], "head": 3}), (6, 2), 12, initial_outputs, 4
+    )
     assert network.output_shape == (None, 12)
     readout = network.layers[-2]
     assert readout.units == 3

@@ -148,20 +148,20 @@ def test_to_onnx_model_is_valid_small_and_of_the_opset() -> None:
 @pytest.mark.parametrize(
     "layer",
     [
-        layers.Bidirectional(layers.LSTM(3), name="odd"),
-        layers.GlobalMaxPooling1D(name="odd"),
-        layers.Conv1D(2, 3, name="odd"),
+        layers.Bidirectional(layers.LSTM(3), name="unsupported"),
+        layers.GlobalMaxPooling1D(name="unsupported"),
+        layers.Conv1D(2, 3, name="unsupported"),
     ],
     ids=lambda layer: type(layer).__name__,
 )
 def test_to_onnx_unsupported_layer_is_named(layer: keras.layers.Layer) -> None:
-    with pytest.raises(ExportError, match=rf"^odd: cannot export a {type(layer).__name__} layer to ONNX$"):
+    with pytest.raises(ExportError, match=rf"^unsupported: cannot export a {type(layer).__name__} layer to ONNX$"):
         to_onnx(stack(layer))
 
 
 def test_to_onnx_unsupported_layer_after_others_is_named() -> None:
-    with pytest.raises(ExportError, match=r"^odd: cannot export a BatchNormalization layer to ONNX$"):
-        to_onnx(stack(layers.LSTM(3), layers.Dense(2), layers.BatchNormalization(name="odd")))
+    with pytest.raises(ExportError, match=r"^unsupported: cannot export a BatchNormalization layer to ONNX$"):
+        to_onnx(stack(layers.LSTM(3), layers.Dense(2), layers.BatchNormalization(name="unsupported")))
 
 
 @pytest.mark.parametrize(
@@ -175,40 +175,41 @@ def test_to_onnx_unsupported_layer_after_others_is_named() -> None:
     ids=lambda variant: next(iter(variant)),
 )
 def test_to_onnx_unsupported_lstm_option_is_named(variant: dict[str, object]) -> None:
-    network = keras.Sequential([keras.Input((STEPS, 1)), layers.LSTM(3, name="odd", **variant)])
+    network = keras.Sequential([keras.Input((STEPS, 1)), layers.LSTM(3, name="unsupported", **variant)])
     requirement = "it must use tanh and sigmoid and none of go_backwards, stateful, return_state"
-    with pytest.raises(ExportError, match=rf"^odd: cannot export this LSTM layer; {requirement}$"):
+    with pytest.raises(ExportError, match=rf"^unsupported: cannot export this LSTM layer; {requirement}$"):
         to_onnx(network)
 
 
 @pytest.mark.parametrize(
     ("layer", "requirement"),
     [
-        (layers.GRU(3, activation="relu", name="odd"), "GRU layer; it must use tanh and sigmoid"),
-        (layers.GRU(3, go_backwards=True, name="odd"), "GRU layer; it must use tanh and sigmoid"),
-        (layers.SimpleRNN(3, activation="sigmoid", name="odd"), "SimpleRNN layer; it must use tanh or relu"),
-        (layers.SimpleRNN(3, go_backwards=True, name="odd"), "SimpleRNN layer; it must use tanh or relu"),
+        (layers.GRU(3, activation="relu", name="unsupported"), "GRU layer; it must use tanh and sigmoid"),
+        (layers.GRU(3, go_backwards=True, name="unsupported"), "GRU layer; it must use tanh and sigmoid"),
+        (layers.SimpleRNN(3, activation="sigmoid", name="unsupported"), "SimpleRNN layer; it must use tanh or relu"),
+        (layers.SimpleRNN(3, go_backwards=True, name="unsupported"), "SimpleRNN layer; it must use tanh or relu"),
     ],
     ids=["GRU, relu", "GRU, backwards", "SimpleRNN, sigmoid", "SimpleRNN, backwards"],
 )
 def test_to_onnx_unsupported_cell_option_is_named(layer: keras.layers.Layer, requirement: str) -> None:
     with pytest.raises(
-        ExportError, match=rf"^odd: cannot export this {requirement} and none of go_backwards, stateful, return_state$"
+        ExportError,
+        match=rf"^unsupported: cannot export this {requirement} and none of go_backwards, stateful, return_state$",
     ):
         to_onnx(stack(layer))
 
 
 def test_to_onnx_stateful_lstm_is_named() -> None:
     network = keras.Sequential(
-        [keras.Input((STEPS, 1), batch_size=2), layers.LSTM(3, stateful=True, name="odd"), layers.Dense(1)]
+        [keras.Input((STEPS, 1), batch_size=2), layers.LSTM(3, stateful=True, name="unsupported"), layers.Dense(1)]
     )
-    with pytest.raises(ExportError, match=r"^odd: cannot export this LSTM layer; "):
+    with pytest.raises(ExportError, match=r"^unsupported: cannot export this LSTM layer; "):
         to_onnx(network)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax", "leaky_relu"])
 def test_to_onnx_unsupported_dense_activation_is_named(activation: str) -> None:
     with pytest.raises(
-        ExportError, match=r"^odd: cannot export this Dense layer; it must be linear or use relu or tanh$"
+        ExportError, match=r"^unsupported: cannot export this Dense layer; it must be linear or use relu or tanh$"
     ):
-        to_onnx(stack(layers.LSTM(3), layers.Dense(2, activation=activation, name="odd")))
+        to_onnx(stack(layers.LSTM(3), layers.Dense(2, activation=activation, name="unsupported")))

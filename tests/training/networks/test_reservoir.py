@@ -150,8 +150,8 @@ def test_solve_echo_state_readout_is_ridge_regression() -> None:
     recipe = make_recipe(network={"cell": "echo_state", "units": [8], "reservoir": {"ridge": 0.01}})
     network = solved(recipe, inputs, targets)
     states = np.asarray(network.layers[0](inputs), dtype=np.float64)
-    centred, centred_targets = states - states.mean(axis=0), targets - targets.mean(axis=0)
-    kernel = np.linalg.solve(centred.T @ centred + len(inputs) * 0.01 * np.eye(8), centred.T @ centred_targets)
+    centered, centered_targets = states - states.mean(axis=0), targets - targets.mean(axis=0)
+    kernel = np.linalg.solve(centered.T @ centered + len(inputs) * 0.01 * np.eye(8), centered.T @ centered_targets)
     found, bias = network.layers[-1].get_weights()
     assert found == pytest.approx(kernel, rel=1e-3, abs=1e-5)
     assert bias == pytest.approx(targets.mean(axis=0) - states.mean(axis=0) @ kernel, abs=1e-5)
@@ -164,9 +164,9 @@ def test_solve_echo_state_averages_several_reservoirs() -> None:
     states = np.asarray(network.layers[0](inputs), dtype=np.float64)  # (N, 16)
     outputs = []
     for part in (states[:, :8], states[:, 8:]):
-        centred = part - part.mean(axis=0)
-        gram = centred.T @ centred + len(inputs) * two.network.reservoir_or_default.ridge * np.eye(8)
-        outputs.append(targets.mean(axis=0) + centred @ np.linalg.solve(gram, centred.T @ targets))
+        centered = part - part.mean(axis=0)
+        gram = centered.T @ centered + len(inputs) * two.network.reservoir_or_default.ridge * np.eye(8)
+        outputs.append(targets.mean(axis=0) + centered @ np.linalg.solve(gram, centered.T @ targets))
     assert np.asarray(network(inputs)) == pytest.approx(np.mean(outputs, axis=0), abs=1e-4)
 
 

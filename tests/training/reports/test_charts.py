@@ -14,10 +14,10 @@ from training.reports.charts import plot_coverage, plot_errors, plot_pit, plot_t
 def test_plot_errors_at_shortest_and_longest_horizon(scores: list[Score]) -> None:
     axes = plot_errors(scores).axes
     assert [each.get_title("left") for each in axes] == [
-        "RMSE of the median over the baseline's, one step ahead",
-        "pinball loss over the baseline's, one step ahead",
-        "RMSE of the median over the baseline's, 3 steps ahead",
-        "pinball loss over the baseline's, 3 steps ahead",
+        "RMSE of the median / RMSE of the baseline, one step ahead",
+        "pinball loss / pinball loss of the baseline, one step ahead",
+        "RMSE of the median / RMSE of the baseline, 3 steps ahead",
+        "pinball loss / pinball loss of the baseline, 3 steps ahead",
     ]
     expected = [row.pinball_ratio for s in scores if s.horizon == 1 for row in s.interval_baselines]
     assert sorted(x for x, _ in dots(axes[1])) == pytest.approx(sorted(expected))
@@ -49,7 +49,7 @@ def test_plot_coverage_shows_error_with_its_interval(scores: list[Score]) -> Non
 def test_plot_coverage_of_unusual_levels_shows_the_widest() -> None:
     score = score_backtest(make_backtest(random_walk(1, 300, 1)[0], [50, 60]))
     assert [axes.get_title("left") for axes in plot_coverage(score).axes] == [
-        *("every interval, all steps", "60% interval, by volatility")
+        *("all intervals, all steps", "60% interval, by volatility")
     ]
 
 

@@ -22,7 +22,7 @@ def test_plot_models_with_levels(scores: list[Score]) -> None:
     assert len(axes) == 2 * 3
     assert [label.get_text() for label in axes[0].get_yticklabels()] == ["walk-1", "walk-2"]
     assert [each.get_title("left") for each in axes[2:4]] == [
-        *("coverage of the 95% interval − 95", "RMSE over the last price's, 3 steps ahead")
+        *("coverage of the 95% interval − 95", "RMSE / RMSE of the last price, 3 steps ahead")
     ]
     expected = [s.coverage_interval["95"].percent - 95 for s in scores if s.horizon == 1]
     assert [y for _, y in dots(axes[2])] == pytest.approx(expected * 2)
@@ -57,10 +57,10 @@ def test_plot_gradients_before_and_after_on_log_scale() -> None:
     }
     axes = plot_gradients(flows).axes
     assert [each.get_yscale() for each in axes] == ["log"] * 4
-    assert [len(each.get_lines()) for each in axes] == [3, 3, 2, 2]  # and one where nothing is gained or lost
+    assert [len(each.get_lines()) for each in axes] == [3, 3, 2, 2]  # and a line at a ratio of 1
     first = np.asarray(axes[0].get_lines()[0].get_xydata(), dtype=float)
     assert first[1:].tolist() == [[-1, 1e-3], [0, 1]]
-    assert np.isnan(first[0, 1])  # none, which a log scale cannot show
+    assert np.isnan(first[0, 1])  # a gradient of 0, which a log scale cannot show
 
 
 def test_plot_gradients_changes_line_style_if_colors_repeat() -> None:

@@ -20,7 +20,7 @@ def test_plot_real_and_predicted_shows_whole_series_and_close_up() -> None:
     assert len(figure.axes) == 2 * forecast_plots.MAX_SERIES
     whole, close_up = figure.axes[:2]
     assert whole.get_title("left") == "walk-0: 240 steps"
-    assert close_up.get_title("left") == "the last 120"
+    assert close_up.get_title("left") == "the last 120 steps"
     real, median = whole.get_lines()
     assert np.asarray(real.get_ydata()).tolist() == backtests[0].samples.futures[:, 0].tolist()
     assert np.asarray(median.get_ydata()).tolist() == backtests[0].at(1).median.tolist()

@@ -153,18 +153,18 @@ def test_write_report_names_lagged_copies(tmp_path: Path) -> None:
     lagged = make_score(instrument="late & later", skill=-0.1, rmse=2.2, correlation_last=0.99, copy_ratio=1.2)
     page = write_page(tmp_path, [lagged, GOOD])
     assert (
-        "For late &amp; later the forecasts follow the price one step late: a lagged copy "
+        "For late &amp; later, the forecasts are a lagged copy of the price: they follow it one step late "
         "(correlations: late &amp; later: 0.9900 with the last price, 0.9000 with the next)."
     ) in page
     assert (
-        "For good the forecasts are not a lagged copy: "
-        "their mean distance from the last price is 30% of that of the real prices."
+        "For good, the forecasts are not a lagged copy of the price. "
+        "On average, they are 30% as far from the last price as the real prices are."
     ) in page
 
 
 @pytest.mark.usefixtures("no_charts")
 def test_write_report_without_lagged_copy_names_none(tmp_path: Path) -> None:
-    assert "follow the price one step late" not in write_page(tmp_path, [GOOD])
+    assert "follow it one step late" not in write_page(tmp_path, [GOOD])
 
 
 @pytest.mark.usefixtures("no_charts")
@@ -186,7 +186,7 @@ def test_write_report_name_with_dollar_signs(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_charts")
 def test_write_report_names_repeated_last_price(tmp_path: Path) -> None:
     page = write_page(tmp_path, [make_score()], is_centered_on_last_price=True)
-    assert "For made the median repeats the last price, so it forecasts no direction (copy ratio 0)." in page
+    assert "For made, the median repeats the last price, so it forecasts no direction (copy ratio 0)." in page
 
 
 @pytest.mark.usefixtures("no_charts")

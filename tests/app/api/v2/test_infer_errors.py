@@ -108,10 +108,10 @@ def test_invalid_binary_prices_are_located(client: AppClient, datatype: str, bad
         assert "/inputs/0: row 2, column 3: a price must" in error
 
 
-@pytest.mark.parametrize(("datatype", "signalling"), [("<f8", "010000000000f07f"), ("<f4", "0100807f")])
-def test_signalling_nan_is_rejected(client: AppClient, datatype: str, signalling: str) -> None:
+@pytest.mark.parametrize(("datatype", "signaling"), [("<f8", "010000000000f07f"), ("<f4", "0100807f")])
+def test_signaling_nan_is_rejected(client: AppClient, datatype: str, signaling: str) -> None:
     request = binary_request(ROWS, datatype)
-    nan = bytes.fromhex(signalling)
+    nan = bytes.fromhex(signaling)
     content = request["content"][: -len(nan)] + nan
     error = error_message(client.post(INFER_PATH, content=content, headers=request["headers"]))
     assert "/inputs/0: row 2, column 59: a price must" in error
