@@ -81,7 +81,7 @@ class Measurements:
         return [each for each in self.all if each.failure is not None]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return the measurements as they are stored in result files."""
+        """Return the measurements as result files store them: there, a server is a subject and a scenario is a cell."""
         return [
             {
                 "round": each.round,

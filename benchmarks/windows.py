@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from app.artifact import store
 from app.artifact.affine import Affine
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from benchmarks.processes import ROOT
 
 MODELS = ROOT / "models"

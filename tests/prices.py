@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 
 PRICES = [100.0 + i % 7 for i in range(60)]  # one window
 

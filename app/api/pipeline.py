@@ -59,7 +59,9 @@ class RequestPipeline:
         return raw, remaining_s
 
     def reject_early(self, raw: bytes, windows: int, deadline_s: float) -> None:
-        """Reject a request for the default model before parsing, which may cost as much as the forecast.
+        """Reject a request before it is parsed, because parsing may cost as much as the forecast.
+
+        The default model's queue decides, unless the body may name another model.
 
         Args:
             raw: The request body.
@@ -73,7 +75,8 @@ class RequestPipeline:
             self._registry.get().runner.reject_early(windows, deadline_s)
         except Overloaded:
             start, end = raw[:MODEL_FIELD_SEARCH_BYTES], raw[-MODEL_FIELD_SEARCH_BYTES:]
-            if b'"model"' not in start and b'"model"' not in end:  # it may name a model with a shorter queue
+            may_name_another_model = b'"model"' in start or b'"model"' in end  # whose queue may be shorter
+            if not may_name_another_model:
                 raise
         except PricecastError:
             return  # reported after validation, so that an invalid request gets its 422

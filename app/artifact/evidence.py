@@ -15,7 +15,7 @@ from app.artifact.schema import FrozenSchema
 
 Losses = list[Annotated[float | None, BeforeValidator(lambda loss: loss if loss is None or isfinite(loss) else None)]]
 
-_SKILL = "Skill score: 1 − MSE(model)/MSE(repeating the last price), in log returns."
+_SKILL = "Skill score: 1 − MSE(model)/MSE(repeating the last price), both computed on log returns."
 _COVERAGE = "Percentage of outcomes inside the interval, by level."
 _P_VALUE = (
     "P-value of a one-sided Diebold-Mariano test. The null hypothesis is that the model is no more accurate than the "
@@ -46,7 +46,7 @@ class Fold(FrozenSchema):
     first_date: date | None = Field(description="Date of the first price that was forecast; null if undated.")
     last_date: date | None = Field(description="Date of the last price that was forecast; null if undated.")
     skill: float = Field(description=_SKILL)
-    rmse_ratio: float = Field(description="RMSE(median)/RMSE(repeating the last price), in price units.")
+    rmse_ratio: float = Field(description="RMSE(median)/RMSE(repeating the last price), both computed on prices.")
     coverage: dict[str, float] = Field(description=_COVERAGE)
     pinball_ratio: float | None = Field(
         description="Pinball loss(model)/pinball loss(random walk with EWMA volatility); null without intervals."

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.artifact.affine import Affine
-from app.artifact.arrays import F32 as F32
-from app.artifact.arrays import F64 as F64
+from app.artifact.arrays import F32, F64
 from app.artifact.manifest import LogReturnParameters, MinMaxPriceParameters, Quantity
 
 MAX_PRICE = 1e30

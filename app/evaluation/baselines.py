@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 
 LAST_PRICE, EWMA = "last price", "EWMA volatility"  # names of these baselines in the evidence
 EWMA_DECAY = 0.94  # RiskMetrics (1996) value for daily returns

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 
 
 def rmse(forecast: F64, outcome: F64) -> float:

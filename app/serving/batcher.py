@@ -102,7 +102,7 @@ class Batcher(Generic[Item, Result]):
         self._requests: set[PendingRequest[Item, Result]] = set()  # accepted and not finished
         self._queue: WindowQueue[Item, Result] = WindowQueue()
         self._tasks: set[asyncio.Task[None]] = set()  # the batcher tasks: each makes one call at a time
-        self._active_calls = 0  # lower than the number of tasks while one has not started its first call
+        self._active_calls = 0  # tasks that have not made their first call yet are not counted
         self._delay_timer: asyncio.TimerHandle | None = None
         self._drained: asyncio.Event | None = None  # set when `close` may return; None until `close` is called
         self._death: BaseException | None = None
@@ -271,7 +271,7 @@ class Batcher(Generic[Item, Result]):
     async def _run_calls(self) -> None:
         """Make one call after the other until no window is due. The body of a batcher task."""
         waiting = self._queue.waiting
-        is_due = True  # checked by `_dispatch`; it also holds for the share that another task has left
+        is_due = True  # `_dispatch` has checked this, and it stays true if another task takes part of the queue
         while is_due:
             if windows := self._take():
                 self._active_calls += 1

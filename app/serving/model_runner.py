@@ -64,7 +64,7 @@ class ModelRunner:
         self.batcher = Batcher(
             self._call,
             # Twice the number of threads, so that a thread finds its next call ready even if the event loop is busy.
-            concurrent_calls=max(bulk_threads, 2 * threads),
+            concurrent_calls=2 * threads,
             bulk_concurrent_calls=2 * bulk_threads,
             max_batch_windows=max_batch_windows or engine.preferred_batch_windows,
             max_queued_windows=max_queued_windows,

@@ -109,9 +109,8 @@ class Registry(ServedModels[Runner]):
             if published is None:
                 raise UnknownModel("no such model is published")
             current = published.current
-            version = (
-                version or current or store.current_version(self._models_dir, name)
-            )  # raises the reason if unreadable
+            # If the file `current` is unreadable, `current_version` raises the reason.
+            version = version or current or store.current_version(self._models_dir, name)
             if version not in published.versions:
                 raise UnknownModel(f"the model {name!r} has no published version {version}")
             try:

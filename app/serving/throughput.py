@@ -9,9 +9,9 @@ PREDICTABLE_SHARE = 0.65
 class ThroughputEstimator:
     """Learns from finished engine calls how fast a queue drains, and predicts whether a request can meet its deadline.
 
-    Two rates are kept. The rate of single calls (`windows_per_s`) says when a full queue will be empty. The drain rate
-    counts the windows that all concurrent calls finish while a queue exists. Only the drain rate predicts delays: calls
-    without a queue behind them hold few windows and would make the engine look slower than it is.
+    Two rates are kept. `drain_time_s` uses the rate of single calls (`windows_per_s`). Deadlines are predicted from the
+    drain rate, which counts the windows that all concurrent calls finish while a queue exists: calls without a queue
+    behind them hold few windows and would make the engine look slower than it is.
 
     Attributes:
         windows_per_s: Running mean of the rate of one engine call; 0 until the first call has succeeded.
@@ -88,7 +88,7 @@ class ThroughputEstimator:
 
         Args:
             windows: Windows that a call has drained.
-            elapsed_s: Time since another call last did; 0 if both ended together.
+            elapsed_s: Time since the previous call drained windows; 0 if both ended together.
         """
         if elapsed_s or self._drained_s:
             self._drained_windows = DECAY * self._drained_windows + windows

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from app.inference.engines.base import F32
+from app.artifact.arrays import F32
 from benchmarks.windows import ARTIFACT, WINDOW
 
 MODEL = ARTIFACT / "model.onnx"

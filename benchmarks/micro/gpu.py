@@ -20,9 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from app.artifact import store
+from app.artifact.arrays import F32, F64
 from app.artifact.store import Artifact
-from app.artifact.transform import F64
-from app.inference.engines.base import F32
 from app.inference.forecaster import GOLDEN_TOLERANCE, Forecaster, load_forecaster
 from benchmarks import processes
 from benchmarks.load_generator import LoadSpec, generate_load

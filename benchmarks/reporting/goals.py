@@ -76,11 +76,11 @@ def _goals_against_upper_bounds(measurements: Measurements) -> list[Goal]:
 
 def _goals_under_load(measurements: Measurements, name: str) -> list[Goal]:
     """Goals for how a server's latency and throughput change with load."""
-    p99 = (name, "64", P99), (name, "64", P50)
-    rate = (name, "256", RATE), (name, "64", RATE)
+    p99_and_p50 = (name, "64", P99), (name, "64", P50)
+    rates_at_256_and_64 = (name, "256", RATE), (name, "64", RATE)
     return [
-        _ratio_goal(measurements, f"{name}: p99 over p50 at 64 connections", 2, "≤", *p99),
-        _ratio_goal(measurements, f"{name}: requests/s at 256 over 64 connections", 0.95, "≥", *rate),
+        _ratio_goal(measurements, f"{name}: p99 over p50 at 64 connections", 2, "≤", *p99_and_p50),
+        _ratio_goal(measurements, f"{name}: requests/s at 256 over 64 connections", 0.95, "≥", *rates_at_256_and_64),
     ]
 
 

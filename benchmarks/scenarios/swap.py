@@ -20,7 +20,7 @@ import numpy as np
 import uvloop
 
 from app.artifact import store
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from app.inference.forecaster import load_forecaster
 from benchmarks.http_client import HttpConnection
 from benchmarks.load_generator import percentile

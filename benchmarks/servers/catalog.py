@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from benchmarks.processes import PYTHON
 from benchmarks.servers.spec import RequestFormat, ServerSpec
 from benchmarks.windows import MODELS

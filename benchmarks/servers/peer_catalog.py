@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from benchmarks.processes import PYTHON, ROOT, free_port
 from benchmarks.servers.peers.tuning import Tuning
 from benchmarks.servers.spec import RequestFormat, ServerSpec

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from benchmarks.processes import PYTHON
 from benchmarks.windows import BATCH_WINDOWS
 

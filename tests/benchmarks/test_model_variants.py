@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from app.artifact import store
+from app.artifact.arrays import F64
 from app.artifact.store import Artifact
-from app.artifact.transform import F64
 from app.inference.forecaster import load_forecaster, verify_golden
 from benchmarks.model_variants import publish_variant
 from tests.conftest import version_of

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.artifact.arrays import F64
 from app.artifact.manifest import Manifest, interval_columns
-from app.artifact.transform import F64
 from app.evaluation import baselines, scores
 from app.inference.forecaster import Forecaster
 from tests.models.coverage_bounds import HORIZONS, TOLERANCES, coverage_tolerance

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 
 from app.artifact import store
+from app.artifact.arrays import F64
 from app.artifact.evidence import Score
 from app.artifact.manifest import Manifest, interval_columns
-from app.artifact.transform import F64
 from app.evaluation import scores
 from app.inference.forecaster import Forecaster, pack_window
 from tests.models.coverage_bounds import HORIZONS, TOLERANCES, coverage_tolerance

@@ -16,14 +16,15 @@ import pytest
 from scipy import stats
 
 from app.artifact.affine import Affine
+from app.artifact.arrays import F32, F64
 from app.artifact.evidence import Score
 from app.artifact.manifest import Calibration, LogReturnParameters, TrainingRange, quantile_probabilities
-from app.artifact.transform import F32, F64, LogReturn
+from app.artifact.transform import LogReturn
 from app.inference.forecaster import Forecaster
 from tests.conftest import MODELS
-from training.data.blocks import Samples, split_by_path
 from training.data.series import Series
 from training.data.simulator import random_walk
+from training.data.split import Samples, split_by_path
 from training.evaluation import backtest
 from training.evaluation.backtest import Backtest
 from training.evaluation.published_model import PublishedModel, open_model

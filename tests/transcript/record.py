@@ -1,7 +1,6 @@
 """`python -m tests.transcript.record`: record the responses of this working tree in `recorded.json`.
 
-`recorded.json` in the repository was recorded from the commit before the package layout changed. Record it again only
-when behavior or a shipped model changes on purpose, and describe the change in the commit message.
+Record again only when behavior or a shipped model changes on purpose, and describe the change in the commit message.
 """
 
 import json

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from app.artifact.arrays import F64
 from app.artifact.evidence import Score
-from app.artifact.transform import F64
 from app.evaluation.baselines import EWMA
 from app.evaluation.scores import loss_ratio
 from training.commands.backtest import EvaluationData, PrintLine, find_first_test_row

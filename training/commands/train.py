@@ -10,16 +10,17 @@ import keras
 import numpy as np
 
 from app.artifact import store
+from app.artifact.arrays import F32
 from app.artifact.evidence import Curve, Evidence
 from app.artifact.manifest import Calibration, GoldenForecasts, ManifestDraft, NetworkSummary, TrainingRange
 from app.artifact.publishing import staging_directory
-from app.artifact.transform import F32, Transform
+from app.artifact.transform import Transform
 from app.errors import ArtifactError, EngineFailed
 from app.inference.engines.onnx import OnnxEngine
 from app.inference.forecaster import GOLDEN_TOLERANCE, EngineName, Forecaster, load_forecaster
 from training import provenance
-from training.data.blocks import Samples
 from training.data.series import Series
+from training.data.split import Samples
 from training.data.unseen_series import load_unseen_series
 from training.evaluation.backtest import Backtest, run_backtest, samples_from
 from training.evaluation.scoring import score_backtest

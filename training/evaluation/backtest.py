@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from app.artifact.arrays import F64
 from app.artifact.manifest import interval_columns
-from app.artifact.transform import F64
 from app.evaluation import scores
 from app.inference.forecaster import Forecaster
-from training.data.blocks import Samples, cut_samples
 from training.data.series import DataError, Series
+from training.data.split import Samples, cut_samples
 
 CHUNK_WINDOWS = 1024  # maximum number of windows in one engine call
 HORIZONS = (1, 5, 10, 20)  # scored in addition to the longest horizon

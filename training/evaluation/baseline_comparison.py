@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from app.artifact.arrays import F64
 from app.artifact.evidence import IntervalBaseline, PointBaseline
-from app.artifact.transform import F64
 from app.evaluation import baselines, scores
 from app.evaluation.scores import loss_ratio
 from training.evaluation.backtest import Backtest, HorizonForecasts, samples_from, scored_horizons

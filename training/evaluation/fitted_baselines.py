@@ -8,7 +8,7 @@ from arch.univariate.base import ARCHModel
 from scipy import stats
 from sklearn.linear_model import RidgeCV
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from app.evaluation import baselines
 
 GARCH = "GARCH-t"  # name of this baseline in the evidence
@@ -93,9 +93,9 @@ def _standardized_returns(windows: F64) -> tuple[F64, F64]:
 class Garch:
     """A zero-mean GARCH(1, 1) with Student's t distribution (Bollerslev, 1987), fitted to the start of a series.
 
-    With these parameters fixed, the variance is filtered over the whole series. The variance of the return over h steps
-    is the sum of the h expected variances. The distribution of this return has the shape of the one-step distribution,
-    so its tails are slightly too heavy at long horizons.
+    The fitted parameters are then held fixed, and the variance is filtered over the whole series. The variance of the
+    return over h steps is the sum of the h expected variances. The distribution of this return has the shape of the
+    one-step distribution, so its tails are slightly too heavy at long horizons.
     """
 
     def __init__(self, prices: F64, fitted_rows: int) -> None:

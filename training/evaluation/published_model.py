@@ -11,9 +11,9 @@ from app.artifact.manifest import Manifest
 from app.artifact.transform import Transform
 from app.errors import ArtifactError
 from app.inference.forecaster import Forecaster, load_forecaster
-from training.data.blocks import Samples, split_by_time
 from training.data.sample_stocks import STOCKS_SHA256, load_sample_stocks
 from training.data.series import DataError, Series, reject_invalid_prices
+from training.data.split import Samples, split_by_time
 from training.evaluation.backtest import Backtest, run_backtest
 from training.recipe import SplitConfig
 

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from app.artifact.arrays import F64
 from app.artifact.evidence import DirectionalAccuracy, Fold, Proportion, Score, VolatilityTercile
-from app.artifact.transform import F64
 from app.evaluation import baselines, scores
 from app.evaluation.binomial import binomial_proportion
 from training.evaluation.backtest import Backtest, HorizonForecasts, price_moves, scored_horizons

@@ -4,7 +4,7 @@ import numpy as np
 from arch.bootstrap import StationaryBootstrap
 from scipy import stats
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from app.evaluation.binomial import CONFIDENCE
 from app.evaluation.scores import loss_ratio
 

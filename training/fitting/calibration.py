@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from app.artifact.arrays import F64
 from app.artifact.manifest import Calibration, interval_columns
-from app.artifact.transform import F64, EncodedWindows, Transform
+from app.artifact.transform import EncodedWindows, Transform
 from app.inference.forecaster import Forecaster
-from training.data.blocks import Samples
+from training.data.split import Samples
 from training.evaluation import backtest, scoring, summary
 from training.evaluation.backtest import Backtest
 from training.recipe import Recipe
@@ -57,7 +58,7 @@ def fit_calibration(
         make_forecaster: Creates a forecaster from the trained network and a calibration.
         transform: Transform of the network.
         validation: Validation block of the series that the model is evaluated on.
-        calibration: Calibration block used for training.
+        calibration: Calibration block, including simulated paths.
     """
 
     def run_backtests(center: str, block: Iterable[Samples]) -> list[Backtest]:

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from app.artifact.transform import F32, F64
-from training.data.blocks import EncodedSamples
+from app.artifact.arrays import F32, F64
+from training.data.split import EncodedSamples
 from training.fitting.losses import build_loss
 from training.fitting.perturbation import Perturbation, PerturbedCell, StatePerturbation, gradient_of, state_sizes
 from training.fitting.training_loop import clipping_arguments
@@ -64,7 +64,9 @@ class GradientFlow:
         gradients = self.loss_gradients
         if not np.isfinite(gradients).all():
             return "exploding"
-        if self.ratio == 0 and gradients[-1] > 0 and gradients[np.argmax(gradients > 0)] > VANISHING * gradients[-1]:
+        first_nonzero = gradients[np.argmax(gradients > 0)]
+        # Truncation leaves gradients of exactly 0, and then one that is not small.
+        if self.ratio == 0 and gradients[-1] > 0 and first_nonzero > VANISHING * gradients[-1]:
             return "cut"
         return "vanishing" if self.ratio < VANISHING else "exploding" if self.ratio > EXPLODING else "stable"
 
@@ -185,13 +187,13 @@ def _last_window_layer(network: keras.Model) -> layers.RNN | None:
 def recurrent_spectral_radius(layer: layers.RNN) -> float | None:
     """Return the spectral radius of the recurrent weights, or None if they are not finite.
 
-    In a cell with gates, only the weights of the candidate count.
+    For a GRU or an LSTM, only the weights of the candidate state are used.
     """
     recurrent = np.asarray(layer.cell.get_weights()[1], dtype=np.float64)  # (U, G·U)
     if not np.isfinite(recurrent).all():
         return None
-    gate = 2 if recurrent.shape[1] > layer.units else 0
-    return reservoir.spectral_radius(recurrent[:, gate * layer.units : (gate + 1) * layer.units])
+    candidate = 2 if recurrent.shape[1] > layer.units else 0  # Keras orders i, f, c, o in an LSTM and z, r, h in a GRU
+    return reservoir.spectral_radius(recurrent[:, candidate * layer.units : (candidate + 1) * layer.units])
 
 
 def _projection(directions: Any, state: Any) -> Any:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 
 
 class Perturbation(layers.Layer):  # type: ignore[misc]  # Keras has no type hints

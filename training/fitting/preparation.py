@@ -8,12 +8,13 @@ import numpy as np
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from app.artifact.affine import Affine
-from app.artifact.transform import F64, EncodedWindows, Transform, build_transform
+from app.artifact.arrays import F64
+from app.artifact.transform import EncodedWindows, Transform, build_transform
 from training.data import simulator
-from training.data.blocks import Blocks, EncodedSamples, Samples, split_blocks, split_by_path
 from training.data.csv_file import read_csv
 from training.data.sample_stocks import load_sample_stocks
 from training.data.series import DataError, Series, concatenate_series, reject_invalid_prices
+from training.data.split import Blocks, EncodedSamples, Samples, split_blocks, split_by_path
 from training.fitting.resampled_dataset import ResampledDataset
 from training.networks import architectures
 from training.recipe import Recipe, SplitConfig
@@ -30,8 +31,8 @@ class PreparedTraining:
     Attributes:
         real_series: Series of real prices.
         simulated_series: Simulated paths.
-        training_blocks: Blocks used for training.
-        evaluation_blocks: Blocks used for evaluation.
+        training_blocks: The four blocks of real and simulated series. The network is fitted to the first one.
+        evaluation_blocks: The same blocks without simulated paths, if there are real series.
         scaler: The fitted scikit-learn scaler.
         transform: The transform, which uses the scaler.
         train: Encoded training block.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from training.data.blocks import EncodedSamples
+from training.data.split import EncodedSamples
 
 
 class ResampledDataset(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type hints

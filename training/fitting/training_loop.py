@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from app.artifact.arrays import F32, F64
 from app.artifact.evidence import Curve
-from app.artifact.transform import F32, F64
-from training.data.blocks import EncodedSamples
+from training.data.split import EncodedSamples
 from training.fitting.losses import build_loss
 from training.fitting.progress import ProgressDisplay
 from training.fitting.resampled_dataset import ResampledDataset

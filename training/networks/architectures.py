@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from training.networks import reservoir
 from training.recipe import NetworkConfig
 from training.signals import defer_signals

@@ -9,7 +9,7 @@ import onnx
 from keras import layers
 from onnx import TensorProto, helper, numpy_helper
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 
 OPSET = 17  # supported by all recent runtimes, and sufficient for every operator used here
 

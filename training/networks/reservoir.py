@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from app.artifact.transform import F32, F64
-from training.data.blocks import EncodedSamples
+from app.artifact.arrays import F32, F64
+from training.data.split import EncodedSamples
 from training.recipe import Recipe, ReservoirConfig
 
 SATURATING_BIAS = 40.0  # its sigmoid is 1 in float32

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from app.artifact.arrays import F64
 from app.artifact.evidence import Score
-from app.artifact.transform import F64
 from app.evaluation.baselines import EWMA, LAST_PRICE
 from training.evaluation.summary import SUMMARY_LEVELS
 from training.reports.charts import shortest_and_longest, steps_ahead

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from training.evaluation.backtest import Backtest
 from training.reports.plot_style import BASELINE, MODEL, REAL, add_legend, escape_mathtext, set_title, style_axes
 

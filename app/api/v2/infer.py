@@ -23,8 +23,8 @@ from app.api.v2.tensors import (
     write_outputs,
 )
 from app.api.validation import horizon_field_errors
+from app.artifact.arrays import F64
 from app.artifact.manifest import Manifest
-from app.artifact.transform import F64
 from app.errors import FieldError, InvalidContent
 from app.inference.forecaster import WindowForecast
 from app.serving.model_runner import ModelRegistry, ServedModel

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from app.api.request_body import MAX_FIELD_ERRORS, field_errors_from
 from app.api.v2.schemas import InferParameters, InferRequest, InputParameters, RequestInput
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from app.errors import FieldError, InvalidContent, InvalidHeader
 
 INPUT = "prices"

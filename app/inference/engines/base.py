@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from app.artifact.arrays import F32 as F32
+from app.artifact.arrays import F32
 
 
 class Engine(Protocol):

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 
 from app.artifact import store
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from app.inference.forecaster import load_forecaster
 from app.settings import Settings
 from benchmarks.model_variants import publish_variant

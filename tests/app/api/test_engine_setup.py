@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app import lifecycle
-from app.artifact.transform import F32
+from app.artifact.arrays import F32
 from app.inference.engines.select import EngineSelection
 from app.inference.forecaster import Forecaster, PreprocessedBatch
 from app.serving import model_runner

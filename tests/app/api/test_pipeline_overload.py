@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.artifact.transform import F32
+from app.artifact.arrays import F32
 from app.inference.forecaster import Forecaster, PreprocessedBatch
 from app.settings import Settings
 from tests.app.api.app_client import AppClient, running_app

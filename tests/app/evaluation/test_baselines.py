@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from app.evaluation import baselines
 from tests.training.conftest import (
     make_samples,

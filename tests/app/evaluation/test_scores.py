@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from app.evaluation import scores
 
 numbers = st.floats(-1e3, 1e3, allow_subnormal=False)

@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from tests.server_process import ServerProcess, running_server
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from app.artifact import store
+from app.artifact.arrays import F64
 from app.artifact.store import Artifact
-from app.artifact.transform import F64
 from app.inference.forecaster import EngineName, Forecaster, load_forecaster
 from tests.app.server.conftest import random_windows
 from tests.conftest import MODELS, version_of

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.artifact import store
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from app.inference.forecaster import load_forecaster
 from benchmarks.model_variants import publish_variant
 from tests.app.artifact.artifact_files import publish_broken_copy

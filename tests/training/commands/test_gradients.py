@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
+from app.artifact.arrays import F32
 from app.artifact.evidence import Curve
-from app.artifact.transform import F32
 from tests.training.conftest import RECIPES
 from tests.training.fitting.progress_recorder import ProgressRecorder
 from training.commands import gradients

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from app.artifact import store
+from app.artifact.arrays import F64
 from app.artifact.manifest import Calibration, Manifest
 from app.artifact.store import Artifact
-from app.artifact.transform import F64
 from app.inference.forecaster import load_forecaster
 from tests.training.commands.conftest import train_quick
 from tests.training.conftest import (
@@ -26,8 +26,8 @@ from training import provenance
 from training.commands import train
 from training.commands.train import TrainingResult
 from training.data import sample_stocks, unseen_series
-from training.data.blocks import split_blocks
 from training.data.simulator import random_walk
+from training.data.split import split_blocks
 from training.evaluation.backtest import run_backtest
 from training.fitting import preparation
 from training.recipe_files import load_recipe

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from app.artifact.arrays import F32, F64
 from app.artifact.manifest import Calibration
-from app.artifact.transform import F32, F64
 from app.evaluation import scores
 from tests.training.conftest import (
     log_return_forecaster,

@@ -7,8 +7,9 @@ import pytest
 
 from app.evaluation import baselines, scores
 from tests.training.conftest import gaussian_forecaster, make_backtest, make_samples, make_series
-from training.data import blocks, simulator
+from training.data import simulator
 from training.data.simulator import autoregressive, random_walk
+from training.data.split import split_blocks, split_by_time
 from training.evaluation import baseline_comparison
 from training.evaluation.backtest import Backtest, run_backtest
 from training.evaluation.baseline_comparison import BaselineComparison, fitting_half
@@ -28,7 +29,7 @@ def test_fitting_half_shares_no_future_with_scored_origins() -> None:
 
 def test_fitting_half_block_in_second_half_is_scored_whole() -> None:
     series = random_walk(1, 800, 1)[0]
-    block = blocks.split_by_time([series], SplitConfig(test=0.2), 60, 1).test[0]
+    block = split_by_time([series], SplitConfig(test=0.2), 60, 1).test[0]
     half = fitting_half(run_backtest(gaussian_forecaster(), block, [0.5], []))
     assert half is not None
     assert half.first_scored == 0
@@ -48,7 +49,7 @@ def test_fitting_half_unsuitable_series_is_none() -> None:
     )
     assert fitting_half(replace(test, samples=early, forecasts=test.forecasts[:50])) is None
     paths = simulator.simulate_paths(10, 900, 1)
-    _, evaluation_blocks = blocks.split_blocks([], paths, SplitConfig(test=0.2), 60, 1)
+    _, evaluation_blocks = split_blocks([], paths, SplitConfig(test=0.2), 60, 1)
     assert fitting_half(run_backtest(gaussian_forecaster(), evaluation_blocks.test[0], [0.5], [])) is None
     negative = make_samples(make_series(prices - 100), 60, 1)
     assert fitting_half(Backtest(negative, negative.windows[:, -1:, None], [0.5], [])) is None

@@ -10,9 +10,9 @@ from app.errors import ArtifactError
 from tests.conftest import MODELS, version_of
 from tests.training.conftest import daily_dates, make_series, with_training_data
 from training.data import sample_stocks
-from training.data.blocks import split_by_time
 from training.data.series import DataError, Series
 from training.data.simulator import random_walk
+from training.data.split import split_by_time
 from training.evaluation.published_model import PublishedModel, open_model
 from training.recipe import SplitConfig
 

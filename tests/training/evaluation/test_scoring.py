@@ -5,9 +5,9 @@ from datetime import date
 import numpy as np
 import pytest
 
+from app.artifact.arrays import F32, F64
 from app.artifact.evidence import Score
 from app.artifact.manifest import Calibration
-from app.artifact.transform import F32, F64
 from app.evaluation import baselines, scores
 from tests.training.conftest import (
     daily_dates,
@@ -19,8 +19,8 @@ from tests.training.conftest import (
     random_walk_samples,
     zero_outputs,
 )
-from training.data.blocks import Samples
 from training.data.simulator import autoregressive, random_walk
+from training.data.split import Samples
 from training.evaluation.backtest import Backtest, run_backtest
 from training.evaluation.scoring import score_backtest
 from training.evaluation.summary import summarize

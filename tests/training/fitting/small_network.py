@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from app.artifact.transform import F32, F64
+from app.artifact.arrays import F32, F64
 from training.recipe import TrainingConfig
 
 ROWS, STEPS = 40, 4

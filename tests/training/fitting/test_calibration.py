@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from app.artifact.affine import Affine
+from app.artifact.arrays import F32, F64
 from app.artifact.manifest import Calibration, LogReturnParameters, TrainingRange
-from app.artifact.transform import F32, F64, LogReturn
+from app.artifact.transform import LogReturn
 from app.inference.forecaster import Forecaster
 from tests.training.conftest import RECIPES, FunctionEngine, daily_dates, make_samples, make_series
-from training.data import blocks
 from training.data.series import Series
 from training.data.simulator import autoregressive, random_walk
+from training.data.split import split_blocks
 from training.fitting import calibration
 from training.recipe_files import load_recipe
 
@@ -98,7 +99,7 @@ NORMAL = [-1.2816, -0.6745, 0.0, 0.6745, 1.2816]  # the quantiles of 50% and 80%
 def calibrated(network: Callable[[F32], F64], series: Series, **changes: Any) -> Calibration:
     """The calibration of a network, given as a function, on a series."""
     recipe = load_recipe(str(RECIPES / "quick.toml"), horizon=1, **changes)
-    _, evaluation = blocks.split_blocks([series], [], recipe.split, recipe.window, 1)
+    _, evaluation = split_blocks([series], [], recipe.split, recipe.window, 1)
 
     def forecaster(calibration: Calibration) -> Forecaster:
         ranges = [TrainingRange(quantity=quantity, low=-100.0, high=100.0) for quantity in TRANSFORM.quantities]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from app.artifact.transform import F32, F64
+from app.artifact.arrays import F32, F64
 from tests.training.fitting.progress_recorder import ProgressRecorder
 from training.fitting import gradient_probe
 from training.fitting.gradient_probe import GradientFlow, GradientProbe, first_to_last_ratio

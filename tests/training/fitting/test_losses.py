@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from app.evaluation import scores
 from training.fitting.losses import PinballLoss
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.training.conftest import RECIPES, daily_dates, make_series
 from training.data import simulator
-from training.data.blocks import split_blocks
 from training.data.series import Series
+from training.data.split import split_blocks
 from training.fitting import preparation
 from training.fitting.resampled_dataset import ResampledDataset
 from training.recipe import Recipe

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from training.data.blocks import EncodedSamples
+from training.data.split import EncodedSamples
 from training.fitting.resampled_dataset import ResampledDataset
 
 FIXED, DRAWN = 6, 10  # samples

@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 
+from app.artifact.arrays import F32
 from app.artifact.evidence import Curve
-from app.artifact.transform import F32
 from tests.training.fitting.progress_recorder import ProgressRecorder
 from tests.training.fitting.small_network import ROWS, STEPS, constant_samples, small_network, training_config
-from training.data.blocks import EncodedSamples
+from training.data.split import EncodedSamples
 from training.fitting.resampled_dataset import ResampledDataset
 from training.fitting.training_loop import _learning_rate, fit_network
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from keras import layers
 
-from app.artifact.transform import F32
+from app.artifact.arrays import F32
 from app.inference.engines.onnx import OnnxEngine
 from training.networks.architectures import build_network
 from training.networks.onnx_export import OPSET, ExportError, to_onnx

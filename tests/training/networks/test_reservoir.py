@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from app.artifact.transform import F32, F64
+from app.artifact.arrays import F32, F64
 from tests.training.fitting.progress_recorder import ProgressRecorder
 from training.fitting.training_loop import solve_echo_state
 from training.networks import architectures, reservoir

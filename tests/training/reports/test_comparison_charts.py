@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from app.artifact.arrays import F64
 from app.artifact.evidence import Score
-from app.artifact.transform import F64
 from tests.training.conftest import make_backtest
 from tests.training.reports.conftest import dots
 from training.data.simulator import random_walk

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from tests.app.api.app_client import EXAMPLE_WINDOW, MAX_HORIZON, AppClient
 
 JSON_LENGTH_HEADER = "inference-header-content-length"

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from app.api.v2.schemas import InputParameters, RequestInput
 from app.api.v2.tensors import OutputTensor, binary_request, json_length, read_input, write_outputs
-from app.artifact.transform import F64
+from app.artifact.arrays import F64
 from app.errors import InvalidContent, InvalidHeader
 
 WINDOW = 3

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.artifact.transform import F32, F64
+from app.artifact.arrays import F32, F64
 from training.data.series import DataError, Series
 from training.recipe import SplitConfig
 

@@ -12,9 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.training.conftest import Dates, daily_dates, make_series
-from training.data.blocks import Blocks, Samples, split_blocks, split_by_path, split_by_time
 from training.data.sample_stocks import load_sample_stocks
 from training.data.series import DataError, Series
+from training.data.split import Blocks, Samples, split_blocks, split_by_path, split_by_time
 from training.recipe import SplitConfig
 from training.recipe_files import load_recipe, recipe_names
 
