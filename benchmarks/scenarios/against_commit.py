@@ -4,7 +4,7 @@ The trees are measured in pairs, in alternating order, because the speed of a sh
 The report gives the median and range of the ratios within pairs, and their geometric mean with a 90% confidence
 interval. If the interval contains 1, the trees do not differ measurably.
 
-To check out another commit: `git worktree add /tmp/before COMMIT`.
+To check out another commit: `git worktree add ../before COMMIT`.
 """
 
 import argparse
