@@ -34,6 +34,7 @@ from training.recipe_files import load_recipe
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = Path(__file__).parent / "recipes_for_tests"
+COEFFICIENT = 0.4  # of the AR(1) that `ar1_network` forecasts
 
 Center = Literal["network", "last_price"]
 Dates = npt.NDArray[np.datetime64]
@@ -153,6 +154,11 @@ def log_return_forecaster(
             TrainingRange(quantity="last step", low=-100.0, high=100.0),
         ],
     )
+
+
+def ar1_network(inputs: F32) -> F64:
+    """Forecast COEFFICIENT times the last return, as an AR(1) does."""
+    return COEFFICIENT * inputs[:, -1].astype(np.float64)
 
 
 def zero_outputs(inputs: F32) -> F64:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from app.artifact.arrays import F32, F64
 from app.artifact.manifest import Calibration
 from app.evaluation import scores
 from tests.training.conftest import (
+    ar1_network,
     log_return_forecaster,
     make_backtest,
     make_samples,
@@ -21,12 +21,6 @@ from training.evaluation.backtest import Backtest, price_moves, run_backtest, sa
 from training.evaluation.scoring import score_backtest
 
 WINDOW = 60
-COEFFICIENT = 0.4
-
-
-def ar1_network(inputs: F32) -> F64:
-    """Forecast COEFFICIENT times the last return, as an AR(1) does."""
-    return COEFFICIENT * inputs[:, -1].astype(np.float64)
 
 
 def test_backtest_at_selects_median_and_intervals_of_a_horizon() -> None:

@@ -10,6 +10,8 @@ from app.artifact.evidence import Score
 from app.artifact.manifest import Calibration
 from app.evaluation import baselines, scores
 from tests.training.conftest import (
+    COEFFICIENT,
+    ar1_network,
     daily_dates,
     log_return_forecaster,
     make_backtest,
@@ -27,12 +29,6 @@ from training.evaluation.summary import summarize
 from training.reports.score_tables import overview_table
 
 WINDOW = 60
-COEFFICIENT = 0.4
-
-
-def ar1_network(inputs: F32) -> F64:
-    """Forecast COEFFICIENT times the last return, as an AR(1) does."""
-    return COEFFICIENT * inputs[:, -1].astype(np.float64)
 
 
 def noise_network(inputs: F32) -> F64:
